@@ -1,0 +1,1 @@
+"""volstore: a highly available registry of CSI storage volumes."""
