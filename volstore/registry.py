@@ -1,0 +1,70 @@
+"""What the HTTP side needs of a running node; the agent provides it, so that neither side knows the other's packages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from volstore.commands import Command, Idempotency, Outcome
+from volstore.state import State
+from volstore.watch import Watch
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """What a read's answer says of its freshness: milliseconds since this node heard from the leader, and whether it
+    knows one."""
+
+    last_contact: int
+    known_leader: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServerView:
+    """A member of the cluster as the API shows it. Addresses are "HOST:PORT"; `status` alive, failed or left."""
+
+    name: str
+    incarnation: str
+    raft_address: str
+    http_address: str
+    version: str
+    leader: bool
+    voter: bool
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """The cluster as this node sees it now. `stats` are figures for agent/self, in words and numbers as strings."""
+
+    name: str
+    region: str
+    datacenter: str
+    leader: ServerView | None
+    servers: tuple[ServerView, ...]
+    stats: dict[str, dict[str, str]]
+
+
+class Registry(Protocol):
+    """One running node of volstore."""
+
+    @property
+    def state(self) -> State:
+        """The applied state; another object after a snapshot was installed, so ask each time."""
+        ...
+
+    @property
+    def watch(self) -> Watch: ...
+
+    async def submit(self, command: Command, deadline: float, idempotency: Idempotency | None = None) -> Outcome:
+        """Have `command` applied, once, and return its outcome when this node has applied it too.
+
+        `deadline`: seconds of the loop's clock. Raises NoLeader (with may_happen) past it, Overloaded at a limit.
+        """
+        ...
+
+    async def barrier(self, *, stale: bool, deadline: float) -> Contact:
+        """Return when `state` may answer: linearizable, or at once when `stale`. Raises NoLeader past the deadline."""
+        ...
+
+    def cluster(self) -> ClusterView: ...
