@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from volstore import hcl
 from volstore.hcl import Item, Number, Value
+from volstore.spelling import did_you_mean
 from volstore.units import parse_size
 
 
@@ -88,14 +88,8 @@ def _fields(items: tuple[Item, ...], schema: _Schema, what: str) -> dict[str, An
 
 
 def _unknown(item: Item, schema: _Schema, what: str) -> _Wrong:
-    """Names the unknown key, and the known one that was perhaps meant (also for the API's spelling: `PluginID`)."""
-
-    def plain(name: str) -> str:
-        return name.replace("_", "").lower()
-
-    by_plain_name = {plain(known): known for known in schema}
-    close = difflib.get_close_matches(plain(item.name), by_plain_name, n=1, cutoff=0.7)
-    hint = f"; did you mean {by_plain_name[close[0]]}?" if close else f"; {what} has {', '.join(sorted(schema))}"
+    meant = did_you_mean(item.name, schema)
+    hint = f"; did you mean {meant}?" if meant else f"; {what} has {', '.join(sorted(schema))}"
     return _Wrong(f"unexpected key {item.name}{hint}", item.line)
 
 

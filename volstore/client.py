@@ -1,0 +1,184 @@
+"""A small synchronous client of the HTTP API for the command line; the standard library's, as it starts fastest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+DEFAULT_ADDRESS = "http://127.0.0.1:4646"
+DEFAULT_PORT = 4646
+# Above the 5 s that a server looks for a leader, and a snapshot's worth of patience; in seconds.
+TIMEOUT = 60.0
+
+
+class ClientError(Exception):
+    """The request didn't succeed; the text says why in one line."""
+
+
+class BadAddress(ClientError):
+    """The server's address, or a certificate file, can't be used as it was given."""
+
+
+class Unreachable(ClientError):
+    """No answer came. A write may have been applied all the same if it was sent."""
+
+
+class HttpError(ClientError):
+    """The server answered `status` and `text`."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"{text or 'no text'} ({status})")
+        self.status = status
+        self.text = text
+
+
+class BadAnswer(ClientError):
+    """What answered is not volstore, nor Nomad: its answer can't be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where and as whom to ask; empty strings mean the server's defaults. `cacert`, … name PEM files."""
+
+    address: str = DEFAULT_ADDRESS
+    token: str = ""
+    namespace: str = ""
+    region: str = ""
+    cacert: str = ""
+    client_cert: str = ""
+    client_key: str = ""
+    tls_server_name: str = ""
+
+    def __repr__(self) -> str:
+        return f"Connection({self.address})"
+
+
+def from_environment(environ: Mapping[str, str], given: Mapping[str, str | None]) -> Connection:
+    """The connection from flags (`given`), then VOLSTORE_* variables, then Nomad's; empty ones count as not set."""
+    found = {}
+    for field in ("address", "token", "namespace", "region", "cacert", "client_cert", "client_key", "tls_server_name"):
+        variable = "ADDR" if field == "address" else field.upper()
+        value = given.get(field) or environ.get(f"VOLSTORE_{variable}") or environ.get(f"NOMAD_{variable}")
+        if value:
+            found[field] = value
+    return Connection(**found)
+
+
+class Client:
+    """Asks one server, one request after the other, each on its own TCP connection."""
+
+    def __init__(self, connection: Connection, timeout: float = TIMEOUT) -> None:
+        """Raises BadAddress. `timeout` is in seconds, for each step of a request."""
+        self.connection = connection
+        self._timeout = timeout
+        address = connection.address
+        if "://" not in address:
+            address = "http://" + address
+        try:
+            parts = urlsplit(address)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise BadAddress(f"bad address {connection.address!r}: {error}") from None
+        if parts.scheme not in ("http", "https") or not host or parts.path.strip("/") or parts.query or parts.username:
+            raise BadAddress(f"bad address {connection.address!r}: write one like {DEFAULT_ADDRESS}")
+        self._scheme, self._host, self._port = parts.scheme, host, port or DEFAULT_PORT
+
+    def get(self, path: str, **parameters: str) -> Any:
+        return self.request("GET", path, parameters)
+
+    def put(self, path: str, body: Any, **parameters: str) -> Any:
+        return self.request("PUT", path, parameters, body)
+
+    def delete(self, path: str, **parameters: str) -> Any:
+        return self.request("DELETE", path, parameters)
+
+    def request(self, method: str, path: str, parameters: Mapping[str, str], body: Any = None) -> Any:
+        """The decoded JSON of the answer, None if it has no body. `path` is quoted; empty parameters are left out.
+
+        Raises Unreachable, HttpError (any status from 300), BadAnswer, BadAddress.
+        """
+        everywhere = {"namespace": self.connection.namespace, "region": self.connection.region}
+        query = urlencode(sorted((k, v) for k, v in (everywhere | dict(parameters)).items() if v))
+        headers = {"Accept": "application/json"}
+        if self.connection.token:
+            headers["X-Nomad-Token"] = self.connection.token
+        data = None
+        if body is not None:
+            data = json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        status, text = self._exchange(method, f"{path}?{query}" if query else path, data, headers)
+        if status >= 300:
+            raise HttpError(status, text.strip())
+        if not text.strip():
+            return None
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise BadAnswer(f"{self._url()} answered something that is not JSON; is it volstore?") from None
+
+    def _exchange(self, method: str, target: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, str]:
+        connection = self._connect()
+        try:
+            try:
+                connection.request(method, target, data, headers)
+                answer: HTTPResponse = connection.getresponse()
+                raw = answer.read()
+            except TimeoutError:
+                raise Unreachable(f"{self._url()} did not answer within {self._timeout:g}s{_maybe(method)}") from None
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise Unreachable(f"can't reach {self._url()}: {reason}; is the agent running there?") from None
+            except HTTPException as error:
+                raise Unreachable(
+                    f"{self._url()} broke off its answer ({type(error).__name__}){_maybe(method)}"
+                ) from None
+            except (ValueError, UnicodeError) as error:  # a token or header that HTTP can't carry
+                raise BadAddress(f"the request can't be sent: {error}") from None
+        finally:
+            connection.close()
+        return answer.status, raw.decode("utf-8", "replace")
+
+    def _connect(self) -> HTTPConnection:
+        if self._scheme == "http":
+            return HTTPConnection(self._host, self._port, timeout=self._timeout)
+        import ssl  # here: plain HTTP needn't wait for it
+
+        settings = self.connection
+        try:
+            context = ssl.create_default_context(cafile=settings.cacert or None)
+            if settings.client_cert:
+                context.load_cert_chain(settings.client_cert, settings.client_key or None)
+        except (OSError, ssl.SSLError) as error:
+            raise BadAddress(f"can't use the certificate files given: {error}") from None
+        if settings.tls_server_name:
+            return _Named(settings.tls_server_name, self._host, self._port, timeout=self._timeout, context=context)
+        return HTTPSConnection(self._host, self._port, timeout=self._timeout, context=context)
+
+    def _url(self) -> str:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{self._scheme}://{host}:{self._port}"
+
+
+class _Named(HTTPSConnection):
+    """HTTPS to a host whose certificate carries another name than its address."""
+
+    def __init__(self, name: str, *args: Any, context: Any, **kwargs: Any) -> None:
+        super().__init__(*args, context=context, **kwargs)
+        self._name, self._tls = name, context
+
+    def connect(self) -> None:
+        HTTPConnection.connect(self)
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._name)
+
+
+def _maybe(method: str) -> str:
+    return "" if method == "GET" else "; the request may still take effect"
+
+
+def segment(text: str) -> str:
+    """`text` as one segment of a path."""
+    return quote(text, safe="")
