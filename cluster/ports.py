@@ -76,9 +76,13 @@ class Stream(Protocol):
 
     def write(self, data: bytes) -> None: ...
 
-    async def drain(self) -> None: ...
+    async def drain(self) -> None:
+        """Return when all that was written has left this process. ConnectionError when the stream broke or closed."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Drop the connection at once, with what hasn't left yet; a waiting `read` gives b"", `drain` raises."""
+        ...
 
     def peer(self) -> str:
         """The other side's address, for logs."""
@@ -90,7 +94,9 @@ class Stream(Protocol):
 
 
 class Listener(Protocol):
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Accept nothing more, and return when every `serve` has ended; who serves must end them first."""
+        ...
 
     def address(self) -> str:
         """The "HOST:PORT" that is really bound (for port 0)."""

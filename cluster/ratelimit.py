@@ -46,7 +46,7 @@ class RateLimitedLog:
         self._log = log
         self._limit = RateLimit(period)
 
-    def warning(self, now: float, cause: Hashable, event: str, **fields: Any) -> None:
+    def warning(self, now: float, cause: Hashable, event: str, /, **fields: Any) -> None:
         """Log `event` unless this `cause` of it was logged less than a period before `now`."""
         suppressed = self._limit.admit((event, cause), now)
         if suppressed is None:
