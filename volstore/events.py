@@ -1,0 +1,34 @@
+"""What an applied command touched, for whoever wakes the queries that wait for it."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from volstore.model import Node, Plugin, Volume
+
+
+class VolumeChanged(Struct, frozen=True):
+    """A volume came (`old` None), changed, or went (`new` None)."""
+
+    old: Volume | None
+    new: Volume | None
+
+
+class PluginChanged(Struct, frozen=True):
+    """A plugin's row changed. It went when `new` is None or not `present` (then its volumes keep the row).
+
+    The answers of its volumes changed only if `touch_index` moved or the row went; its own answer always did.
+    """
+
+    old: Plugin | None
+    new: Plugin | None
+
+
+class NodeChanged(Struct, frozen=True):
+    """A node came, reported, changed its status, or went. The plugins that it moves have events of their own."""
+
+    old: Node | None
+    new: Node | None
+
+
+Event = VolumeChanged | PluginChanged | NodeChanged

@@ -1,0 +1,198 @@
+"""The state machine that is replicated: one committed command in, its outcome out, nothing else seen or done.
+
+Every applied command moves the FSM's index by one: one that was refused too, and one whose Idempotency-Key was met
+before, whose outcome is the remembered one. An applier checks all before it changes anything, so a refusal changes
+nothing but the index and log time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from msgspec.structs import replace
+
+from volstore import commands, rules
+from volstore.commands import (
+    DeleteNode,
+    DeregisterVolume,
+    Idempotency,
+    Outcome,
+    PutNode,
+    RegisterVolumes,
+    SetNodeStatus,
+    Stamped,
+)
+from volstore.events import Event
+from volstore.idempotency import CAPACITY
+from volstore.model import Node, Volume
+from volstore.plugins import follow_node, release_plugin
+from volstore.rules import Refusal
+from volstore.snapshot import Captured
+from volstore.state import State
+
+
+class Fsm:
+    """The state and the only way to change it (`cluster.api.StateMachine`).
+
+    `state` is another object after `restore`: ask for it each time.
+    """
+
+    def __init__(self) -> None:
+        self.state = State()
+
+    def apply(self, command: bytes) -> bytes:
+        """Apply one committed command; its encoded `Outcome`.
+
+        Raises commands.UnknownCommand, having changed nothing: the node must stop, it can't follow the others.
+        """
+        return commands.encode_outcome(apply(self.state, commands.decode(command)))
+
+    def take_events(self) -> list[Event]:
+        """What the commands applied since the last call touched, in order."""
+        return self.state.take_events()
+
+    def digest(self) -> bytes:
+        """16 bytes that differ when states differ; O(1)."""
+        return self.state.digest()
+
+    def capture(self) -> Captured:
+        return self.state.capture()
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Replace the state by what `Captured.chunks` gave. ValueError on anything else, changing nothing."""
+        self.state = State.restored(chunks)
+
+
+def apply(state: State, stamped: Stamped) -> Outcome:
+    """Move `state` by one command."""
+    state.advance(stamped.time)
+    state.outcomes.forget_expired(state.log_time)
+    key = stamped.idempotency
+    if key is not None:
+        remembered = state.outcomes.find(key, state.log_time)
+        if remembered is not None:
+            if remembered.request_hash == key.request_hash:
+                return remembered.outcome
+            return _refused(state, _key_of_another_request(key))
+        if state.outcomes.full:
+            return _refused(state, _TOO_MANY_KEYS)
+    refusal = _APPLIERS[type(stamped.command)](state, stamped.command)
+    outcome = Outcome(state.index) if refusal is None else _refused(state, refusal)
+    if key is not None:
+        state.outcomes.remember(key, state.log_time, outcome)
+    return outcome
+
+
+def _refused(state: State, refusal: Refusal) -> Outcome:
+    return Outcome(state.index, refusal.status, refusal.text)
+
+
+_TOO_MANY_KEYS = Refusal(
+    429, f"{CAPACITY} Idempotency-Keys are remembered, each for 10 minutes: repeat later, or send none"
+)
+
+
+def _key_of_another_request(key: Idempotency) -> Refusal:
+    return Refusal(
+        409,
+        f'the Idempotency-Key "{key.key}" was used for another request, which cannot be updated by this one: use a new '
+        "key",
+    )
+
+
+def _register_volumes(state: State, command: RegisterVolumes) -> Refusal | None:
+    refusal = rules.check_register(state, command)
+    if refusal is not None:
+        return refusal
+    for volume in command.volumes:
+        state.put_volume(_registered(state, command.namespace, volume))
+    return None
+
+
+def _registered(state: State, namespace: str, volume: Volume) -> Volume:
+    """The row of a volume that passed the rules: what the client may say, and nothing else that it said."""
+    existing = state.volume(namespace, volume.id)
+    plugin = state.plugin(volume.plugin_id)
+    if plugin is None:
+        raise ValueError("a volume is registered only with a plugin that is there")
+    return replace(
+        rules.normalised_volume(volume),
+        namespace=namespace,
+        provider=plugin.provider,
+        provider_version=plugin.version,
+        read_claims={},
+        write_claims={},
+        past_claims=existing.past_claims if existing is not None else {},
+        create_index=existing.create_index if existing is not None else state.index,
+        modify_index=state.index,
+        touch_index=state.index,
+    )
+
+
+def _deregister_volume(state: State, command: DeregisterVolume) -> Refusal | None:
+    volume = state.volume(command.namespace, command.id)
+    refusal = rules.check_deregister(state, command)
+    if refusal is not None or volume is None:
+        return refusal
+    state.remove_volume(volume.namespace, volume.id)
+    release_plugin(state, volume.plugin_id)
+    return None
+
+
+def _put_node(state: State, command: PutNode) -> Refusal | None:
+    refusal = rules.check_put_node(state, command)
+    if refusal is not None:
+        return refusal
+    old = state.node(command.node.id)
+    # ModifyIndex moves with every report, also one that repeats the last: a 'down' that was proposed because the
+    # node was silent must lose against it (SetNodeStatus.if_modify_index).
+    _move_node(
+        state,
+        old,
+        replace(
+            rules.normalised_node(command.node),
+            create_index=old.create_index if old is not None else state.index,
+        ),
+    )
+    return None
+
+
+def _set_node_status(state: State, command: SetNodeStatus) -> Refusal | None:
+    refusal = rules.check_set_node_status(state, command)
+    old = state.node(command.id)
+    if refusal is not None or old is None:
+        return refusal
+    if old.status != command.status:
+        _move_node(state, old, replace(old, status=command.status))
+    return None
+
+
+def _move_node(state: State, old: Node | None, new: Node) -> None:
+    same_status = old is not None and old.status == new.status
+    moved = replace(
+        new,
+        modify_index=state.index,
+        status_updated_at=old.status_updated_at if old is not None and same_status else state.log_time // 10**9,
+    )
+    state.put_node(moved)
+    follow_node(state, old, moved)
+
+
+def _delete_node(state: State, command: DeleteNode) -> Refusal | None:
+    old = state.node(command.id)
+    refusal = rules.check_delete_node(state, command)
+    if refusal is not None or old is None:
+        return refusal
+    state.remove_node(command.id)
+    follow_node(state, old, None)
+    return None
+
+
+_APPLIERS: dict[type, Callable[[State, Any], Refusal | None]] = {
+    RegisterVolumes: _register_volumes,
+    DeregisterVolume: _deregister_volume,
+    PutNode: _put_node,
+    SetNodeStatus: _set_node_status,
+    DeleteNode: _delete_node,
+}

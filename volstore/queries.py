@@ -1,0 +1,172 @@
+"""Which volumes a list asks for, and the indexes that find them in order without looking at the others."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from volstore.model import Volume
+from volstore.ordered import Ordered, with_prefix
+
+Key = tuple[str, str]
+"""A volume's namespace and ID."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeQuery:
+    """The filters of a list of volumes; all combine.
+
+    `namespace` None is every namespace. The others are prefixes, "" is no filter; `node_id` asks for volumes claimed
+    on such nodes, by read, write or past claims.
+    """
+
+    namespace: str | None = None
+    prefix: str = ""
+    plugin_id: str = ""
+    node_id: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """No filter but the namespace."""
+        return not (self.prefix or self.plugin_id or self.node_id)
+
+    def matches(self, volume: Volume) -> bool:
+        return self.fits(volume.namespace, volume.id, volume.plugin_id) and (
+            not self.node_id or any(node.startswith(self.node_id) for node in claimed_nodes(volume))
+        )
+
+    def fits(self, namespace: str, volume_id: str, plugin_id: str) -> bool:
+        """Whether all filters but `node_id` take a volume that has these."""
+        return (
+            (self.namespace is None or namespace == self.namespace)
+            and volume_id.startswith(self.prefix)
+            and plugin_id.startswith(self.plugin_id)
+        )
+
+
+def claimed_nodes(volume: Volume) -> frozenset[str]:
+    """The IDs of the nodes on which the volume is claimed, past claims included."""
+    if not volume.in_use:
+        return frozenset()
+    claims = (volume.read_claims, volume.write_claims, volume.past_claims)
+    return frozenset(claim.node_id for by_allocation in claims for claim in by_allocation.values())
+
+
+class _Groups:
+    """Volume keys by a name (of a plugin, of a node): names in order, and each name's keys in order."""
+
+    __slots__ = ("_by_name", "_names")
+
+    def __init__(self) -> None:
+        self._names: Ordered[str] = Ordered()
+        self._by_name: dict[str, Ordered[Key]] = {}
+
+    def add(self, name: str, key: Key) -> None:
+        keys = self._by_name.get(name)
+        if keys is None:
+            keys = self._by_name[name] = Ordered()
+            self._names.add(name)
+        keys.add(key)
+
+    def remove(self, name: str, key: Key) -> None:
+        keys = self._by_name[name]
+        keys.remove(key)
+        if not keys:
+            del self._by_name[name]
+            self._names.remove(name)
+
+    def named(self, name: str) -> Ordered[Key] | None:
+        return self._by_name.get(name)
+
+    def with_prefix(self, prefix: str) -> list[Ordered[Key]]:
+        return [self._by_name[name] for name in with_prefix(self._names, prefix)]
+
+
+class VolumeIndex:
+    """The keys of all volumes in the order of lists, whole, by plugin and by node."""
+
+    __slots__ = ("_all", "_by_node", "_by_plugin", "_in_namespace")
+
+    def __init__(self) -> None:
+        self._all: Ordered[Key] = Ordered()
+        self._by_plugin = _Groups()
+        self._by_node = _Groups()
+        self._in_namespace: dict[str, int] = {}
+
+    def replace(self, old: Volume | None, new: Volume | None) -> None:
+        """Follow a volume from `old` to `new`: the same key, or None where it wasn't there or isn't any more."""
+        key = _key(old, new)
+        if old is None or new is None:
+            self._come_or_go(key, come=old is None)
+        old_plugin = old.plugin_id if old else None
+        new_plugin = new.plugin_id if new else None
+        if old_plugin != new_plugin:
+            if old_plugin is not None:
+                self._by_plugin.remove(old_plugin, key)
+            if new_plugin is not None:
+                self._by_plugin.add(new_plugin, key)
+        old_nodes = claimed_nodes(old) if old else frozenset()
+        new_nodes = claimed_nodes(new) if new else frozenset()
+        if old_nodes != new_nodes:
+            for node in old_nodes - new_nodes:
+                self._by_node.remove(node, key)
+            for node in new_nodes - old_nodes:
+                self._by_node.add(node, key)
+
+    def candidates(self, query: VolumeQuery, after: Key | None) -> Iterator[Key]:
+        """Keys in order, strictly after `after`, among them all that `query` takes; exact in namespace and prefix.
+
+        Costs what it yields, for the filters that `query` doesn't leave to the narrowest index.
+        """
+        if query.node_id:
+            ranges = self._by_node.with_prefix(query.node_id)
+        elif query.plugin_id:
+            ranges = self._by_plugin.with_prefix(query.plugin_id)
+        else:
+            ranges = [self._all]
+        namespaces = sorted(self._in_namespace) if query.namespace is None else [query.namespace]
+        for namespace in namespaces:
+            if after is not None and namespace < after[0]:
+                continue
+            last: Key | None = None
+            for key in heapq.merge(*(_span(keys, namespace, query.prefix, after) for keys in ranges)):
+                if key != last:  # a volume claimed on several nodes is in several ranges
+                    yield key
+                    last = key
+
+    def uses_plugin(self, plugin_id: str, namespace: str | None = None) -> bool:
+        """Whether any volume (of that namespace) names this plugin."""
+        keys = self._by_plugin.named(plugin_id)
+        if keys is None or namespace is None:
+            return keys is not None
+        return any(True for _ in _span(keys, namespace, "", None))
+
+    def _come_or_go(self, key: Key, *, come: bool) -> None:
+        count = self._in_namespace.get(key[0], 0)
+        if come:
+            self._all.add(key)
+            self._in_namespace[key[0]] = count + 1
+            return
+        self._all.remove(key)
+        if count > 1:
+            self._in_namespace[key[0]] = count - 1
+        else:
+            del self._in_namespace[key[0]]
+
+
+def _key(old: Volume | None, new: Volume | None) -> Key:
+    volume = new or old
+    if volume is None:
+        raise ValueError("a change has a volume before or after it")
+    return volume.namespace, volume.id
+
+
+def _span(keys: Ordered[Key], namespace: str, prefix: str, after: Key | None) -> Iterator[Key]:
+    """The keys of one namespace that start with `prefix`, strictly after `after`."""
+    first = (namespace, prefix)
+    beyond = after is not None and after >= first
+    for key in keys.starting(after if beyond and after is not None else first, after=beyond):
+        if key[0] != namespace or not key[1].startswith(prefix):
+            return
+        yield key

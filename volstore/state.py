@@ -1,0 +1,335 @@
+"""The registry's state: typed tables of frozen values, and what is asked of them.
+
+Everything that is replicated lives here. Rows change only through the put and remove methods, which keep the
+indexes, the digest, the departures and the events in step; only `fsm.py` and its appliers call them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from typing import Any
+
+from volstore import departures, snapshot
+from volstore.departures import Departures
+from volstore.events import Event, NodeChanged, PluginChanged, VolumeChanged
+from volstore.idempotency import Outcomes
+from volstore.instances import Instances
+from volstore.model import DEFAULT_NAMESPACE, Allocation, Fingerprint, Namespace, Node, Plugin, Volume
+from volstore.ordered import Ordered, with_prefix
+from volstore.queries import Key, VolumeIndex, VolumeQuery, claimed_nodes
+from volstore.tables import Table
+
+_NOWHERE: frozenset[str] = frozenset()
+
+
+class State:
+    """A new cluster's state, at FSM index 0 with the default namespace (whose indexes are 1, the first there is).
+
+    `index` is the number of commands applied; `log_time` the greatest time that one was stamped with, in nanoseconds
+    since 1970. Methods that return iterators read the state while they are consumed: finish with them before the
+    next command is applied (that is, without an await between).
+    """
+
+    def __init__(self) -> None:
+        self.index = 0
+        self.log_time = 0
+        self.departures = Departures()
+        self.outcomes = Outcomes()
+        self._namespaces: Table[str, Namespace] = Table("namespaces", Namespace, lambda row: row.name)
+        self._nodes: Table[str, Node] = Table("nodes", Node, lambda row: row.id)
+        self._plugins: Table[str, Plugin] = Table("plugins", Plugin, lambda row: row.id)
+        self._volumes: Table[Key, Volume] = Table("volumes", Volume, lambda row: (row.namespace, row.id))
+        self._allocations: Table[str, Allocation] = Table("allocations", Allocation, lambda row: row.id)
+        self._volume_index = VolumeIndex()
+        self._volumes_touched: dict[str, int] = {}
+        self._node_ids: Ordered[str] = Ordered()
+        self._nodes_touched = 0
+        self._instances = Instances()
+        self._events: list[Event] = []
+        self._namespaces.put(Namespace(name=DEFAULT_NAMESPACE, create_index=1, modify_index=1))
+
+    # What is there.
+
+    def namespace(self, name: str) -> Namespace | None:
+        return self._namespaces.get(name)
+
+    def namespaces(self) -> list[Namespace]:
+        """By name."""
+        return sorted(self._namespaces, key=lambda row: row.name)
+
+    def volume(self, namespace: str, id: str) -> Volume | None:
+        return self._volumes.get((namespace, id))
+
+    def volumes(self, query: VolumeQuery, after: Key | None = None) -> Iterator[Volume]:
+        """The volumes that `query` takes, by namespace and ID (bytewise), strictly after the key `after`.
+
+        Costs what is yielded for unfiltered and prefix lists; other filters start from the narrowest index.
+        """
+        rows = self._volumes.rows
+        for key in self._volume_index.candidates(query, after):
+            volume = rows[key]
+            if query.matches(volume):
+                yield volume
+
+    def volume_count(self) -> int:
+        return len(self._volumes)
+
+    def uses_plugin(self, plugin_id: str) -> bool:
+        """Whether a volume in any namespace names this plugin."""
+        return self._volume_index.uses_plugin(plugin_id)
+
+    def plugin(self, id: str) -> Plugin | None:
+        """The plugin, while it has an instance."""
+        row = self._plugins.get(id)
+        return row if row is not None and row.present else None
+
+    def plugin_row(self, id: str) -> Plugin | None:
+        """The plugin's row, also one without instances that is kept for its volumes."""
+        return self._plugins.get(id)
+
+    def plugins(self) -> list[Plugin]:
+        """Those with instances, by ID."""
+        return sorted((row for row in self._plugins if row.present), key=lambda row: row.id)
+
+    def controller_instances(self, plugin_id: str) -> list[tuple[str, Fingerprint]]:
+        """The controllers by node ID; those on a node that is down show as unhealthy."""
+        return self._instances.controllers(plugin_id, self._nodes.rows)
+
+    def node_instances(self, plugin_id: str) -> list[tuple[str, Fingerprint]]:
+        """The node plugins by node ID; those on a node that is down show as unhealthy."""
+        return self._instances.nodes(plugin_id, self._nodes.rows)
+
+    def node(self, id: str) -> Node | None:
+        return self._nodes.get(id)
+
+    def nodes(self, prefix: str = "") -> Iterator[Node]:
+        """By ID."""
+        rows = self._nodes.rows
+        for id in with_prefix(self._node_ids, prefix):
+            yield rows[id]
+
+    def node_count(self) -> int:
+        return len(self._nodes)
+
+    def allocation(self, id: str) -> Allocation | None:
+        return self._allocations.get(id)
+
+    # Blocking queries: has what the query answers moved after FSM index `index`? (contract.md, "Blocking queries")
+
+    def touched(self, volume: Volume) -> int:
+        """The index at which something that shows in the volume's answer changed last: its row or its plugin."""
+        plugin = self._plugins.get(volume.plugin_id)
+        return volume.touch_index if plugin is None else max(volume.touch_index, plugin.touch_index)
+
+    def volume_moved_since(self, namespace: str, id: str, index: int) -> bool:
+        volume = self._volumes.get((namespace, id))
+        if volume is not None:
+            return self.touched(volume) > index
+        return self.departures.last(departures.VOLUME, id, namespace) > index
+
+    def volumes_moved_since(self, query: VolumeQuery, index: int) -> bool:
+        """A whole list costs what there are plugins; a filtered one at most what it lists and what left since."""
+        if self.departures.floor > index:
+            return True
+        if not self._whole_list_moved(query.namespace, index):
+            return False
+        if query.whole:
+            return True
+        return any(_concerns(departure, query) for departure in self.departures.since(index)) or any(
+            self.touched(volume) > index for volume in self.volumes(query)
+        )
+
+    def _whole_list_moved(self, namespace: str | None, index: int) -> bool:
+        if namespace is None:
+            moved = any(touched > index for touched in self._volumes_touched.values())
+        else:
+            moved = self._volumes_touched.get(namespace, 0) > index
+        return (
+            moved
+            or self.departures.last_of(departures.VOLUME, namespace) > index
+            or any(
+                row.touch_index > index and self._volume_index.uses_plugin(row.id, namespace) for row in self._plugins
+            )
+        )
+
+    def plugin_moved_since(self, id: str, index: int) -> bool:
+        plugin = self.plugin(id)
+        if plugin is not None:
+            return plugin.modify_index > index
+        return self.departures.last(departures.PLUGIN, id) > index
+
+    def plugins_moved_since(self, index: int) -> bool:
+        return self.departures.last_of(departures.PLUGIN) > index or any(
+            row.modify_index > index for row in self._plugins if row.present
+        )
+
+    def node_moved_since(self, id: str, index: int) -> bool:
+        node = self._nodes.get(id)
+        if node is not None:
+            return node.modify_index > index
+        return self.departures.last(departures.NODE, id) > index
+
+    def nodes_moved_since(self, prefix: str, index: int) -> bool:
+        if self.departures.floor > index:
+            return True
+        if max(self._nodes_touched, self.departures.last_of(departures.NODE)) <= index:
+            return False
+        return any(node.modify_index > index for node in self.nodes(prefix)) or any(
+            gone.kind == departures.NODE and gone.id.startswith(prefix) for gone in self.departures.since(index)
+        )
+
+    # Changes. `index` is already the one of the command that is being applied.
+
+    def advance(self, time: int) -> None:
+        """Begin the next command, stamped with `time` (nanoseconds since 1970)."""
+        self.index += 1
+        self.log_time = max(self.log_time, time)
+
+    def take_events(self) -> list[Event]:
+        """What changed since the last call. Call it after every command or at least now and then: it grows."""
+        events, self._events = self._events, []
+        return events
+
+    def put_volume(self, volume: Volume) -> None:
+        """Add or replace; its `touch_index` must be the present index."""
+        old = self._volumes.put(volume)
+        self._volume_index.replace(old, volume)
+        self._volumes_touched[volume.namespace] = volume.touch_index
+        if old is not None:
+            left = claimed_nodes(old) - claimed_nodes(volume) if old.in_use else _NOWHERE
+            if left or old.plugin_id != volume.plugin_id:
+                self._volume_left(old, left)
+        self._events.append(VolumeChanged(old, volume))
+
+    def remove_volume(self, namespace: str, id: str) -> None:
+        old = self._volumes.remove((namespace, id))
+        self._volume_index.replace(old, None)
+        self._volume_left(old, claimed_nodes(old))
+        self._events.append(VolumeChanged(old, None))
+
+    def _volume_left(self, old: Volume, nodes: frozenset[str]) -> None:
+        self.departures.record(
+            self.index, departures.VOLUME, old.id, namespace=old.namespace, plugin_id=old.plugin_id, node_ids=nodes
+        )
+
+    def put_plugin(self, plugin: Plugin) -> None:
+        old = self._plugins.put(plugin)
+        if old is not None and old.present and not plugin.present:
+            self.departures.record(self.index, departures.PLUGIN, plugin.id)
+        self._events.append(PluginChanged(old, plugin))
+
+    def remove_plugin(self, id: str) -> None:
+        """Remove the row; no event when nobody could see it any more (its plugin had gone before)."""
+        old = self._plugins.remove(id)
+        if old.present:
+            self.departures.record(self.index, departures.PLUGIN, id)
+            self._events.append(PluginChanged(old, None))
+
+    def put_node(self, node: Node) -> None:
+        """Add or replace; its `modify_index` must be the present index. Its plugins' rows are `plugins.py`'s to move."""
+        old = self._nodes.put(node)
+        if old is None:
+            self._node_ids.add(node.id)
+        self._instances.replace(old, node)
+        self._nodes_touched = node.modify_index
+        self._events.append(NodeChanged(old, node))
+
+    def remove_node(self, id: str) -> None:
+        old = self._nodes.remove(id)
+        self._node_ids.remove(id)
+        self._instances.replace(old, None)
+        self.departures.record(self.index, departures.NODE, id)
+        self._events.append(NodeChanged(old, None))
+
+    def put_allocation(self, allocation: Allocation) -> None:
+        self._allocations.put(allocation)
+
+    def remove_allocation(self, id: str) -> None:
+        self._allocations.remove(id)
+
+    # The whole of it.
+
+    def _tables(self) -> tuple[Table[Any, Any], ...]:
+        """All tables, in the order of snapshots."""
+        return (
+            self._namespaces,
+            self._nodes,
+            self._plugins,
+            self._volumes,
+            self._allocations,
+            self.departures.table,
+            self.outcomes.table,
+        )
+
+    def digest(self) -> bytes:
+        """16 bytes that differ when states differ; O(1)."""
+        digest = blake2b(digest_size=16, person=b"volstore state")
+        for number in (self.index, self.log_time, self.departures.floor):
+            digest.update(number.to_bytes(16, "big", signed=True))
+        for table in self._tables():
+            digest.update(table.sum.to_bytes(16, "big"))
+        return digest.digest()
+
+    def capture(self) -> snapshot.Captured:
+        """This moment, in time for copying one reference a row."""
+        tables = self._tables()
+        return snapshot.Captured(
+            snapshot.Header(
+                self.index, self.log_time, self.departures.floor, tuple((table.name, len(table)) for table in tables)
+            ),
+            tuple(tuple(table.frames.values()) for table in tables),
+            self.digest(),
+        )
+
+    @classmethod
+    def restored(cls, chunks: Iterable[bytes]) -> State:
+        """The state that `Captured.chunks` gave. ValueError on anything else."""
+        reader = snapshot.Reader(chunks)
+        header = reader.header
+        state = cls()
+        state.index, state.log_time = header.index, header.log_time
+        state.departures = Departures(header.departures_floor)
+        state._namespaces.remove(DEFAULT_NAMESPACE)
+        loaders = {
+            "namespaces": state._namespaces.load,
+            "nodes": state._load_node,
+            "plugins": state._plugins.load,
+            "volumes": state._load_volume,
+            "allocations": state._allocations.load,
+            "departures": state.departures.load,
+            "outcomes": state.outcomes.load,
+        }
+        if [name for name, _ in header.tables] != list(loaders):
+            raise ValueError(
+                f"the snapshot holds the tables {', '.join(name for name, _ in header.tables)}; "
+                f"this version of volstore knows {', '.join(loaders)}"
+            )
+        for name, count in header.tables:
+            load = loaders[name]
+            for encoded in reader.rows(count):
+                load(encoded)
+        if reader.finish() != state.digest():
+            raise ValueError("the snapshot is damaged: its content isn't what its digest says")
+        return state
+
+    def _load_node(self, encoded: bytes) -> None:
+        node = self._nodes.load(encoded)
+        self._node_ids.add(node.id)
+        self._instances.replace(None, node)
+        self._nodes_touched = max(self._nodes_touched, node.modify_index)
+
+    def _load_volume(self, encoded: bytes) -> None:
+        volume = self._volumes.load(encoded)
+        self._volume_index.replace(None, volume)
+        touched = self._volumes_touched.get(volume.namespace, 0)
+        self._volumes_touched[volume.namespace] = max(touched, volume.touch_index)
+
+
+def _concerns(departure: departures.Departure, query: VolumeQuery) -> bool:
+    """Whether a volume that `query` may have listed left."""
+    return (
+        departure.kind == departures.VOLUME
+        and query.fits(departure.namespace, departure.id, departure.plugin_id)
+        and (not query.node_id or any(node.startswith(query.node_id) for node in departure.node_ids))
+    )

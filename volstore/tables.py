@@ -1,0 +1,84 @@
+"""Tables of frozen rows which keep each row's bytes and a running digest, so that snapshots and digests cost nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from hashlib import blake2b
+from typing import Generic, TypeVar
+
+import msgspec
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V", bound=msgspec.Struct)
+
+_encode = msgspec.msgpack.Encoder().encode
+_MASK = (1 << 128) - 1
+
+
+class Table(Generic[K, V]):
+    """Rows by key, changed only by `put` and `remove`.
+
+    `frames` holds each row as it lies in a snapshot: its length (4 bytes, big endian) and its msgpack bytes. Rows and
+    frames keep the order in which keys came; that order is the same on every member, because commands are, and it
+    survives a restore, because snapshots list rows in it. `sum` adds blake2b-128 of every frame modulo 2^128, with
+    the table's name as personalisation; a row holds its own key, so the sum is one of the keys too.
+    """
+
+    __slots__ = ("_decode", "_key", "_person", "frames", "name", "rows", "sum")
+
+    def __init__(self, name: str, row_type: type[V], key: Callable[[V], K]) -> None:
+        self.name = name
+        self.rows: dict[K, V] = {}
+        self.frames: dict[K, bytes] = {}
+        self.sum = 0
+        self._key = key
+        self._person = name.encode()
+        self._decode = msgspec.msgpack.Decoder(row_type).decode
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[V]:
+        return iter(self.rows.values())
+
+    def get(self, key: K) -> V | None:
+        return self.rows.get(key)
+
+    def put(self, row: V) -> V | None:
+        """Add or replace the row of this key; the row that was there before."""
+        encoded = _encode(row)
+        return self._set(self._key(row), row, len(encoded).to_bytes(4, "big") + encoded)
+
+    def remove(self, key: K) -> V:
+        """Take the row out and return it. KeyError when there is none."""
+        row = self.rows.pop(key)
+        self.sum = (self.sum - self._weight(self.frames.pop(key))) & _MASK
+        return row
+
+    def load(self, encoded: bytes) -> V:
+        """Add the row that a snapshot holds as `encoded`, whose bytes stay as they are, and return it.
+
+        ValueError when it is malformed or its key is there already.
+        """
+        try:
+            row = self._decode(encoded)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"a row of {self.name} is malformed: {error}") from None
+        key = self._key(row)
+        if key in self.rows:
+            raise ValueError(f"a row of {self.name} is there twice")
+        self._set(key, row, len(encoded).to_bytes(4, "big") + encoded)
+        return row
+
+    def _set(self, key: K, row: V, frame: bytes) -> V | None:
+        old = self.rows.get(key)
+        change = self._weight(frame)
+        if old is not None:
+            change -= self._weight(self.frames[key])
+        self.rows[key] = row
+        self.frames[key] = frame
+        self.sum = (self.sum + change) & _MASK
+        return old
+
+    def _weight(self, frame: bytes) -> int:
+        return int.from_bytes(blake2b(frame, digest_size=16, person=self._person).digest(), "big")
