@@ -19,26 +19,26 @@ class UnknownCommand(Exception):
     """A command from a newer version; the node that meets it stops rather than diverge."""
 
 
-class RegisterVolumes(Struct, frozen=True, array_like=True, tag="register-volumes"):
+class RegisterVolumes(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="register-volumes"):
     """Register all of `volumes` (unchecked, computed fields empty) in `namespace`, or none."""
 
     namespace: str
     volumes: tuple[Volume, ...]
 
 
-class DeregisterVolume(Struct, frozen=True, array_like=True, tag="deregister-volume"):
+class DeregisterVolume(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="deregister-volume"):
     namespace: str
     id: str
     force: bool = False
 
 
-class PutNode(Struct, frozen=True, array_like=True, tag="put-node"):
+class PutNode(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="put-node"):
     """Replace what a node reported before by `node` (computed fields empty)."""
 
     node: Node
 
 
-class SetNodeStatus(Struct, frozen=True, array_like=True, tag="set-node-status"):
+class SetNodeStatus(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="set-node-status"):
     """`if_modify_index` > 0: only while the node is still at that ModifyIndex, else refused."""
 
     id: str
@@ -46,14 +46,14 @@ class SetNodeStatus(Struct, frozen=True, array_like=True, tag="set-node-status")
     if_modify_index: int = 0
 
 
-class DeleteNode(Struct, frozen=True, array_like=True, tag="delete-node"):
+class DeleteNode(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="delete-node"):
     id: str
 
 
 Command = RegisterVolumes | DeregisterVolume | PutNode | SetNodeStatus | DeleteNode
 
 
-class Idempotency(Struct, frozen=True, array_like=True):
+class Idempotency(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A client's Idempotency-Key: the caller it belongs to and the SHA-256 of the request that it stands for."""
 
     caller: str
@@ -61,7 +61,7 @@ class Idempotency(Struct, frozen=True, array_like=True):
     request_hash: bytes
 
 
-class Stamped(Struct, frozen=True, array_like=True):
+class Stamped(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A command as it travels: with the proposer's time, in nanoseconds since 1970."""
 
     time: int
@@ -91,7 +91,7 @@ def decode(data: bytes) -> Stamped:
         raise UnknownCommand(f"a command of the log can't be read by this version of volstore: {error}") from None
 
 
-class Outcome(Struct, frozen=True, array_like=True):
+class Outcome(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What became of a command: the FSM's index, and the refusal if it was refused.
 
     `status` is HTTP's (200 applied), and `text` the refusal's words (never a secret).

@@ -20,7 +20,7 @@ PLUGIN = "plugin"
 NODE = "node"
 
 
-class Departure(Struct, frozen=True, array_like=True, kw_only=True):
+class Departure(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
     """Something left at FSM index `index`: a volume, plugin or node, or (with `node_ids` alone) a volume from nodes.
 
     `number` counts departures from 1. `plugin_id` and `node_ids` say which filters the volume passed before.
@@ -40,9 +40,9 @@ class Departures:
 
     __slots__ = ("_latest", "_latest_of", "_newest", "floor", "table")
 
-    def __init__(self, floor: int = 0) -> None:
+    def __init__(self) -> None:
         self.table: Table[int, Departure] = Table("departures", Departure, lambda row: row.number)
-        self.floor = floor
+        self.floor = 0
         self._newest = 0
         self._latest: dict[tuple[str, str, str], int] = {}
         self._latest_of: dict[tuple[str, str], int] = {}
@@ -65,7 +65,7 @@ class Departures:
             oldest = self.table.remove(row.number - KEPT)
             self.floor = oldest.index
             key = (oldest.kind, oldest.namespace, oldest.id)
-            if self._latest[key] == oldest.index:
+            if self._latest.get(key) == oldest.index:
                 del self._latest[key]
 
     def load(self, encoded: bytes) -> None:

@@ -1,7 +1,8 @@
 """The registry's things as frozen values: volumes, claims, nodes, fingerprints, plugins, namespaces.
 
 Every struct is encoded as a msgpack array (its fields in order): a field is only ever added at the end, with a
-default, so that an older snapshot is read by a newer node. Nothing here checks rules; `rules.py` does.
+default, so that an older snapshot is read by a newer node. A surplus field is an error: an older node that dropped
+what a newer one wrote would diverge. Nothing here checks rules; `rules.py` does.
 """
 
 from __future__ import annotations
@@ -23,29 +24,33 @@ ATTACHMENT_MODES = ("file-system", "block-device")
 NODE_STATUSES = ("initializing", "ready", "down")
 
 
-class Topology(Struct, frozen=True, array_like=True):
+class Topology(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Where a volume can be reached. `flat` says that it came as `{"k": "v"}` and not as `{"Segments": {…}}`."""
 
     segments: dict[str, str] | None = None
     flat: bool = False
 
 
-class MountOptions(Struct, frozen=True, array_like=True):
+class MountOptions(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     fs_type: str = ""
     mount_flags: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Mount flags may hold credentials."""
+        return "MountOptions(…)"
 
-class Capability(Struct, frozen=True, array_like=True):
+
+class Capability(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     access_mode: str = ""
     attachment_mode: str = ""
 
 
-class TopologyRequest(Struct, frozen=True, array_like=True):
+class TopologyRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     required: tuple[Topology, ...] = ()
     preferred: tuple[Topology, ...] = ()
 
 
-class Claim(Struct, frozen=True, array_like=True, kw_only=True):
+class Claim(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
     """An allocation's right to a volume (Nomad's CSIVolumeClaim), with what must be known once the allocation is gone.
 
     `mode`: 0 read, 1 write, 2 release; `state`: 0 taken, 1 node detached, 2 controller detached, 3 ready to free.
@@ -61,7 +66,7 @@ class Claim(Struct, frozen=True, array_like=True, kw_only=True):
     taken_at: int = 0
 
 
-class Volume(Struct, frozen=True, array_like=True, kw_only=True):
+class Volume(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
     """A registered volume. `provider` and `provider_version` are the plugin's at its registration.
 
     `create_index` and `modify_index` are the FSM's; `touch_index` also moves with what else shows in its answer (its
@@ -105,21 +110,21 @@ class Volume(Struct, frozen=True, array_like=True, kw_only=True):
         return bool(self.read_claims or self.write_claims or self.past_claims)
 
 
-class NodeInfo(Struct, frozen=True, array_like=True):
+class NodeInfo(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     id: str = ""
     max_volumes: int = 0
     accessible_topology: Topology | None = None
     requires_node_stage_volume: bool = False
 
 
-class ControllerInfo(Struct, frozen=True, array_like=True):
+class ControllerInfo(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     supports_read_only_attach: bool = False
     supports_attach_detach: bool = False
     supports_list_volumes: bool = False
     supports_list_volumes_attached_nodes: bool = False
 
 
-class Fingerprint(Struct, frozen=True, array_like=True, kw_only=True):
+class Fingerprint(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
     """What a node says of one plugin instance on it (Nomad's CSIInfo). `update_time` is kept as it came (RFC 3339)."""
 
     plugin_id: str = ""
@@ -135,7 +140,7 @@ class Fingerprint(Struct, frozen=True, array_like=True, kw_only=True):
     node_info: NodeInfo | None = None
 
 
-class Node(Struct, frozen=True, array_like=True, kw_only=True):
+class Node(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
     """A client node. `secret_hash` is SHA-256 of its SecretID: the secret itself enters no command and no table.
 
     `status_updated_at`: seconds since 1970, log time.
@@ -157,7 +162,7 @@ class Node(Struct, frozen=True, array_like=True, kw_only=True):
         return f"Node({self.id}, {self.status})"
 
 
-class Plugin(Struct, frozen=True, array_like=True, kw_only=True):
+class Plugin(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
     """A plugin as its instances make it; derived in `apply`, so that reads and schedulability cost nothing.
 
     A row without instances (`present` false) is kept while volumes refer to it: they still show its last provider
@@ -185,14 +190,14 @@ class Plugin(Struct, frozen=True, array_like=True, kw_only=True):
         return self.nodes_healthy > 0 and (not self.controller_required or self.controllers_healthy > 0)
 
 
-class Namespace(Struct, frozen=True, array_like=True, kw_only=True):
+class Namespace(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
     name: str
     description: str = ""
     create_index: int = 0
     modify_index: int = 0
 
 
-class Allocation(Struct, frozen=True, array_like=True, kw_only=True):
+class Allocation(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
     """An allocation stub as it was reported: the fields that rules need, and the whole of it in `stub`."""
 
     id: str

@@ -62,12 +62,9 @@ def id_refusal(what: str, id: str) -> str | None:
 def form_refusal(volume: Volume) -> str | None:
     """Why the volume as it came is malformed whatever the state (its namespace and computed fields aside)."""
     modes = () if volume.requested_capabilities else (volume.access_mode, volume.attachment_mode)
-    wanted = ("volume id", "plugin id", "access mode", "attachment mode")
-    missing = [
-        f"missing {name}"
-        for name, value in zip(wanted, (volume.id, volume.plugin_id, *modes), strict=False)
-        if not value
-    ]
+    given = (volume.id, volume.plugin_id, *modes)
+    wanted = ("volume id", "plugin id", "access mode", "attachment mode")[: len(given)]
+    missing = [f"missing {name}" for name, value in zip(wanted, given, strict=True) if not value]
     if missing:
         return "validation: " + ", ".join(missing)
     return (

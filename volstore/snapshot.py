@@ -20,7 +20,7 @@ _ROWS_AT_ONCE = 256
 _MALFORMED = "the snapshot is malformed"
 
 
-class Header(Struct, frozen=True, array_like=True):
+class Header(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The state's scalars and, for each table in order, its name and the number of its rows."""
 
     index: int
@@ -29,7 +29,7 @@ class Header(Struct, frozen=True, array_like=True):
     tables: tuple[tuple[str, int], ...]
 
 
-class Trailer(Struct, frozen=True, array_like=True):
+class Trailer(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     rows: int
     digest: bytes
 
@@ -86,7 +86,8 @@ class Reader:
         version = self._take(1)[0]
         if version != VERSION:
             raise ValueError(
-                f"the snapshot has format version {version}; this version of volstore reads {VERSION}: upgrade this node"
+                f"the snapshot has format version {version}; this version of volstore reads {VERSION}: "
+                "upgrade this node"
             )
         try:
             self.header = _decode_header(self._frame())

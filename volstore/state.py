@@ -17,10 +17,9 @@ from volstore.idempotency import Outcomes
 from volstore.instances import Instances
 from volstore.model import DEFAULT_NAMESPACE, Allocation, Fingerprint, Namespace, Node, Plugin, Volume
 from volstore.ordered import Ordered, with_prefix
-from volstore.queries import Key, VolumeIndex, VolumeQuery, claimed_nodes
+from volstore.queries import Key, VolumeQuery
 from volstore.tables import Table
-
-_NOWHERE: frozenset[str] = frozenset()
+from volstore.volumes import Volumes
 
 
 class State:
@@ -39,10 +38,8 @@ class State:
         self._namespaces: Table[str, Namespace] = Table("namespaces", Namespace, lambda row: row.name)
         self._nodes: Table[str, Node] = Table("nodes", Node, lambda row: row.id)
         self._plugins: Table[str, Plugin] = Table("plugins", Plugin, lambda row: row.id)
-        self._volumes: Table[Key, Volume] = Table("volumes", Volume, lambda row: (row.namespace, row.id))
+        self._volumes = Volumes(self._plugins, self.departures)
         self._allocations: Table[str, Allocation] = Table("allocations", Allocation, lambda row: row.id)
-        self._volume_index = VolumeIndex()
-        self._volumes_touched: dict[str, int] = {}
         self._node_ids: Ordered[str] = Ordered()
         self._nodes_touched = 0
         self._instances = Instances()
@@ -59,25 +56,21 @@ class State:
         return sorted(self._namespaces, key=lambda row: row.name)
 
     def volume(self, namespace: str, id: str) -> Volume | None:
-        return self._volumes.get((namespace, id))
+        return self._volumes.table.get((namespace, id))
 
     def volumes(self, query: VolumeQuery, after: Key | None = None) -> Iterator[Volume]:
         """The volumes that `query` takes, by namespace and ID (bytewise), strictly after the key `after`.
 
         Costs what is yielded for unfiltered and prefix lists; other filters start from the narrowest index.
         """
-        rows = self._volumes.rows
-        for key in self._volume_index.candidates(query, after):
-            volume = rows[key]
-            if query.matches(volume):
-                yield volume
+        return self._volumes.matching(query, after)
 
     def volume_count(self) -> int:
-        return len(self._volumes)
+        return len(self._volumes.table)
 
     def uses_plugin(self, plugin_id: str) -> bool:
         """Whether a volume in any namespace names this plugin."""
-        return self._volume_index.uses_plugin(plugin_id)
+        return self._volumes.uses_plugin(plugin_id)
 
     def plugin(self, id: str) -> Plugin | None:
         """The plugin, while it has an instance."""
@@ -119,39 +112,14 @@ class State:
 
     def touched(self, volume: Volume) -> int:
         """The index at which something that shows in the volume's answer changed last: its row or its plugin."""
-        plugin = self._plugins.get(volume.plugin_id)
-        return volume.touch_index if plugin is None else max(volume.touch_index, plugin.touch_index)
+        return self._volumes.touched(volume)
 
     def volume_moved_since(self, namespace: str, id: str, index: int) -> bool:
-        volume = self._volumes.get((namespace, id))
-        if volume is not None:
-            return self.touched(volume) > index
-        return self.departures.last(departures.VOLUME, id, namespace) > index
+        return self._volumes.moved_since(namespace, id, index)
 
     def volumes_moved_since(self, query: VolumeQuery, index: int) -> bool:
         """A whole list costs what there are plugins; a filtered one at most what it lists and what left since."""
-        if self.departures.floor > index:
-            return True
-        if not self._whole_list_moved(query.namespace, index):
-            return False
-        if query.whole:
-            return True
-        return any(_concerns(departure, query) for departure in self.departures.since(index)) or any(
-            self.touched(volume) > index for volume in self.volumes(query)
-        )
-
-    def _whole_list_moved(self, namespace: str | None, index: int) -> bool:
-        if namespace is None:
-            moved = any(touched > index for touched in self._volumes_touched.values())
-        else:
-            moved = self._volumes_touched.get(namespace, 0) > index
-        return (
-            moved
-            or self.departures.last_of(departures.VOLUME, namespace) > index
-            or any(
-                row.touch_index > index and self._volume_index.uses_plugin(row.id, namespace) for row in self._plugins
-            )
-        )
+        return self._volumes.list_moved_since(query, index)
 
     def plugin_moved_since(self, id: str, index: int) -> bool:
         plugin = self.plugin(id)
@@ -179,6 +147,9 @@ class State:
             gone.kind == departures.NODE and gone.id.startswith(prefix) for gone in self.departures.since(index)
         )
 
+    def namespaces_moved_since(self, index: int) -> bool:
+        return any(row.modify_index > index for row in self._namespaces)
+
     # Changes. `index` is already the one of the command that is being applied.
 
     def advance(self, time: int) -> None:
@@ -193,25 +164,10 @@ class State:
 
     def put_volume(self, volume: Volume) -> None:
         """Add or replace; its `touch_index` must be the present index."""
-        old = self._volumes.put(volume)
-        self._volume_index.replace(old, volume)
-        self._volumes_touched[volume.namespace] = volume.touch_index
-        if old is not None:
-            left = claimed_nodes(old) - claimed_nodes(volume) if old.in_use else _NOWHERE
-            if left or old.plugin_id != volume.plugin_id:
-                self._volume_left(old, left)
-        self._events.append(VolumeChanged(old, volume))
+        self._events.append(VolumeChanged(self._volumes.put(volume, self.index), volume))
 
     def remove_volume(self, namespace: str, id: str) -> None:
-        old = self._volumes.remove((namespace, id))
-        self._volume_index.replace(old, None)
-        self._volume_left(old, claimed_nodes(old))
-        self._events.append(VolumeChanged(old, None))
-
-    def _volume_left(self, old: Volume, nodes: frozenset[str]) -> None:
-        self.departures.record(
-            self.index, departures.VOLUME, old.id, namespace=old.namespace, plugin_id=old.plugin_id, node_ids=nodes
-        )
+        self._events.append(VolumeChanged(self._volumes.remove(namespace, id, self.index), None))
 
     def put_plugin(self, plugin: Plugin) -> None:
         old = self._plugins.put(plugin)
@@ -227,7 +183,7 @@ class State:
             self._events.append(PluginChanged(old, None))
 
     def put_node(self, node: Node) -> None:
-        """Add or replace; its `modify_index` must be the present index. Its plugins' rows are `plugins.py`'s to move."""
+        """Add or replace; its `modify_index` must be the present index. `plugins.py` moves its plugins' rows."""
         old = self._nodes.put(node)
         if old is None:
             self._node_ids.add(node.id)
@@ -256,7 +212,7 @@ class State:
             self._namespaces,
             self._nodes,
             self._plugins,
-            self._volumes,
+            self._volumes.table,
             self._allocations,
             self.departures.table,
             self.outcomes.table,
@@ -289,13 +245,13 @@ class State:
         header = reader.header
         state = cls()
         state.index, state.log_time = header.index, header.log_time
-        state.departures = Departures(header.departures_floor)
+        state.departures.floor = header.departures_floor
         state._namespaces.remove(DEFAULT_NAMESPACE)
         loaders = {
             "namespaces": state._namespaces.load,
             "nodes": state._load_node,
             "plugins": state._plugins.load,
-            "volumes": state._load_volume,
+            "volumes": state._volumes.load,
             "allocations": state._allocations.load,
             "departures": state.departures.load,
             "outcomes": state.outcomes.load,
@@ -318,18 +274,3 @@ class State:
         self._node_ids.add(node.id)
         self._instances.replace(None, node)
         self._nodes_touched = max(self._nodes_touched, node.modify_index)
-
-    def _load_volume(self, encoded: bytes) -> None:
-        volume = self._volumes.load(encoded)
-        self._volume_index.replace(None, volume)
-        touched = self._volumes_touched.get(volume.namespace, 0)
-        self._volumes_touched[volume.namespace] = max(touched, volume.touch_index)
-
-
-def _concerns(departure: departures.Departure, query: VolumeQuery) -> bool:
-    """Whether a volume that `query` may have listed left."""
-    return (
-        departure.kind == departures.VOLUME
-        and query.fits(departure.namespace, departure.id, departure.plugin_id)
-        and (not query.node_id or any(node.startswith(query.node_id) for node in departure.node_ids))
-    )

@@ -1,4 +1,4 @@
-"""Tables of frozen rows which keep each row's bytes and a running digest, so that snapshots and digests cost nothing."""
+"""Tables of frozen rows which keep each row's bytes and a running digest: snapshots and digests then cost little."""
 
 from __future__ import annotations
 
