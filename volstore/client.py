@@ -136,8 +136,8 @@ class Client:
                 raise Unreachable(
                     f"{self._url()} broke off its answer ({type(error).__name__}){_maybe(method)}"
                 ) from None
-            except (ValueError, UnicodeError) as error:  # a token or header that HTTP can't carry
-                raise BadAddress(f"the request can't be sent: {error}") from None
+            except ValueError:  # its text may hold the token
+                raise BadAddress("the token or the address holds characters that HTTP can't carry") from None
         finally:
             connection.close()
         return answer.status, raw.decode("utf-8", "replace")

@@ -26,7 +26,6 @@ from volstore.config_settings import (
 from volstore.spelling import did_you_mean
 from volstore.units import format_duration
 
-
 _PREFIX = "VOLSTORE_"
 
 

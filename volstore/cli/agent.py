@@ -1,0 +1,70 @@
+"""`volstore agent`: runs a node, told by flags, variables and a file."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from volstore.cli.arguments import SingleDash
+from volstore.config import ConfigError, load
+from volstore.config_settings import CONFIG_VARIABLE, DEV_DEFAULTS, SETTINGS
+
+
+class BadConfiguration(click.ClickException):
+    """One line on stderr; exit code 2, as for arguments."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"Error: {self.message}", err=True)
+
+
+def _settings(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A flag for each setting; they arrive as text, since the table reads all sources alike."""
+    for setting in reversed(SETTINGS):
+        default = f"default: {setting.default}"
+        help_text = f"{setting.help} [{setting.variable}; {setting.name}; {default}]"
+        function = click.option(
+            setting.option, setting.name, metavar=setting.metavar, multiple=setting.many, help=help_text
+        )(function)
+    return function
+
+
+@click.command(cls=SingleDash)
+@click.option("--config", "config_file", metavar="FILE", help=f"TOML file with settings. [{CONFIG_VARIABLE}]")
+@click.option(
+    "--dev",
+    is_flag=True,
+    help=f"One node to try things with, on loopback, with a sample plugin; data in {DEV_DEFAULTS['data_dir']}.",
+)
+@click.option("--fresh", is_flag=True, help="With --dev: wipe its data first.")
+@_settings
+def agent(config_file: str | None, dev: bool, fresh: bool, **flags: str | tuple[str, ...] | None) -> int:
+    """Run a node.
+
+    Each setting is a flag, a variable and a key of the file, as its brackets say; flags beat variables, which beat
+    the file. An unknown key in the file is an error. A repeated flag is a list in the file, and has commas in a
+    variable. Durations are written as 50ms or 1m30s, sizes as 4MiB.
+    """
+    from volstore.offline import OfflineError, prepare_dev_directory
+
+    try:
+        config, warnings = load(
+            flags, os.environ, hostname=socket.gethostname(), config_file=config_file, dev=dev, fresh=fresh
+        )
+    except ConfigError as error:
+        raise BadConfiguration(str(error)) from None
+    for warning in warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    if config.dev:
+        try:
+            prepare_dev_directory(config.data_dir, fresh=config.fresh)
+        except OfflineError as error:
+            raise BadConfiguration(str(error)) from None
+    from volstore.agent import run  # here: it brings the whole server along
+
+    return run(config)

@@ -1,0 +1,64 @@
+"""`volstore journal`: looks into a stopped node's log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from volstore.cli.arguments import Group
+from volstore.cli.output import Failed, echo, fields, print_json, table
+
+
+@click.group(cls=Group, short_help="Look into a stopped node's log.")
+def journal() -> None:
+    """Look into the log of a node that is stopped; nothing is changed."""
+
+
+_DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+
+
+@journal.command()
+@_DIRECTORY
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def verify(directory: Path, as_json: bool) -> None:
+    """Read the whole log in DIR (a node's data directory) and check every record.
+
+    Exit code 1 if a node would refuse to start from it.
+    """
+    from volstore import offline
+
+    try:
+        report = offline.verify_journal(directory)
+    except offline.OfflineError as error:
+        raise Failed(str(error)) from None
+    if as_json:
+        print_json(report)
+    else:
+        fields([(name.replace("_", " ").capitalize(), _words(value)) for name, value in report.items()])
+        if report["problems"]:
+            echo()
+            rows = [[one["file"], one["offset"], one["fatal"], one["text"]] for one in report["problems"]]
+            table(["File", "Offset", "Fatal", "Problem"], rows)
+    if not report["ok"]:
+        raise Failed(f"{directory}: the journal is damaged")
+
+
+def _words(value: object) -> object:
+    if isinstance(value, list):
+        return len(value) if value and isinstance(value[0], dict) else " ".join(str(one) for one in value)
+    return value
+
+
+@journal.command()
+@_DIRECTORY
+def dump(directory: Path) -> None:
+    """Print one line of JSON for each record of the log in DIR, without what commands hold: it may be secret."""
+    from volstore import offline
+
+    try:
+        for record in offline.dump_journal(directory):
+            echo(json.dumps(record, sort_keys=True))
+    except offline.OfflineError as error:
+        raise Failed(str(error)) from None

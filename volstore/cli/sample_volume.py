@@ -1,0 +1,77 @@
+"""What `volume init` writes: a specification that an agent in --dev mode takes as it stands."""
+
+SAMPLE_HCL = """\
+# A volume for `volstore volume register` (and `nomad volume register`).
+type = "csi"
+
+# What volstore and jobs call it: unique in its namespace.
+id   = "database-disk"
+name = "disk of the database"
+# namespace = "default"
+
+# What the storage provider calls it.
+external_id = "vol-0a1b2c3d"
+
+# The plugin that serves it; `volstore plugin status` lists them.
+plugin_id = "plugin-id1"
+
+# How it may be used. access_mode is one of single-node-reader-only, single-node-writer, multi-node-reader-only,
+# multi-node-single-writer, multi-node-multi-writer; attachment_mode is file-system or block-device.
+capability {
+  access_mode     = "single-node-writer"
+  attachment_mode = "file-system"
+}
+
+# How a file system is mounted. Never shown again.
+mount_options {
+  fs_type     = "ext4"
+  mount_flags = ["noatime"]
+}
+
+# What the plugin needs to know. Secrets are never shown again.
+secrets {
+  example_secret = "change-me"
+}
+parameters {
+  kind = "ssd"
+}
+context {
+  endpoint = "http://192.0.2.1:9425"
+}
+
+# Where it can be reached from.
+# topology_request {
+#   required {
+#     topology { segments { "rack" = "r1" } }
+#   }
+# }
+"""
+
+SAMPLE_JSON = """\
+{
+  "type": "csi",
+  "id": "database-disk",
+  "name": "disk of the database",
+  "external_id": "vol-0a1b2c3d",
+  "plugin_id": "plugin-id1",
+  "capability": [
+    {
+      "access_mode": "single-node-writer",
+      "attachment_mode": "file-system"
+    }
+  ],
+  "mount_options": {
+    "fs_type": "ext4",
+    "mount_flags": ["noatime"]
+  },
+  "secrets": {
+    "example_secret": "change-me"
+  },
+  "parameters": {
+    "kind": "ssd"
+  },
+  "context": {
+    "endpoint": "http://192.0.2.1:9425"
+  }
+}
+"""

@@ -1,0 +1,275 @@
+"""`volstore volume`: register, inspect and deregister volumes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from volstore import volume_file
+from volstore.cli.arguments import Group, completion_client, connected, output_options
+from volstore.cli.output import NONE, Failed, ago, echo, fields, print_by_template, print_json, read_template, table
+from volstore.cli.sample_volume import SAMPLE_HCL, SAMPLE_JSON
+from volstore.client import Client, ClientError, HttpError, segment
+
+MAX_FILE_BYTES = 4 << 20  # what a server takes in one body unless told otherwise
+
+
+@click.group(cls=Group)
+def volume() -> None:
+    """Register, inspect and deregister volumes.
+
+    \b
+    The commands take Nomad's flags in both spellings, -json and --json.
+    -t TEMPLATE understands of Go's templates: {{.Field}} and paths like
+    {{.NodeInfo.ID}}, {{range .X}}…{{end}}, {{if .X}}…{{else}}…{{end}},
+    {{with .X}}…{{end}}, {{len .X}} and quoted text like {{"\\n"}}.
+    """
+
+
+def _complete_volume(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    try:
+        listed = completion_client(ctx).get("/v1/volumes", type="csi", prefix=incomplete)
+        return [CompletionItem(item["ID"]) for item in listed]
+    except ClientError:  # there is nobody to tell: the shell is in the middle of a word
+        return []
+
+
+_ID = click.argument("volume_id", metavar="ID", shell_complete=_complete_volume)
+
+
+@volume.command()
+@click.argument("volume_id", metavar="[ID]", required=False, shell_complete=_complete_volume)
+@click.option("--type", "kind", type=click.Choice(["csi"]), default="csi", help="Only csi volumes are kept here.")
+@click.option("--plugin-id", metavar="ID", help="List the volumes of plugins whose ID begins so.")
+@click.option("--short", is_flag=True, help="Leave the allocations out.")
+@click.option("--verbose", is_flag=True, help="Whole IDs of allocations and nodes.")
+@output_options
+@connected
+def status(
+    client: Client,
+    volume_id: str | None,
+    kind: str,
+    plugin_id: str | None,
+    short: bool,
+    verbose: bool,
+    as_json: bool,
+    template: str | None,
+) -> None:
+    """Show a volume, or list all of them.
+
+    An ID that no volume has is taken for the beginning of one: the volume is shown if there is one such, else they
+    are listed, with exit code 1.
+    """
+    parsed = read_template(as_json, template)
+    if volume_id is None:
+        shown = _list(client, type=kind, plugin_id=plugin_id or "")
+    elif plugin_id:
+        raise click.UsageError("--plugin-id is for lists; leave the ID out")
+    else:
+        shown = find_volume(client, volume_id, list_matches=not as_json and parsed is None)
+    if as_json:
+        print_json(shown)
+    elif parsed is not None:
+        print_by_template(parsed, shown)
+    elif volume_id is None:
+        _show_list(shown)
+    else:
+        show_volume(shown, short=short, verbose=verbose)
+
+
+def _list(client: Client, **parameters: str) -> Any:
+    try:
+        return client.get("/v1/volumes", **parameters)
+    except ClientError as error:
+        raise Failed(f"Error querying volumes: {error}") from None
+
+
+def _show_list(volumes: list[dict[str, Any]]) -> None:
+    echo("Container Storage Interface")
+    if volumes:
+        _volume_table(volumes)
+    else:
+        click.echo("No CSI volumes", err=True)
+
+
+def _volume_table(volumes: list[dict[str, Any]]) -> None:
+    headers = ["ID", "Name", "Plugin ID", "Schedulable", "Access Mode"]
+    keys = ["ID", "Name", "PluginID", "Schedulable", "AccessMode"]
+    if len({item.get("Namespace") for item in volumes}) > 1:
+        headers.insert(1, "Namespace")
+        keys.insert(1, "Namespace")
+    table(headers, [[item.get(key) for key in keys] for item in volumes])
+
+
+def find_volume(client: Client, volume_id: str, *, list_matches: bool) -> Any:
+    """The volume of that ID, else the only one whose ID begins so. Raises Failed; many are listed if `list_matches`.
+
+    In all namespaces at once (`*`) a volume can't be read: there the list says in which one it is.
+    """
+    everywhere = client.connection.namespace == "*"
+    if not everywhere:
+        try:
+            return _read(client, volume_id)
+        except HttpError as error:
+            if error.status != 404:
+                raise Failed(f"Error querying volume: {error}") from None
+        except ClientError as error:
+            raise Failed(f"Error querying volume: {error}") from None
+    matches = _list(client, type="csi", prefix=volume_id)
+    exact = [item for item in matches if item["ID"] == volume_id]
+    found = exact or matches
+    if not found:
+        raise Failed(f'No volume(s) with prefix or ID "{volume_id}" found')
+    if len(found) > 1:
+        if list_matches:
+            _volume_table(found)
+        raise Failed(f'Prefix "{volume_id}" matched multiple volumes ({len(found)}); give the whole ID')
+    try:
+        return _read(client, found[0]["ID"], found[0].get("Namespace", "") if everywhere else None)
+    except ClientError as error:
+        raise Failed(f"Error querying volume: {error}") from None
+
+
+def _read(client: Client, volume_id: str, namespace: str | None = None) -> Any:
+    parameters = {} if namespace is None else {"namespace": namespace}
+    return client.get(f"/v1/volume/csi/{segment(volume_id)}", **parameters)
+
+
+def show_volume(item: dict[str, Any], *, short: bool = False, verbose: bool = False) -> None:
+    """A volume for people, in Nomad's order."""
+    capabilities = item.get("RequestedCapabilities") or []
+    pairs = [
+        ("ID", item["ID"]),
+        ("Name", item.get("Name")),
+        ("External ID", item.get("ExternalID")),
+        ("Plugin ID", item.get("PluginID")),
+        ("Provider", item.get("Provider")),
+        ("Version", item.get("ProviderVersion")),
+        ("Schedulable", item.get("Schedulable")),
+        ("Controllers Healthy", item.get("ControllersHealthy", 0)),
+        ("Controllers Expected", item.get("ControllersExpected", 0)),
+        ("Nodes Healthy", item.get("NodesHealthy", 0)),
+        ("Nodes Expected", item.get("NodesExpected", 0)),
+        ("Access Mode", item.get("AccessMode")),
+        ("Attachment Mode", item.get("AttachmentMode")),
+        ("Mount Options", _mount_options(item.get("MountOptions"))),
+        ("Namespace", item.get("Namespace")),
+    ]
+    if len(capabilities) > 1:
+        words = [f"{one['AccessMode']}/{one['AttachmentMode']}" for one in capabilities]
+        pairs.insert(13, ("Capabilities", ", ".join(words)))
+    fields(pairs)
+    if not short:
+        show_allocations(item.get("Allocations"), verbose=verbose)
+
+
+def _mount_options(options: dict[str, Any] | None) -> str:
+    """The server keeps these to itself; an older Nomad may show them."""
+    if not options:
+        return NONE
+    words = [f"fs_type: {options['FSType']}"] if options.get("FSType") else []
+    return " ".join(words + (["flags: [REDACTED]"] if options.get("MountFlags") else [])) or NONE
+
+
+def show_allocations(allocations: list[dict[str, Any]] | None, *, verbose: bool) -> None:
+    """Allocation stubs under a title, as Nomad shows them on volumes and plugins."""
+    echo()
+    echo("Allocations")
+    if not allocations:
+        echo("No allocations placed")
+        return
+    width, now = (None if verbose else 8), time.time()
+    rows = [
+        [
+            stub.get("ID", "")[:width],
+            stub.get("NodeID", "")[:width],
+            stub.get("TaskGroup"),
+            stub.get("JobVersion", 0),
+            stub.get("DesiredStatus"),
+            stub.get("ClientStatus"),
+            ago(stub.get("CreateTime"), now),
+            ago(stub.get("ModifyTime"), now),
+        ]
+        for stub in allocations
+    ]
+    table(["ID", "Node ID", "Task Group", "Version", "Desired", "Status", "Created", "Modified"], rows)
+
+
+@volume.command(short_help="Register the volume of a file.")
+@click.argument("file", metavar="FILE", type=click.Path(allow_dash=True))
+@connected
+def register(client: Client, file: str) -> None:
+    """Register the volume that FILE specifies, in Nomad's HCL or JSON; `-` reads it from stdin.
+
+    A namespace in the file beats --namespace and the variables, as it does in Nomad. A volume that exists and is not
+    in use is replaced.
+    """
+    text, name = _read_file(file)
+    try:
+        body = volume_file.parse(text, name)
+    except volume_file.VolumeFileError as error:
+        raise Failed(f"Error decoding the volume definition: {error}") from None
+    namespace = {"namespace": body["Namespace"]} if body.get("Namespace") else {}
+    try:
+        answer = client.put(f"/v1/volume/csi/{segment(body['ID'])}", volume_file.register_body(body), **namespace)
+    except ClientError as error:
+        raise Failed(f"Error registering volume: {error}") from None
+    if isinstance(answer, dict) and answer.get("Warnings"):
+        click.echo(f"Warning: {answer['Warnings']}", err=True)
+
+
+def _read_file(file: str) -> tuple[str, str]:
+    """A file's text, and what errors call it."""
+    name = "stdin" if file == "-" else file
+    try:
+        if file == "-":
+            data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        else:
+            with Path(file).open("rb") as opened:
+                data = opened.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise Failed(f"Failed to read {name}: it is larger than {MAX_FILE_BYTES} bytes")
+        return data.decode("utf-8"), name
+    except OSError as error:
+        raise Failed(f"Failed to read {name}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise Failed(f"Failed to read {name}: byte {error.start} is not UTF-8") from None
+
+
+@volume.command(short_help="Deregister a volume.")
+@_ID
+@click.option("--force", is_flag=True, help="Also when claimed, if all that claim it are terminal or gone.")
+@click.option("--yes", is_flag=True, help="For scripts written for Nomad; volstore asks nothing.")
+@connected
+def deregister(client: Client, volume_id: str, force: bool, yes: bool) -> None:
+    """Deregister the volume with exactly this ID; what it stands for stays where it is.
+
+    --force asks nothing, since the server takes no volume from a workload that runs.
+    """
+    if not volume_id:
+        raise click.UsageError("ID is empty")
+    try:
+        client.delete(f"/v1/volume/csi/{segment(volume_id)}", force="true" if force else "")
+    except ClientError as error:
+        raise Failed(f"Error deregistering volume: {error}") from None
+
+
+@volume.command(short_help="Write an example of a volume file.")
+@click.argument("file", metavar="[FILE]", required=False, type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+def init(file: str | None, as_json: bool) -> None:
+    """Write an example of a volume specification to FILE (default volume.hcl, or volume.json)."""
+    path = Path(file or ("volume.json" if as_json else "volume.hcl"))
+    try:
+        with path.open("x", encoding="utf-8") as opened:
+            opened.write(SAMPLE_JSON if as_json else SAMPLE_HCL)
+    except FileExistsError:
+        raise Failed(f'Volume specification "{path}" already exists') from None
+    except OSError as error:
+        raise Failed(f"Failed to write {path}: {error.strerror}") from None
+    echo(f"Example volume specification written to {path}")

@@ -1,0 +1,97 @@
+"""What is done to a data directory while no agent runs on it; with volstore/agent.py, all that wires in `cluster`."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cluster import inspect
+from cluster.disk import RealDisk
+
+DEV_MARKER = "volstore-dev"
+_LOCK = "lock"  # cluster.disk's; it stays, or two agents could hold a lock of the same name
+
+
+class OfflineError(Exception):
+    """It can't be done to that directory; the text says why."""
+
+
+def verify_journal(directory: Path) -> dict[str, Any]:
+    """The findings of `cluster.inspect.verify` as JSON has them, with `ok`. Raises OfflineError."""
+    disk = _open(directory)
+    try:
+        report = inspect.verify(disk)
+    except OSError as error:
+        raise _explained(directory, error) from None
+    finally:
+        disk.close()
+    return {"ok": report.ok, **_lists(dataclasses.asdict(report))}
+
+
+def _lists(report: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in report.items()}
+
+
+def dump_journal(directory: Path) -> Iterator[dict[str, Any]]:
+    """The records, one by one. Raises OfflineError."""
+    disk = _open(directory)
+    try:
+        yield from inspect.dump(disk)
+    except OSError as error:
+        raise _explained(directory, error) from None
+    finally:
+        disk.close()
+
+
+def prepare_dev_directory(directory: Path, *, fresh: bool) -> None:
+    """Make the directory of `agent --dev`, emptied first if `fresh`; only ever one that we made ourselves.
+
+    Ours is what has our marker in it (or is empty, or not there). Raises OfflineError, with nothing touched, for any
+    other, and for one that a running agent has.
+    """
+    marker = directory / DEV_MARKER
+    try:
+        if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
+            raise OfflineError(f"{directory} is not a directory of volstore: remove it, or give another --data-dir")
+        if directory.exists() and any(directory.iterdir()) and not marker.is_file():
+            raise OfflineError(
+                f"{directory} was not made by `volstore agent --dev`, so it is left alone: give another --data-dir"
+            )
+        if fresh and directory.exists():
+            _wipe(directory)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        marker.write_text("Made by `volstore agent --dev`, which may wipe this directory (--fresh).\n")
+    except OSError as error:
+        raise _explained(directory, error) from None
+
+
+def _wipe(directory: Path) -> None:
+    """The marker goes last: a wipe that was broken off can be repeated."""
+    disk = _open(directory)
+    try:
+        disk.lock()
+        for path in sorted(directory.iterdir(), key=lambda path: path.name == DEV_MARKER):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != _LOCK:
+                path.unlink()
+    finally:
+        disk.close()
+
+
+def _open(directory: Path) -> RealDisk:
+    if not directory.is_dir():
+        raise OfflineError(f"{directory} is not a directory")
+    try:
+        return RealDisk(directory, create=False)
+    except OSError as error:
+        raise _explained(directory, error) from None
+
+
+def _explained(directory: Path, error: OSError) -> OfflineError:
+    if isinstance(error, BlockingIOError):
+        return OfflineError(f"{directory} is in use ({error.strerror}): stop the agent first")
+    return OfflineError(f"{directory}: {error.strerror or error}")
