@@ -2,19 +2,154 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import asyncio
+import errno
+import fcntl
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_LOCK = "lock"
+# Where there is no fdatasync (macOS), fsync does at least as much.
+_fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
+
+
+class RealFile:
+    """`cluster.ports.File` on a descriptor. The end is kept here, so that a failed append doesn't move it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._end = os.fstat(descriptor).st_size
+
+    def append(self, data: bytes) -> None:
+        rest = memoryview(data)
+        offset = self._end
+        while rest:
+            # A short write is how a disk that is nearly full begins to say so; the next call says it.
+            written = os.pwrite(self._descriptor, rest, offset)
+            rest = rest[written:]
+            offset += written
+        self._end = offset
+
+    def read(self, offset: int, size: int) -> bytes:
+        pieces = []
+        while size > 0:
+            piece = os.pread(self._descriptor, size, offset)
+            if not piece:
+                break
+            pieces.append(piece)
+            offset += len(piece)
+            size -= len(piece)
+        return b"".join(pieces)
+
+    def size(self) -> int:
+        return os.fstat(self._descriptor).st_size
+
+    def sync(self) -> None:
+        _fdatasync(self._descriptor)
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._descriptor, size)
+        self._end = min(self._end, size)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
 
 
 class RealDisk:
-    """Skeleton: `RealDisk(path)` implements `cluster.ports.Disk`.
+    """`cluster.ports.Disk` on the folder `path`.
 
-    Each has its own thread: give the snapshots a second `RealDisk` of the same path, so that they don't hold up the
-    journal. Only one of the two locks.
+    `create` makes the folder, readable for its owner alone; without it the folder must be there, and not even
+    `lock` leaves a trace in it. Work of `run` is done one by one in a thread of this disk: give the snapshots
+    a second RealDisk of the same path, so that they don't hold up the journal. Only one of the two locks.
     """
 
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
-        raise NotImplementedError
+        self.path = Path(path)
+        self._create = create
+        self._lock_descriptor: int | None = None
+        if create and not self.path.is_dir():
+            self.path.mkdir(mode=0o700, parents=True)
+            _sync_directory(self.path.parent)
+        if not self.path.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "there is no such data directory", str(self.path))
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk")
+
+    def open(self, name: str, *, create: bool = False) -> RealFile:
+        path = self._path(name)
+        if not self._create:
+            return RealFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        return RealFile(os.open(path, flags, 0o600))
+
+    def list(self, folder: str = "") -> list[str]:
+        return sorted(path.name for path in self._path(folder).iterdir())
+
+    def make_folder(self, name: str) -> None:
+        self._path(name).mkdir(mode=0o700, exist_ok=True)
+
+    def rename(self, old: str, new: str) -> None:
+        self._path(old).rename(self._path(new))
+
+    def remove(self, name: str) -> None:
+        self._path(name).unlink()
+
+    def sync_folder(self, name: str = "") -> None:
+        _sync_directory(self._path(name))
+
+    def free_bytes(self) -> int:
+        space = os.statvfs(self.path)
+        return space.f_bavail * space.f_frsize
+
+    def lock(self) -> None:
+        if self._lock_descriptor is not None:
+            raise BlockingIOError(errno.EWOULDBLOCK, "this process has locked the data directory already", self.path)
+        flags = os.O_RDWR | os.O_CREAT if self._create else os.O_RDONLY
+        try:
+            descriptor = os.open(self._path(_LOCK), flags | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            return  # only without `create`: where no lock file is, no node has ever run
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            who = f"process {holder}" if holder else "another process"
+            raise BlockingIOError(
+                errno.EWOULDBLOCK, f"the data directory is in use by {who}; stop that one first", str(self.path)
+            ) from None
+        if self._create:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._lock_descriptor = descriptor
+
+    def unlock(self) -> None:
+        if self._lock_descriptor is not None:
+            os.close(self._lock_descriptor)
+            self._lock_descriptor = None
+
+    async def run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def close(self) -> None:
-        """End the thread (work that was given to `run` is finished first) and release the lock."""
-        raise NotImplementedError
+        """End the thread, after the work that `run` was given, and release the lock."""
+        self._thread.shutdown(wait=True)
+        self.unlock()
+
+    def _path(self, name: str) -> Path:
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts:
+            raise ValueError(f"{name!r} is not a name inside the data directory")
+        return self.path / pure
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,10 +1,19 @@
-"""The log, term and vote of one member: in memory for Raft, and on disk before anything depends on them."""
+"""The log, term and vote of one member: in memory for Raft, and on disk before anything depends on them.
+
+Every change is made in memory at once and encoded into a buffer; `sync` hands the buffer to the disk's thread, which
+appends and syncs it as one. Whatever leaves the node on the strength of a change waits for that sync first.
+"""
 
 from __future__ import annotations
 
-from cluster.entries import Entry
+import asyncio
+import errno
+
+from cluster.entries import Entry, EntryLog
 from cluster.ports import Disk
-from cluster.records import JournalDamaged, JournalError
+from cluster.records import MAX_DATA_BYTES, JournalDamaged, JournalError, Kind, encode, encode_vote, seed_of
+from cluster.recovery import Recovered, Restart, SegmentState
+from cluster.segments import Batch, SegmentWriter, start_of_segment
 
 __all__ = ["Entry", "Journal", "JournalDamaged", "JournalError", "JournalFailed"]
 
@@ -18,58 +27,309 @@ class JournalFailed(JournalError):
 
 
 class Journal:
-    """Skeleton: the final signatures; the bodies follow."""
+    """One member's journal; made by `open`. All methods belong to one event loop, which none of them blocks.
 
-    base_index: int
-    base_term: int
-    last_index: int
-    last_term: int
+    `term` and `voted_for` are as of the last call, on disk or not; so are the properties of the log.
+    `recovered_bytes_cut` counts the bytes of a write that hadn't completed when the node last went down.
+    `last_sync_seconds` is how long the latest sync took; `sync_started_at` (the loop's time) is set while one runs.
+    `failed` is the error after which nothing is believed until `reopen`.
+    """
+
     term: int
     voted_for: str | None
-    durable_index: int
-    unsynced: bool
-    last_sync_seconds: float
-    sync_started_at: float | None
-    failed: OSError | None
     recovered_bytes_cut: int
-    has_reserve: bool
+
+    def __init__(self, disk: Disk, segment_bytes: int, reserve_bytes: int) -> None:
+        """For `open` alone."""
+        if not 0 < segment_bytes <= 1 << 30:
+            raise ValueError(f"segments can have 1 byte to 1 GiB, not {segment_bytes} bytes")
+        self._disk = disk
+        self._segment_bytes = segment_bytes
+        self._writer = SegmentWriter(disk, reserve_bytes)
+        self._running: asyncio.Task[OSError | None] | None = None
+        self._cleaning: asyncio.Task[None] | None = None
+        self._closed = False
+        self._durable = self._writing_up_to = 0
+        self._changes = self._synced_changes = 0
+        self.last_sync_seconds = 0.0
+        self.sync_started_at: float | None = None
+        self.failed: OSError | None = None
 
     @classmethod
     def open(cls, disk: Disk, *, segment_bytes: int = 16 << 20, reserve_bytes: int = 4 << 20) -> Journal:
-        raise NotImplementedError
+        """Read the journal on `disk` (an empty one if there is none); blocks, so only at start.
+
+        All that it shows was synced before it returns. A write that never completed is cut off the end; anything
+        else that isn't as it was written raises JournalDamaged naming the place. JournalError for a newer format,
+        a disk without any room, or one that can't be read.
+        """
+        journal = cls(disk, segment_bytes, reserve_bytes)
+        try:
+            journal._adopt(*journal._writer.restart(need_reserve=False))
+        except OSError as error:
+            raise JournalError(f"the journal can't be opened: {error}") from error
+        return journal
+
+    @property
+    def base_index(self) -> int:
+        """The last entry that a snapshot covers: the log's entries start after it."""
+        return self._entries.base_index
+
+    @property
+    def base_term(self) -> int:
+        return self._entries.base_term
+
+    @property
+    def last_index(self) -> int:
+        return self._entries.last_index
+
+    @property
+    def last_term(self) -> int:
+        return self._entries.last_term
+
+    @property
+    def durable_index(self) -> int:
+        """The highest entry of this log that is known to be on disk; 0 after a reset until that is synced."""
+        return self._durable
+
+    @property
+    def unsynced(self) -> bool:
+        """Whether anything (entries, vote, truncation, base) isn't known to be on disk."""
+        return self._changes != self._synced_changes
+
+    @property
+    def has_reserve(self) -> bool:
+        """Whether the file that keeps room on the disk is there; without it a full disk is close."""
+        return self._writer.has_reserve
 
     def entry(self, index: int) -> Entry:
         """IndexError outside base_index + 1 .. last_index."""
-        raise NotImplementedError
+        return self._entries.entry(index)
 
     def slice(self, start: int, stop: int, max_bytes: int) -> list[Entry]:
-        """Entries start .. stop - 1 up to the end of the log; as many as fit in max_bytes of data, at least one."""
-        raise NotImplementedError
+        """Entries `start` .. `stop` - 1 as far as there are any: as many as fit `max_bytes`, but at least one.
+
+        Raises IndexError when `start` isn't in base_index + 1 .. last_index + 1.
+        """
+        return self._entries.slice(start, stop, max_bytes)
 
     def term_at(self, index: int) -> int | None:
-        raise NotImplementedError
+        """The term of the entry at `index`, also at base_index; None outside the log."""
+        return self._entries.term_at(index)
 
     def append(self, data: bytes, term: int) -> int:
-        raise NotImplementedError
+        """Add an entry; its index. ValueError when it is too large, or its term before that of the last entry."""
+        if len(data) > MAX_DATA_BYTES:
+            raise ValueError(f"an entry has at most {MAX_DATA_BYTES} bytes, this one {len(data)}")
+        if term < self._entries.last_term:
+            raise ValueError(f"an entry of term {term} can't follow one of term {self._entries.last_term}")
+        index = self._entries.last_index + 1
+        self._record(Kind.ENTRY, index, term, data)
+        self._entries.append(data, term)
+        self._segments[-1].last_index = max(index, self._segments[-1].last_index)
+        return index
 
     def truncate_from(self, index: int) -> None:
-        raise NotImplementedError
+        """Drop the entries from `index` on. ValueError when a snapshot covers it; nothing when there are none."""
+        if index > self.last_index:
+            return
+        if index <= self.base_index:
+            raise ValueError(f"entry {index} is covered by the snapshot at {self.base_index} and can't be dropped")
+        self._record(Kind.TRUNCATE, index, 0, b"")
+        self._entries.truncate_from(index)
+        self._durable = min(self._durable, index - 1)
+        self._writing_up_to = min(self._writing_up_to, index - 1)
 
     def set_vote(self, term: int, voted_for: str | None) -> None:
-        """ValueError when the term goes back, or a vote given in this term would change."""
-        raise NotImplementedError
+        """ValueError when the term would go back, or a vote given in this term would change (Raft §5.2)."""
+        if (term, voted_for) == (self.term, self.voted_for):
+            return
+        if term < self.term or (term == self.term and self.voted_for is not None):
+            raise ValueError(
+                f"term {term} with a vote for {voted_for} can't follow term {self.term} with one for {self.voted_for}"
+            )
+        self._record(Kind.VOTE, 0, term, encode_vote(voted_for))
+        self.term, self.voted_for = term, voted_for
 
     def reset(self, base_index: int, base_term: int) -> None:
-        raise NotImplementedError
+        """Go on with an empty log after an installed, durable snapshot; term and vote stay.
+
+        One record does it, so that a crash leaves the old log or the new one. ValueError when the base would go back.
+        """
+        if base_index < self.base_index:
+            raise ValueError(f"the log's base is {self.base_index} and can't go back to {base_index}")
+        self._record(Kind.RESET, base_index, base_term, b"")
+        self._entries.reset(base_index, base_term)
+        for segment in self._segments:
+            segment.last_index = 0
+        self._durable = self._writing_up_to = 0
 
     def drop_to(self, index: int) -> None:
-        raise NotImplementedError
+        """Make `index`, which a durable snapshot covers, the base; nothing when it is before the base.
+
+        The files go after the sync that comes next. ValueError beyond last_index: that is what `reset` is for.
+        """
+        if index <= self.base_index:
+            return
+        term = self.term_at(index)
+        if term is None:
+            raise ValueError(f"the log ends at {self.last_index}: it can't be dropped up to {index}")
+        self._record(Kind.BASE, index, term, b"")
+        self._entries.drop_to(index)
 
     async def sync(self) -> None:
-        raise NotImplementedError
+        """Return when all that was changed before the call is on disk. Raises JournalFailed.
+
+        Whatever is buffered when a write starts goes with it: callers share syncs, and two never run at once.
+        """
+        changes = self._changes
+        while self._synced_changes < changes:
+            if self.failed is not None:
+                raise JournalFailed(self.failed)
+            if self._closed:
+                raise JournalError("the journal is closed")
+            if self._running is None:
+                self._running = asyncio.get_running_loop().create_task(self._write())
+            # Shielded: a caller that is cancelled must not take the others' write with it.
+            error = await asyncio.shield(self._running)
+            if error is not None:
+                raise JournalFailed(error)
+        if self.failed is not None:
+            raise JournalFailed(self.failed)
 
     async def reopen(self, *, need_reserve: bool = True) -> None:
-        raise NotImplementedError
+        """After a failure: forget what is in memory, read the disk again, go on with what it really has.
+
+        The entries, term and vote are afterwards as at a restart, for Raft too: what had not been synced may be
+        gone or still be there. Either is safe, since nobody was told of it; what had been synced is there, or
+        JournalDamaged is raised. A failed fsync says nothing of what reached the disk, and the page cache goes on
+        showing what didn't; so everything after the last sync that worked is written anew, to another file,
+        and synced before it counts, however well it reads.
+
+        Raises JournalFailed when the disk still fails, also when there is no room for the reserve file; with
+        `need_reserve` False it goes on without one, which is meant for shrinking a log that filled the disk itself.
+        """
+        if self._closed:
+            raise JournalError("the journal is closed")
+        await self._quiet()
+        try:
+            recovered, size = await self._disk.run(lambda: self._writer.restart(need_reserve=need_reserve))
+        except OSError as error:
+            self.failed = error
+            raise JournalFailed(error) from error
+        self.failed = None
+        self._adopt(recovered, size)
 
     async def close(self) -> None:
-        raise NotImplementedError
+        """Sync what there is, mark the end as synced, close the file. Raises JournalFailed; closed it is anyway."""
+        if self._closed:
+            return
+        await self._quiet()
+        try:
+            if self.failed is None:
+                await self.sync()
+                self._record(Kind.MARK, 0, 0, b"")
+                await self.sync()
+        finally:
+            self._closed = True
+            await self._quiet()
+            await self._disk.run(self._writer.close)
+
+    def _adopt(self, recovered: Recovered, size: int) -> None:
+        view, number = recovered.view, recovered.restart.number
+        self._entries: EntryLog = view.entries
+        self.term, self.voted_for = view.term, view.voted_for
+        self.recovered_bytes_cut = recovered.cut
+        self._segments = [*recovered.segments, SegmentState(number, self.last_index)]
+        self._retired: list[SegmentState] = []
+        self._durable = self._writing_up_to = self.last_index
+        self._changes = self._synced_changes = 0
+        self._pending = [Batch(number)]
+        self._seed = seed_of(number)
+        self._position = self._synced_position = size
+
+    def _record(self, kind: Kind, index: int, term: int, data: bytes) -> None:
+        if self._position >= self._segment_bytes:
+            self._roll()
+        record = encode(kind, index, term, data, seed=self._seed, offset=self._position, synced=self._synced_position)
+        self._position += len(record)
+        self._pending[-1].records.append(record)
+        self._changes += 1
+
+    def _roll(self) -> None:
+        """Go on in another segment. It is only planned here; `_write` makes it, after syncing the one before."""
+        number = self._segments[-1].number + 1
+        entries = self._entries
+        start = start_of_segment(
+            Restart(
+                number,
+                self._position,
+                entries.last_index + 1,
+                entries.last_term,
+                entries.base_index,
+                entries.base_term,
+                self.term,
+                self.voted_for,
+                (),
+            )
+        )
+        self._segments.append(SegmentState(number))
+        self._pending.append(Batch(number, start))
+        self._seed = seed_of(number)
+        self._position = self._synced_position = len(start)
+
+    async def _write(self) -> OSError | None:
+        batches, self._pending = self._pending, [Batch(self._segments[-1].number)]
+        changes = self._changes
+        self._writing_up_to = self.last_index
+        # What is recorded from now on is written after this sync, and only if it worked.
+        self._synced_position = self._position
+        # Decided now: what a later, still unwritten change makes superfluous must stay until that one is on disk.
+        retired = self._superfluous()
+        loop = asyncio.get_running_loop()
+        self.sync_started_at = loop.time()
+        try:
+            await self._disk.run(lambda: self._writer.write(batches))
+        except OSError as error:
+            self.failed = error
+            return error
+        except BaseException as error:
+            self.failed = OSError(errno.EIO, f"the write was broken off by {error!r}")
+            raise
+        finally:
+            self.last_sync_seconds = loop.time() - self.sync_started_at
+            self.sync_started_at = None
+            self._running = None
+        self._synced_changes = changes
+        self._durable = self._writing_up_to
+        if retired:
+            self._retired.extend(retired)
+            del self._segments[: len(retired)]
+            if self._cleaning is None:
+                self._cleaning = loop.create_task(self._clean())
+        return None
+
+    def _superfluous(self) -> list[SegmentState]:
+        """The oldest segments, but never the last one, that hold no entry after the base."""
+        segments, base = self._segments, self.base_index
+        count = 0
+        while count < len(segments) - 1 and segments[count].last_index <= base:
+            count += 1
+        return segments[:count]
+
+    async def _clean(self) -> None:
+        """Remove retired segments, one file at a time, so that a sync never waits for more than one."""
+        try:
+            while self._retired:
+                await self._disk.run(lambda: self._writer.remove(self._retired[0].number))
+                del self._retired[0]
+        except OSError as error:
+            self.failed = error
+        finally:
+            self._cleaning = None
+
+    async def _quiet(self) -> None:
+        """Return when no disk work of this journal runs."""
+        for task in (self._running, self._cleaning):
+            if task is not None:
+                await asyncio.shield(task)
