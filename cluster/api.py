@@ -13,22 +13,10 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class RequestId:
-    """Names one proposal for ever: a retry under the same name is applied at most once (Raft dissertation §6.3).
-
-    `session` is one run of one member (16 random bytes, drawn when it starts), `number` counts its proposals from 1.
-    """
-
-    session: bytes
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
 class Applied:
     """The command is on the disks of a majority and was applied, once.
 
-    `log_index` is Raft's position (0 when a retry met an outcome whose position is no longer known), `result` is
-    what `StateMachine.apply` returned for it the first time.
+    `log_index` is Raft's position, `result` what `StateMachine.apply` returned for it, the first time.
     """
 
     log_index: int
@@ -179,11 +167,11 @@ class Log(Protocol):
         """Hand leadership over where there is any, answer what waits, close everything."""
         ...
 
-    async def propose(self, command: bytes, deadline: float, request_id: RequestId | None = None) -> Outcome:
+    async def propose(self, command: bytes, deadline: float) -> Outcome:
         """Have `command` applied once, from any member.
 
-        `deadline` is in seconds of the loop's clock. While there is no leader it waits. `request_id` names the
-        proposal when it is a retry; without one it gets the next number of this node's session.
+        `deadline` is in seconds of the loop's clock. While there is no leader it waits. The request id, (session,
+        number), is drawn here and rides along with every copy that a leader change makes necessary.
         """
         ...
 

@@ -1,0 +1,60 @@
+"""What waits on the leader to become an entry: commands that arrive together share one (hole 14)."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from cluster.proposals import Pending
+from cluster.sessions import Item
+
+MAX_ENTRY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A proposal of this node (`own`), or the item that member `peer` sent."""
+
+    size: int
+    own: Pending | None = None
+    peer: str = ""
+    item: Item | None = None
+
+
+class Batching:
+    """A queue bounded in bytes. One entry is under way at a time; what comes meanwhile goes into the next."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._queue: deque[Waiting] = deque()
+        self._bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._queue)
+
+    @property
+    def bytes(self) -> int:
+        return self._bytes
+
+    def add(self, waiting: Waiting) -> bool:
+        """False when the queue is full; a single command always finds its place in an empty one."""
+        if self._queue and self._bytes + waiting.size > self._limit:
+            return False
+        self._queue.append(waiting)
+        self._bytes += waiting.size
+        return True
+
+    def take(self) -> list[Waiting]:
+        """As many as fit into one entry, at least one if there is any."""
+        taken: list[Waiting] = []
+        size = 0
+        while self._queue and (not taken or size + self._queue[0].size <= MAX_ENTRY_BYTES):
+            taken.append(self._queue.popleft())
+            size += taken[-1].size
+        self._bytes -= size
+        return taken
+
+    def drain(self) -> list[Waiting]:
+        """All of it: leadership ended."""
+        queue, self._queue, self._bytes = list(self._queue), deque(), 0
+        return queue

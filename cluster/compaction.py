@@ -1,0 +1,105 @@
+"""Writes snapshots of the state beside the log's work, drops the log behind them, and sends them to who needs one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from cluster.snapshots import SnapshotMeta
+from cluster.transfer import Sending
+
+if TYPE_CHECKING:
+    from cluster.node import Node
+
+
+class Compaction:
+    def __init__(self, node: Node, snapshot_index: int) -> None:
+        self.snapshot_index = snapshot_index
+        self._node = node
+        self._writing: asyncio.Task[int] | None = None
+        self._sending: dict[str, tuple[Sending, asyncio.Task[None]]] = {}
+
+    def consider(self) -> None:
+        """Start what is due: a snapshot of a log that has grown, a transfer to a member that is too far behind."""
+        node = self._node
+        if node.applier.index - self.snapshot_index >= node.options.snapshot_entries and self._writing is None:
+            self._start_writing()
+        if node.engine.leads:
+            for peer, progress in node.engine.progress.items():
+                if progress.needs_snapshot and peer not in self._sending and peer in node.engine.connected:
+                    sending = Sending(node.store, peer, node.engine.term, node.send)
+                    self._sending[peer] = (sending, node.loop.create_task(self._send(peer, sending)))
+
+    async def write(self) -> int:
+        """A snapshot of what is applied now, or of a moment ago if one is being written; its log index."""
+        task = self._writing or self._start_writing()
+        return await asyncio.shield(task)
+
+    def _start_writing(self) -> asyncio.Task[int]:
+        self._writing = self._node.loop.create_task(self._write())
+        self._writing.add_done_callback(self._written)
+        return self._writing
+
+    def _written(self, task: asyncio.Task[int]) -> None:
+        self._writing = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            if isinstance(error, OSError):
+                # A full disk: the log stays longer, and the next entry tries again.
+                self._node.log.error("snapshot_failed", reason=str(error))
+                self.snapshot_index = self._node.applier.index - self._node.options.snapshot_entries // 2
+            else:
+                self._node.fail(error)
+
+    async def _write(self) -> int:
+        node = self._node
+        index = node.applier.index
+        newest = node.store.latest()
+        if newest is not None and newest.index >= index:
+            return newest.index
+        term = node.journal.term_at(index)
+        assert term is not None, "what is applied is in the log or in a snapshot"
+        membership = node.engine.configurations.at(index).encode()
+        captured = node.state.capture()
+        meta = SnapshotMeta(index, term, node.state.digest(), membership)
+        await node.store.write(meta, captured.chunks())
+        self.snapshot_index = index
+        kept_from = index - node.options.trailing_entries
+        if kept_from > node.journal.base_index:
+            node.journal.drop_to(kept_from)
+        node.engine.configurations.forget_before(index)
+        node.log.info("snapshot_written", index=index, log_entries=node.journal.last_index - node.journal.base_index)
+        return index
+
+    def installed(self, index: int) -> None:
+        self.snapshot_index = index
+
+    # Sending.
+
+    async def _send(self, peer: str, sending: Sending) -> None:
+        node = self._node
+        try:
+            index = await sending.run()
+            node.log.info("snapshot_sent", peer=peer, index=index)
+            node.step(lambda: node.engine.snapshot_installed(node.loop.time(), peer, index))
+        except TimeoutError:
+            # The next step starts over, and resumes where the member stands.
+            node.log.warning("snapshot_unanswered", peer=peer)
+        except Exception as error:
+            node.fail(error)
+        finally:
+            del self._sending[peer]
+
+    def acknowledged(self, peer: str, term: int, index: int, held: int, installed: bool) -> None:
+        if peer in self._sending and term == self._node.engine.term:
+            self._sending[peer][0].answered(index, held, installed)
+
+    def progress_of(self, peer: str) -> float | None:
+        return self._sending[peer][0].progress if peer in self._sending else None
+
+    async def stop(self) -> None:
+        tasks = [task for _sending, task in self._sending.values()]
+        for task in tasks:
+            task.cancel()
+        # A snapshot that is being written is let finish: its pieces are bounded, and half of it is nothing.
+        writing = [self._writing] if self._writing is not None else []
+        await asyncio.gather(*tasks, *writing, return_exceptions=True)

@@ -1,0 +1,158 @@
+"""What a message may do to a log, as functions of values: verified entries, windows, majorities.
+
+The rules are Raft's (§5.3, §5.4); where pysyncobj forgets one, `engine.py` puts these in its way.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class SafetyViolation(Exception):
+    """Something that Raft proves impossible: a defect or a lying disk. The node must stop and keep its data."""
+
+
+class LogView(Protocol):
+    @property
+    def base_index(self) -> int: ...
+    @property
+    def last_index(self) -> int: ...
+    def term_at(self, index: int) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """An append_entries, cut down to what the log lacks.
+
+    The log holds the leader's entries up to `previous`; `entries` (term, data) come after it, and replace what is
+    there. `upto` is the last index that this message showed to be the leader's: the most that may be acknowledged
+    or committed on its strength.
+    """
+
+    previous: int
+    previous_term: int
+    entries: tuple[tuple[int, bytes], ...]
+    upto: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The log doesn't hold what the message builds on; `hint` is where the leader should try next."""
+
+    hint: int
+
+
+def verify_append(
+    log: LogView, previous: int, previous_term: int, entries: list[tuple[int, bytes]], committed: int
+) -> Verified | Rejected:
+    """Judge an append_entries whose first entry has index `previous` + 1 (Raft §5.3).
+
+    Entries that are there in index and term stay untouched, so that a late or repeated message never drops what was
+    acknowledged; only a conflict truncates. Raises SafetyViolation for a conflict at or below `committed`.
+    """
+    upto = previous + len(entries)
+    if previous < log.base_index:
+        # What a snapshot covers was committed, hence is the leader's (Leader Completeness, Raft §5.4.3).
+        skipped = log.base_index - previous
+        if len(entries) <= skipped:
+            base_term = log.term_at(log.base_index)
+            assert base_term is not None
+            return _nothing_new(log, upto)
+        entries = entries[skipped:]
+        previous = log.base_index
+    elif (term := log.term_at(previous)) is None:
+        return Rejected(log.last_index + 1)
+    elif term != previous_term:
+        if previous <= committed:
+            raise SafetyViolation(
+                f"committed entry {previous} has term {term} here and term {previous_term} on the leader"
+            )
+        return Rejected(_first_of_term(log, previous, term))
+    for position, (entry_term, _data) in enumerate(entries):
+        index = previous + 1 + position
+        term_here = log.term_at(index)
+        if term_here == entry_term:
+            continue
+        if term_here is not None and index <= committed:
+            raise SafetyViolation(
+                f"committed entry {index} has term {term_here} here and term {entry_term} on the leader"
+            )
+        before = log.term_at(index - 1)
+        assert before is not None
+        return Verified(index - 1, before, tuple(entries[position:]), upto)
+    return _nothing_new(log, upto)
+
+
+def _nothing_new(log: LogView, upto: int) -> Verified:
+    """All of it is there already: hand on a message that builds on the log's end, and so touches nothing."""
+    last_term = log.term_at(log.last_index)
+    assert last_term is not None
+    return Verified(log.last_index, last_term, (), upto)
+
+
+def _first_of_term(log: LogView, index: int, term: int) -> int:
+    """Where `term` begins: the leader can skip all of it (end of Raft §5.3)."""
+    while index > log.base_index + 1 and log.term_at(index - 1) == term:
+        index -= 1
+    return index
+
+
+def quorum(voters: Collection[str]) -> int:
+    return len(voters) // 2 + 1
+
+
+def majority_reached(values: Iterable[int], voters: int) -> int:
+    """The greatest value that a majority of `voters` has reached, given one value for each of them."""
+    return sorted(values, reverse=True)[voters // 2]
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a leader knows of one member, in its present leadership.
+
+    `next` is the next entry to send; while `probing` one message at a time is sent, until one is acknowledged.
+    `unacknowledged` holds the rounds of the messages with entries that are under way (a window, hole 24).
+    `round` is the last one it answered and `contact` when that was sent (seconds).
+    """
+
+    next: int
+    contact: float
+    probing: bool = True
+    unacknowledged: deque[int] = field(default_factory=deque)
+    round: int = 0
+    needs_snapshot: bool = False
+
+    def may_send_entries(self, window: int) -> bool:
+        if self.needs_snapshot:
+            return False
+        return len(self.unacknowledged) < (1 if self.probing else window)
+
+    def sent(self, last: int, round_: int) -> None:
+        self.next = last + 1
+        self.unacknowledged.append(round_)
+
+    def answered(self, round_: int, contact: float) -> None:
+        """An answer echoes the round of its question; older questions were answered or lost before it (TCP)."""
+        self.round = max(self.round, round_)
+        self.contact = max(self.contact, contact)
+        while self.unacknowledged and self.unacknowledged[0] <= round_:
+            self.unacknowledged.popleft()
+
+    def matched(self, match: int) -> None:
+        """Never back: a late answer must not make the leader send again what is there (hole 1)."""
+        self.next = max(self.next, match + 1)
+        self.probing = False
+
+    def rejected(self, hint: int, match: int) -> None:
+        self.next = max(match + 1, min(hint, self.next))
+        self.probing = True
+        self.unacknowledged.clear()
+
+    def reconnected(self, match: int) -> None:
+        """What was under way is lost."""
+        self.next = match + 1
+        self.probing = True
+        self.unacknowledged.clear()

@@ -1,0 +1,116 @@
+"""The replicated log of one member, as `api.Log` promises it: starts, proposes, reads, stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from cluster import changes
+from cluster.api import (
+    Barrier,
+    LogError,
+    Member,
+    NoLeader,
+    NotApplied,
+    Outcome,
+    ReadMode,
+    StateMachine,
+    Status,
+    Unknown,
+)
+from cluster.node import Node
+from cluster.options import Options
+from cluster.ports import Disk, Network, Random
+from cluster.proposals import Pending
+from cluster.ratelimit import Logger
+from cluster.status import describe
+
+
+class ReplicatedLog:
+    """One member. `failed` ends with the exception when a defect stopped the node; its user must then end, too."""
+
+    def __init__(
+        self,
+        options: Options,
+        machine: StateMachine,
+        *,
+        disk: Disk,
+        snapshot_disk: Disk,
+        network: Network,
+        random: Random,
+        log: Logger,
+    ) -> None:
+        self.options = options
+        self._node = Node(options, machine, disk, snapshot_disk, network, random, log)
+        self._stopping = False
+
+    @property
+    def failed(self) -> asyncio.Future[None]:
+        return self._node.failed
+
+    async def start(self) -> None:
+        await self._node.start()
+
+    async def stop(self) -> None:
+        """Hand leadership over where there is any, answer what waits, close everything."""
+        if self._stopping:
+            return
+        self._stopping = True
+        node = self._node
+        if node.running and node.engine.leads and len(node.engine.configuration.voters) > 1:
+            # A member that can't take over in time is no reason not to stop.
+            limit = node.loop.time() + 2 * self.options.timing.election_max
+            try:
+                await changes.transfer(node, None, limit)
+            except LogError as error:
+                node.log.warning("leadership_not_handed_over", reason=str(error))
+
+        def outcome(pending: Pending) -> Outcome:
+            return Unknown("this node stops") if pending.exposed else NotApplied("this node stops")
+
+        node.proposals.end(outcome)
+        await node.stop()
+
+    async def propose(self, command: bytes, deadline: float) -> Outcome:
+        """Have `command` applied once, from any member; `deadline` in the loop's time.
+
+        The request id is drawn here, once per call, and rides along with every copy that a leader change makes
+        necessary. A caller that was told *unknown* and wants to ask again names its request inside the command.
+        """
+        if self._stopping:
+            return NotApplied("this node stops")
+        pending = self._node.proposals.add(command, deadline)
+        if isinstance(pending, NotApplied):
+            return pending
+        self._node.route(pending)
+        return await pending.answer
+
+    async def read_barrier(self, mode: ReadMode, deadline: float) -> Barrier:
+        node = self._node
+        if mode is ReadMode.STALE:
+            return Barrier(node.last_contact(), node.engine.leader is not None)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await node.applier.reached(await node.questions.ask())
+        except TimeoutError:
+            raise NoLeader("no leader confirmed the read before its deadline") from None
+        return Barrier(0.0, True)
+
+    def status(self) -> Status:
+        return describe(self._node)
+
+    async def transfer_leadership(self, to: str | None, deadline: float) -> str:
+        return await changes.transfer(self._node, to, deadline)
+
+    async def add_member(self, member: Member, deadline: float) -> None:
+        await changes.add_member(self._node, member, deadline)
+
+    async def remove_member(self, name: str, deadline: float) -> None:
+        await changes.remove_member(self._node, name, deadline)
+
+    async def snapshot_now(self) -> int:
+        return await self._node.compaction.write()
+
+    def on_leadership(self, told: Callable[[], None]) -> None:
+        """Have `told` called whenever role, term or leader changed."""
+        self._node.leadership_listeners.append(told)

@@ -1,0 +1,103 @@
+"""Who belongs to the cluster: configurations as entries of the log, changed one member at a time.
+
+A configuration counts from the moment when it stands in a node's log, committed or not; single-member changes keep
+every old majority overlapping every new one (Raft dissertation §4.1). New members are learners first (§4.2.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgpack
+
+from cluster.api import LogError, Member
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Members by name. `index` is the log index of the entry that it came in: 0 for the list of the first boot."""
+
+    members: tuple[Member, ...]
+    index: int = 0
+
+    def member(self, name: str) -> Member | None:
+        return next((member for member in self.members if member.name == name), None)
+
+    @property
+    def voters(self) -> tuple[str, ...]:
+        return tuple(member.name for member in self.members if member.voter)
+
+    @property
+    def learners(self) -> tuple[str, ...]:
+        return tuple(member.name for member in self.members if not member.voter)
+
+    def encode(self) -> bytes:
+        rows = [[m.name, m.address, m.incarnation, m.voter] for m in sorted(self.members, key=lambda m: m.name)]
+        packed: bytes = msgpack.packb([1, rows])
+        return packed
+
+    @classmethod
+    def decode(cls, data: bytes, index: int) -> Configuration:
+        """Raises ValueError on anything that isn't an encoded configuration of a known format."""
+        decoded: Any = msgpack.unpackb(data)
+        if not (isinstance(decoded, list) and len(decoded) == 2 and decoded[0] == 1):
+            raise ValueError("not a configuration of a known format: a newer member wrote it, upgrade this node")
+        return cls(
+            tuple(Member(name, address, incarnation, voter) for name, address, incarnation, voter in decoded[1]), index
+        )
+
+    def pinned(self, incarnations: dict[str, bytes]) -> Configuration:
+        """The same members, each bound to the disk that it has now."""
+        return replace(self, members=tuple(replace(m, incarnation=incarnations[m.name]) for m in self.members))
+
+    def with_learner(self, member: Member) -> Configuration:
+        if (present := self.member(member.name)) is not None:
+            kind = "a voter" if present.voter else "a learner"
+            raise LogError(f"{member.name!r} is {kind} of this cluster already; remove it first to replace it")
+        if any(other.address == member.address for other in self.members):
+            raise LogError(f"address {member.address} belongs to another member of this cluster")
+        return Configuration((*self.members, replace(member, voter=False)))
+
+    def with_voter(self, name: str) -> Configuration:
+        if self.member(name) is None:
+            raise LogError(f"{name!r} is not a member of this cluster")
+        return Configuration(tuple(replace(m, voter=True) if m.name == name else m for m in self.members))
+
+    def without(self, name: str) -> Configuration:
+        if self.member(name) is None:
+            names = ", ".join(sorted(m.name for m in self.members))
+            raise LogError(f"{name!r} is not a member of this cluster; its members are {names}")
+        rest = tuple(m for m in self.members if m.name != name)
+        if not any(m.voter for m in rest):
+            raise LogError(f"{name!r} is the last voter; a cluster without one can't go on")
+        return Configuration(rest)
+
+
+class Configurations:
+    """The configurations that a node's log holds, newest last, over the one that its snapshot (or first boot) names."""
+
+    def __init__(self, base: Configuration) -> None:
+        self._held = [base]
+
+    @property
+    def latest(self) -> Configuration:
+        return self._held[-1]
+
+    def at(self, index: int) -> Configuration:
+        """The one in force at log index `index`, for a snapshot of it."""
+        return next((held for held in reversed(self._held) if held.index <= index), self._held[0])
+
+    def added(self, configuration: Configuration) -> None:
+        self._held.append(configuration)
+
+    def dropped_from(self, index: int) -> bool:
+        """Entries from `index` on left the log; whether that changed the latest configuration."""
+        before = self._held[-1]
+        self._held = [self._held[0], *(held for held in self._held[1:] if held.index < index)]
+        return self._held[-1] is not before
+
+    def forget_before(self, index: int) -> None:
+        """A snapshot covers the log up to `index`."""
+        base = self.at(index)
+        self._held = [base, *(held for held in self._held if held.index > index and held is not base)]

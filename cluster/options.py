@@ -1,0 +1,36 @@
+"""What a member of the log is told when it is made; the defaults suit one LAN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cluster.api import Member
+from cluster.closings import ALL_CLOSED, Closings
+from cluster.engine import Timing
+from cluster.transport import TransportLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`members` are the first ones, this one included; only a node without any log reads them.
+
+    Times in seconds, sizes in bytes. `bind` and `advertise` are "HOST:PORT"; the members know the advertised one.
+    `snapshot_entries`: log entries after which a snapshot is written; `trailing_entries` stay in the log behind it,
+    so that a member that was away for a moment needs no snapshot.
+    """
+
+    cluster_id: str
+    name: str
+    bind: str
+    advertise: str
+    members: tuple[Member, ...]
+    meta: Mapping[str, str] = field(default_factory=dict)
+    timing: Timing = field(default_factory=Timing)
+    limits: TransportLimits = field(default_factory=TransportLimits)
+    snapshot_entries: int = 8192
+    trailing_entries: int = 1024
+    segment_bytes: int = 16 << 20
+    reserve_bytes: int = 4 << 20
+    queue_bytes: int = 64 << 20
+    closings: Closings = ALL_CLOSED

@@ -1,0 +1,106 @@
+"""This node's own proposals: numbered, sent to whoever leads, sent again when that changes, ended at their deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cluster.api import NotApplied, Outcome, Unknown
+from cluster.sessions import Item, proposal
+
+RESEND_AFTER = 1.0
+"""Seconds after which a proposal without an answer is sent again to the same leader; a duplicate costs little."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """One proposal that waits. `exposed`: a copy may be, or become, part of the log."""
+
+    number: int
+    command: bytes
+    answer: asyncio.Future[Outcome]
+    expiry: asyncio.TimerHandle
+    sent_at: float | None = None
+    exposed: bool = False
+    copies: int = 0
+
+
+class Proposals:
+    """The proposals of one session, in order of their numbers."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, session: bytes, *, limit: int = 65_536) -> None:
+        self.session = session
+        self._loop = loop
+        self._limit = limit
+        self._pending: dict[int, Pending] = {}
+        self._next = 1
+        self._below = 1
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._pending
+
+    def add(self, command: bytes, deadline: float) -> Pending | NotApplied:
+        """A new proposal, not sent yet; it ends by itself at `deadline` (loop time)."""
+        if len(self._pending) >= self._limit:
+            return NotApplied(f"{self._limit} proposals wait on this node already; try again", overloaded=True)
+        number = self._next
+        self._next += 1
+        expiry = self._loop.call_at(deadline, self._expire, number)
+        pending = Pending(number, command, self._loop.create_future(), expiry)
+        self._pending[number] = pending
+        return pending
+
+    def _expire(self, number: int) -> None:
+        pending = self._pending[number]
+        if pending.exposed:
+            self.resolve(number, Unknown("the deadline passed before the write was known to be applied"))
+        else:
+            self.resolve(number, NotApplied("there was no leader to take it before the deadline"))
+
+    def below(self) -> int:
+        """All numbers under this one are answered."""
+        while self._below < self._next and self._below not in self._pending:
+            self._below += 1
+        return self._below
+
+    def item(self, pending: Pending, now: float) -> Item:
+        """`pending` as it goes into an entry; it counts as sent."""
+        pending.sent_at = now
+        pending.exposed = True
+        pending.copies += 1
+        return proposal(self.session, pending.number, self.below(), pending.command)
+
+    def refused(self, number: int) -> None:
+        """The one who got it didn't take it. If that was the only copy, it is nowhere."""
+        if (pending := self._pending.get(number)) is not None:
+            pending.sent_at = None
+            pending.copies -= 1
+            if pending.copies == 0:
+                pending.exposed = False
+
+    def lost(self) -> None:
+        """The leader changed, or its connection: everything that waits may have to be sent again."""
+        for pending in self._pending.values():
+            pending.sent_at = None
+
+    def due(self, now: float) -> list[Pending]:
+        """What has to be sent now."""
+        return [p for p in self._pending.values() if p.sent_at is None or now - p.sent_at >= RESEND_AFTER]
+
+    def unresolved(self) -> list[int]:
+        return list(self._pending)
+
+    def resolve(self, number: int, outcome: Outcome) -> None:
+        """Answer a proposal; nothing if it was answered before."""
+        if (pending := self._pending.pop(number, None)) is not None:
+            pending.expiry.cancel()
+            if not pending.answer.done():
+                pending.answer.set_result(outcome)
+
+    def end(self, outcome: Callable[[Pending], Outcome]) -> None:
+        for pending in list(self._pending.values()):
+            self.resolve(pending.number, outcome(pending))
