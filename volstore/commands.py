@@ -87,7 +87,7 @@ def decode(data: bytes) -> Stamped:
         )
     try:
         return _decoder.decode(memoryview(data)[1:])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnknownCommand(f"a command of the log can't be read by this version of volstore: {error}") from None
 
 

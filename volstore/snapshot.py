@@ -91,7 +91,7 @@ class Reader:
             )
         try:
             self.header = _decode_header(self._frame())
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{_MALFORMED}: its header: {error}") from None
 
     def rows(self, count: int) -> Iterator[bytes]:
@@ -104,7 +104,7 @@ class Reader:
         """The digest in the trailer, after which nothing may come."""
         try:
             trailer = _decode_trailer(self._frame())
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{_MALFORMED}: its trailer: {error}") from None
         if trailer.rows != self._rows:
             raise ValueError(f"{_MALFORMED}: it has {self._rows} rows, its trailer counts {trailer.rows}")

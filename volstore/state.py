@@ -198,6 +198,9 @@ class State:
         self.departures.record(self.index, departures.NODE, id)
         self._events.append(NodeChanged(old, None))
 
+    def put_namespace(self, namespace: Namespace) -> None:
+        self._namespaces.put(namespace)
+
     def put_allocation(self, allocation: Allocation) -> None:
         self._allocations.put(allocation)
 

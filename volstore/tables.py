@@ -62,7 +62,7 @@ class Table(Generic[K, V]):
         """
         try:
             row = self._decode(encoded)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"a row of {self.name} is malformed: {error}") from None
         key = self._key(row)
         if key in self.rows:
