@@ -1,0 +1,1 @@
+"""Tests of the command line, its client, its files and the configuration."""
