@@ -16,7 +16,7 @@ from typing import Any
 from cluster import raft as pysync
 from cluster.api import Role
 from cluster.closings import ALL_CLOSED, Closings
-from cluster.guard import Progress, Rejected, SafetyViolation, majority_reached, quorum, verify_append
+from cluster.guard import Progress, Rejected, SafetyViolation, Verified, majority_reached, quorum, verify_append
 from cluster.journal import Journal
 from cluster.membership import Configuration, Configurations
 from cluster.messages import Frame
@@ -90,6 +90,8 @@ class Engine:
         self._next_heartbeat = 0.0
         self._transfer_deadline = 0.0
         self._answer: tuple[int, int] | None = None
+        self._verified = (0, 0)
+        """The term, and how far its leader has shown this log to be its own."""
         self._now = now
         self.mark: Callable[[], Any] = lambda: None
         """What rides along with append_entries: the leader's state digest, for members to compare."""
@@ -158,6 +160,8 @@ class Engine:
         kind = frame[0]
         if kind == "app":
             self._on_append(peer, *frame[1:])
+        elif kind == "commit":
+            self._on_commit(peer, *frame[1:])
         elif kind == "ack":
             self._on_ack(peer, *frame[1:])
         elif kind == "vote?":
@@ -306,6 +310,29 @@ class Engine:
             self._answer = (round_, upto)
         self._raft.deliver(self._now, peer, message)
         self._answer = None
+        if isinstance(verdict, Verified):
+            verified = self._verified[1] if self._verified[0] == term else 0
+            self._verified = (term, max(verified, verdict.upto))
+
+    def _on_commit(self, peer: str, term: int, commit: int) -> None:
+        """The leader has committed more and has nothing to append just now: a message that needs no answer."""
+        if term != self.term or peer != self.leader or self._verified[0] != term:
+            return
+        self.last_contact = self._now
+        self._restart_election_timer()
+        journal = self.journal
+        self._raft.deliver(
+            self._now,
+            peer,
+            {
+                "type": "append_entries",
+                "term": term,
+                "commit_index": min(commit, self._verified[1]),
+                "prevLogIdx": journal.last_index,
+                "prevLogTerm": journal.last_term,
+                "entries": [],
+            },
+        )
 
     def _on_timeout_now(self, peer: str, term: int) -> None:
         if term == self.term and peer == self.leader and self._may_campaign():
@@ -453,6 +480,13 @@ class Engine:
         for peer in self.progress:
             self._send_to(peer)
 
+    def tell_commit(self, now: float) -> None:
+        """Tell everybody what was committed, without waiting for the next entry or heartbeat."""
+        self._now = now
+        for peer in self.progress:
+            if peer in self.connected:
+                self._send(peer, ["commit", self.term, self.commit_index], after_sync=False)
+
     def _send_to(self, peer: str) -> None:
         if peer not in self.connected:
             return
@@ -502,7 +536,8 @@ class Engine:
     def emit(self, peer: str, message: dict[str, Any]) -> None:
         kind = message["type"]
         if kind == "next_node_idx":
-            assert self._answer is not None
+            if self._answer is None:
+                return  # What made pysyncobj answer was no question.
             round_, index = self._answer
             self._send(peer, ["ack", self.term, round_, bool(message["success"]), index], after_sync=True)
         elif kind == "request_vote":

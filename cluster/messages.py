@@ -10,6 +10,7 @@ Frame = list[Any]
 _FORMS: dict[str, tuple[type | tuple[type, ...], ...]] = {
     # append_entries: term, round, previous index, previous term, commit index, [[term, data]], digest mark or None
     "app": (int, int, int, int, int, list, (list, type(None))),
+    "commit": (int, int),  # term, commit index; needs no answer
     "ack": (int, int, bool, int),  # term, round echoed, whether the log matched, last index verified or where to try
     "vote?": (int, int, int, bool, bool),  # term, last index, last term, whether it is only asked, on a transfer
     "vote": (int, bool, bool),  # term, granted, whether it was only asked

@@ -61,7 +61,7 @@ class Node:
         self._sync_wanted = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._timers: list[asyncio.TimerHandle] = []
-        self._entry_under_way = 0
+        self._entry_under_way = self._told_commit = 0
         self._seen: tuple[Any, ...] = ()
         self._adopted: Configuration | None = None
         self._flush_planned = self._apply_planned = False
@@ -179,6 +179,19 @@ class Node:
     # The journal: one rule for all that depends on it.
 
     def _pump(self) -> None:
+        self._send_out()
+        self._notice_changes()
+        if self.engine.leads and self.engine.configuration.index == 0 and self.engine.takes_proposals:
+            self._pin_members()
+        self._apply()
+        if self.batching:
+            self._plan_flush()
+        elif self.engine.leads and self.engine.commit_index > self._told_commit:
+            self._told_commit = self.engine.commit_index
+            self.engine.tell_commit(self.loop.time())
+            self._send_out()
+
+    def _send_out(self) -> None:
         for message in self.engine.take_messages():
             if message.after_sync and self.journal.unsynced:
                 self._held.append(message)
@@ -186,12 +199,6 @@ class Node:
                 self.send(message.peer, message.frame)
         if self.journal.unsynced:
             self._sync_wanted.set()
-        self._notice_changes()
-        if self.engine.leads and self.engine.configuration.index == 0 and self.engine.takes_proposals:
-            self._pin_members()
-        self._apply()
-        if self.batching:
-            self._plan_flush()
 
     async def _sync_forever(self) -> None:
         while True:
@@ -258,7 +265,7 @@ class Node:
 
     def _take(self, peer: str, frame: Frame) -> None:
         kind, now, engine = frame[0], self.loop.time(), self.engine
-        if kind in ("app", "ack", "vote?", "vote", "now"):
+        if kind in ("app", "commit", "ack", "vote?", "vote", "now"):
             if kind == "app" and frame[7] is not None and frame[1] >= engine.term:
                 self.applier.expect((frame[7][0], frame[7][1]))
             engine.receive(now, peer, frame)
