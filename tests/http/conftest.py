@@ -1,0 +1,95 @@
+"""A server over a registry in this process, and a client that talks to it over a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from tests.http.registry import InProcessRegistry
+from volstore.http.server import HttpServer
+from volstore.http.settings import HttpSettings
+
+SETTINGS = HttpSettings(deadline=0.3)
+
+
+@dataclass
+class Api:
+    """The server's address, what is behind it, and a client."""
+
+    url: str
+    registry: InProcessRegistry
+    server: HttpServer
+    session: aiohttp.ClientSession
+
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        """Like aiohttp's, with the path sent as it stands."""
+        return self.session.request(method, URL(self.url + path, encoded=True), **options)
+
+    async def get(self, path: str, **options: Any) -> tuple[int, Any, Any]:
+        return await self.do("GET", path, **options)
+
+    async def do(self, method: str, path: str, **options: Any) -> tuple[int, Any, Any]:
+        """Status, headers, and the JSON (or the text where it isn't JSON)."""
+        async with self.request(method, path, **options) as response:
+            if response.content_type == "application/json" and method != "HEAD":
+                return response.status, response.headers, await response.json()
+            return response.status, response.headers, await response.text()
+
+    async def report_node(self, id: str = "node-1", plugin: str = "plugin-id1", **fingerprint: Any) -> None:
+        seen = {"Healthy": True, "Provider": "ebs", "ProviderVersion": "1.0.1", **fingerprint}
+        body = {"Name": id, "Status": "ready", "CSINodePlugins": {plugin: seen}}
+        status, _, answer = await self.do("PUT", f"/v1/node/{id}", json=body)
+        assert status == 200, answer
+
+    async def register(self, *ids: str, namespace: str = "default", **fields: Any) -> int:
+        """Register volumes by their IDs; the index of the write."""
+        volumes = [volume(id, **fields) for id in ids]
+        path = f"/v1/volume/csi/{ids[0]}?namespace={namespace}"
+        status, headers, answer = await self.do("PUT", path, json={"Volumes": volumes})
+        assert status == 200, answer
+        return int(headers["X-Nomad-Index"])
+
+
+def volume(id: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "ID": id,
+        "Name": id,
+        "ExternalID": id,
+        "PluginID": "plugin-id1",
+        "AccessMode": "multi-node-multi-writer",
+        "AttachmentMode": "file-system",
+        **fields,
+    }
+
+
+async def serve(settings: HttpSettings = SETTINGS, max_waiters: int = 50_000) -> AsyncIterator[Api]:
+    registry = InProcessRegistry(max_waiters)
+    server = HttpServer(registry, settings, draw=lambda: 0.0)
+    address = await server.start("127.0.0.1", 0)
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), auto_decompress=True, timeout=aiohttp.ClientTimeout(total=60)
+    )
+    try:
+        yield Api(f"http://{address}", registry, server, session)
+    finally:
+        await session.close()
+        await server.stop()
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    async for served in serve():
+        yield served
+
+
+@pytest.fixture
+async def small_api() -> AsyncIterator[Api]:
+    """With limits that a test can reach."""
+    settings = replace(SETTINGS, max_body_bytes=2048, body_deadline=0.2)
+    async for served in serve(settings, max_waiters=2):
+        yield served

@@ -1,0 +1,88 @@
+"""A registry in this process for the HTTP tests: the real state machine, applied at once, without a log."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+from volstore.commands import Command, Idempotency, Outcome, Stamped, decode_outcome, encode
+from volstore.errors import NoLeader
+from volstore.fsm import Fsm
+from volstore.registry import ClusterView, Contact, ServerView
+from volstore.state import State
+from volstore.watch import MAX_WAITERS, Watch
+
+SERVER = ServerView(
+    name="server1",
+    incarnation="0f0e0d0c",
+    raft_address="127.0.0.1:4647",
+    http_address="127.0.0.1:4646",
+    version="0.1.0",
+    leader=True,
+    voter=True,
+    status="alive",
+)
+
+
+class InProcessRegistry:
+    """What the agent provides, of one node that always leads.
+
+    `cut_off` makes it a node without a leader: stale reads work, everything else waits out its deadline.
+    """
+
+    def __init__(self, max_waiters: int = MAX_WAITERS) -> None:
+        self.fsm = Fsm()
+        self._watch = Watch(max_waiters)
+        self.cut_off = False
+        self.barriers = 0
+
+    @property
+    def state(self) -> State:
+        return self.fsm.state
+
+    @property
+    def watch(self) -> Watch:
+        return self._watch
+
+    async def submit(self, command: Command, deadline: float, idempotency: Idempotency | None = None) -> Outcome:
+        if self.cut_off:
+            await _until(deadline)
+            raise NoLeader(may_happen=False)
+        return self.apply(command, idempotency)
+
+    def apply(self, command: Command, idempotency: Idempotency | None = None) -> Outcome:
+        """The way of a committed entry: apply, then wake who is concerned."""
+        result = self.fsm.apply(encode(Stamped(time.time_ns(), command, idempotency)))
+        self._watch.notify(self.fsm.take_events())
+        return decode_outcome(result)
+
+    async def barrier(self, *, stale: bool, deadline: float) -> Contact:
+        self.barriers += 1
+        if not self.cut_off:
+            # A barrier is a round to the others: whoever relies on nothing happening in it must fail here.
+            await asyncio.sleep(0)
+            return Contact(last_contact=0, known_leader=True)
+        if stale:
+            return Contact(last_contact=15_694, known_leader=False)
+        await _until(deadline)
+        raise NoLeader
+
+    def restore(self) -> None:
+        """As if a snapshot of the present state were installed: another state object, everybody woken."""
+        self.fsm.restore(list(self.fsm.capture().chunks()))
+        self._watch.wake_all()
+
+    def cluster(self) -> ClusterView:
+        return ClusterView(
+            name="server1",
+            region="global",
+            datacenter="dc1",
+            leader=None if self.cut_off else SERVER,
+            servers=(replace(SERVER, leader=not self.cut_off),),
+            stats={"raft": {"term": "2"}},
+        )
+
+
+async def _until(deadline: float) -> None:
+    await asyncio.sleep(max(0.0, deadline - asyncio.get_running_loop().time()))

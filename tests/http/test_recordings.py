@@ -1,0 +1,55 @@
+"""What a real Nomad answered is what we answer, but for the declared deviations."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.http.conftest import Api
+from tests.replay import Replay, covered_by
+
+STORIES = ("volumes.jsonl", "blocking.jsonl", "plugins.jsonl")
+
+# What comes with later issues: allocations, claims, access, the operator's routes.
+OURS = (
+    "/v1/volume",
+    "/v1/plugin",
+    "/v1/node",
+    "/v1/status",
+    "/v1/agent/health",
+    "/v1/agent/members",
+    "/v1/regions",
+    "/v1/namespaces",
+    "/v1/search",
+    "/v1/nothing",
+)
+
+
+async def _waits(api: Api) -> None:
+    for _ in range(2000):
+        if len(api.registry.watch):
+            return
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("story", STORIES)
+async def test_a_story_goes_as_recorded(api: Api, story: str) -> None:
+    replay = Replay([api.url], waiting=lambda: _waits(api))
+    assert await replay.file(story) == []
+    assert replay.compared > 25
+
+
+async def test_the_cluster_story_goes_as_recorded_until_servers_die(api: Api) -> None:
+    replay = Replay([api.url] * 3, covers=covered_by(OURS))
+    found = await replay.file("cluster.jsonl")
+    after_the_kill = [text for text in found if int(text.split()[1].rstrip(":")) > 45]
+    assert [text for text in found if text not in after_the_kill] == []
+
+
+@pytest.mark.parametrize("story", ["cli-0.11.3.jsonl", "cli-1.1.0.jsonl"])
+async def test_what_the_nomad_commands_send_is_answered_as_they_need_it(api: Api, story: str) -> None:
+    # The modern server's JSON isn't ours to match (it leaves modes and counts empty); what was sent and refused is.
+    replay = Replay([api.url], covers=covered_by(OURS), compare_json=story == "cli-0.11.3.jsonl")
+    assert await replay.file(story) == []
+    assert replay.compared > 25

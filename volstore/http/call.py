@@ -1,0 +1,34 @@
+"""One routed request on its way through the pipeline, and what all requests share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from volstore.http.lists import VolumeLists
+from volstore.http.parameters import Query
+from volstore.http.render import VolumeRenderer
+from volstore.http.settings import HttpSettings
+from volstore.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What all requests of one server share."""
+
+    registry: Registry
+    settings: HttpSettings
+    renderer: VolumeRenderer
+    lists: VolumeLists
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Call:
+    """A routed request. `ids` are the decoded variable segments of its path, `body` is empty where none is taken.
+
+    It has no repr of its fields: bodies and queries may hold secrets.
+    """
+
+    service: Service
+    query: Query
+    ids: tuple[str, ...] = ()
+    body: bytes = b""

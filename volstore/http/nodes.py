@@ -1,0 +1,126 @@
+"""The nodes' endpoints: client nodes report themselves and their plugins here (in the reference by internal RPC)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from volstore.commands import Command, DeleteNode, Outcome, PutNode, SetNodeStatus
+from volstore.errors import ApiError
+from volstore.http.call import Call
+from volstore.http.endpoints import Absent, Question, Read, Write
+from volstore.http.node_body import REPORT, STATUS, read_node, read_status
+from volstore.http.parameters import BLOCKING
+from volstore.http.render import node_item, node_view
+from volstore.http.replies import Json, Reply
+from volstore.http.shape import printable
+from volstore.http.views import NodeItem, NodeReportedView, NodeView, encode
+from volstore.http.volumes import no_body
+from volstore.registry import Contact
+from volstore.state import State
+from volstore.watch import NodesTopic, NodeTopic, Topic
+
+
+@dataclass(frozen=True, slots=True)
+class ListNodes:
+    prefix: str
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        return NodesTopic(self.prefix), ""
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.nodes_moved_since(self.prefix, index)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        return Reply(json=Json(encode([node_item(node) for node in state.nodes(self.prefix)])))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadNode:
+    id: str
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        return NodeTopic(self.id), ""
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.node_moved_since(self.id, index)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        node = state.node(self.id)
+        if node is None:
+            raise Absent("node not found")
+        return Reply(json=Json(encode(node_view(node))))
+
+
+def _list(call: Call) -> Question:
+    return ListNodes(call.query.text("prefix"))
+
+
+def _read(call: Call) -> Question:
+    return ReadNode(_id(call))
+
+
+def _put(call: Call) -> Command:
+    path_id, node = _id(call), read_node(call.body)
+    if node.id not in ("", path_id):
+        raise ApiError(
+            400,
+            f'validation: the path names node "{printable(path_id)}" and the body "{printable(node.id)}"; '
+            "they must be the same",
+        )
+    return PutNode(replace(node, id=path_id))
+
+
+def _set_status(call: Call) -> Command:
+    return SetNodeStatus(_id(call), read_status(call.body))
+
+
+def _delete(call: Call) -> Command:
+    return DeleteNode(_id(call))
+
+
+def _reported(call: Call, command: Command, outcome: Outcome) -> Json:
+    """HeartbeatTTL is 0: no heartbeat is expected, and a node stays as it was last reported."""
+    state = call.service.registry.state
+    node = state.node(_id(call))
+    return Json(
+        encode(
+            NodeReportedView(
+                heartbeat_ttl=0,
+                index=outcome.index,
+                node_modify_index=outcome.index if node is None else node.modify_index,
+                num_nodes=state.node_count(),
+            )
+        )
+    )
+
+
+def _id(call: Call) -> str:
+    (id,) = call.ids
+    if not id:
+        raise ApiError(400, "missing node ID")
+    return id
+
+
+LIST = Read(name="listNodes", summary="List nodes", answer=list[NodeItem], parameters=("prefix", *BLOCKING), ask=_list)
+READ = Read(name="readNode", summary="Read one node", answer=NodeView, parameters=BLOCKING, statuses=(404,), ask=_read)
+PUT = Write(
+    name="reportNode",
+    summary="Replace what a node reported before",
+    answer=NodeReportedView,
+    statuses=(403,),
+    body=REPORT,
+    command=_put,
+    render=_reported,
+)
+SET_STATUS = Write(
+    name="setNodeStatus",
+    summary="Set a node's status",
+    answer=NodeReportedView,
+    statuses=(404,),
+    body=STATUS,
+    command=_set_status,
+    render=_reported,
+)
+DELETE = Write(name="deleteNode", summary="Remove a node", statuses=(404,), command=_delete, render=no_body)

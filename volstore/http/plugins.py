@@ -1,0 +1,74 @@
+"""The plugins' endpoints: list and read; plugins come and go with the nodes that report them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from volstore.errors import ApiError
+from volstore.http.call import Call
+from volstore.http.endpoints import Absent, Question, Read
+from volstore.http.parameters import BLOCKING
+from volstore.http.render import plugin_item, plugin_view
+from volstore.http.replies import Json, Reply
+from volstore.http.views import PluginItem, PluginView, encode
+from volstore.registry import Contact
+from volstore.state import State
+from volstore.watch import ALL_PLUGINS, PluginTopic, Topic
+
+
+class ListPlugins:
+    def topic(self, state: State) -> tuple[Topic, str]:
+        return ALL_PLUGINS, ""
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.plugins_moved_since(index)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        return Reply(json=Json(encode([plugin_item(plugin) for plugin in state.plugins()])))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPlugin:
+    id: str
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        return PluginTopic(self.id), ""
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.plugin_moved_since(self.id, index)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        plugin = state.plugin(self.id)
+        if plugin is None:
+            raise Absent("plugin not found")
+        return Reply(json=Json(encode(plugin_view(state, plugin))))
+
+
+def _list(call: Call) -> Question | Reply:
+    if call.query.text("type") != "csi":
+        return Reply(json=Json(b"[]"))
+    return ListPlugins()
+
+
+def _read(call: Call) -> Question:
+    (id,) = call.ids
+    if not id:
+        raise ApiError(400, "missing plugin ID")
+    return ReadPlugin(id)
+
+
+LIST = Read(
+    name="listPlugins",
+    summary="List plugins",
+    answer=list[PluginItem],
+    parameters=("type", *BLOCKING),
+    ask=_list,
+)
+READ = Read(
+    name="readPlugin",
+    summary="Read one plugin",
+    answer=PluginView,
+    parameters=BLOCKING,
+    statuses=(404,),
+    ask=_read,
+)

@@ -1,0 +1,282 @@
+"""Rows as the bytes that answers are made of, each rendered once and kept until the row or its plugin's changes."""
+
+from __future__ import annotations
+
+from msgspec import UNSET
+
+from volstore.http.node_body import ZERO_TIME
+from volstore.http.views import (
+    CapabilityView,
+    ClaimView,
+    ControllerInfoView,
+    FingerprintView,
+    NamespaceView,
+    NodeInfoView,
+    NodeItem,
+    NodeView,
+    PluginItem,
+    PluginView,
+    TopologyRequestView,
+    TopologyView,
+    VolumeItem,
+    VolumeView,
+    encode,
+)
+from volstore.model import Claim, Fingerprint, Namespace, Node, Plugin, Topology, Volume
+from volstore.state import State
+
+KEPT_ITEMS = 262_144
+KEPT_VIEWS = 16_384
+
+
+class VolumeRenderer:
+    """Volumes as JSON, kept by the identity of the two frozen rows that they are made of.
+
+    The bytes of a list's items are kept for (nearly) all volumes, those of whole volumes for fewer: they are larger,
+    and nobody asks for all of them at once.
+    """
+
+    def __init__(self) -> None:
+        self._items: dict[tuple[str, str], tuple[Volume, Plugin | None, bytes]] = {}
+        self._views: dict[tuple[str, str], tuple[Volume, Plugin | None, bytes]] = {}
+
+    def item(self, volume: Volume, plugin: Plugin | None) -> bytes:
+        """`plugin` is the row that the volume names, also one that isn't present any more."""
+        key = volume.namespace, volume.id
+        kept = self._items.get(key)
+        if kept is not None and kept[0] is volume and kept[1] is plugin:
+            return kept[2]
+        rendered = encode(volume_item(volume, plugin))
+        if len(self._items) >= KEPT_ITEMS:
+            self._items.clear()
+        self._items[key] = volume, plugin, rendered
+        return rendered
+
+    def view(self, state: State, volume: Volume) -> bytes:
+        plugin = state.plugin_row(volume.plugin_id)
+        key = volume.namespace, volume.id
+        kept = self._views.get(key)
+        if kept is not None and kept[0] is volume and kept[1] is plugin:
+            return kept[2]
+        rendered = encode(volume_view(state, volume, plugin))
+        if len(self._views) >= KEPT_VIEWS:
+            self._views.clear()
+        self._views[key] = volume, plugin, rendered
+        return rendered
+
+
+def volume_item(volume: Volume, plugin: Plugin | None) -> VolumeItem:
+    shown = plugin or Plugin(id=volume.plugin_id, provider=volume.provider)
+    return VolumeItem(
+        access_mode=volume.access_mode,
+        attachment_mode=volume.attachment_mode,
+        controller_required=shown.present and shown.controller_required,
+        controllers_expected=shown.controllers_expected,
+        controllers_healthy=shown.controllers_healthy,
+        create_index=volume.create_index,
+        current_readers=len(volume.read_claims),
+        current_writers=len(volume.write_claims),
+        external_id=volume.external_id,
+        id=volume.id,
+        modify_index=volume.modify_index,
+        name=volume.name,
+        namespace=volume.namespace,
+        nodes_expected=shown.nodes_expected,
+        nodes_healthy=shown.nodes_healthy,
+        plugin_id=volume.plugin_id,
+        provider=shown.provider,
+        resource_exhausted=None,
+        schedulable=shown.schedulable,
+        topologies=_topologies(volume.topologies),
+    )
+
+
+def volume_view(state: State, volume: Volume, plugin: Plugin | None) -> VolumeView:
+    shown = plugin or Plugin(id=volume.plugin_id, provider=volume.provider, version=volume.provider_version)
+    request = volume.requested_topologies
+    claimants = [*sorted(volume.read_claims), *sorted(volume.write_claims.keys() - volume.read_claims.keys())]
+    allocations = [found for claimant in claimants if (found := state.allocation(claimant)) is not None]
+    return VolumeView(
+        access_mode=volume.access_mode,
+        allocations=[allocation.stub for allocation in allocations],
+        attachment_mode=volume.attachment_mode,
+        capacity=volume.capacity,
+        clone_id=volume.clone_id,
+        context=volume.context,
+        controller_required=shown.present and shown.controller_required,
+        controllers_expected=shown.controllers_expected,
+        controllers_healthy=shown.controllers_healthy,
+        create_index=volume.create_index,
+        external_id=volume.external_id,
+        id=volume.id,
+        modify_index=volume.modify_index,
+        mount_options=None,
+        name=volume.name,
+        namespace=volume.namespace,
+        nodes_expected=shown.nodes_expected,
+        nodes_healthy=shown.nodes_healthy,
+        parameters=volume.parameters,
+        past_claims=_claims(volume.past_claims),
+        plugin_id=volume.plugin_id,
+        provider=shown.provider,
+        provider_version=shown.version,
+        read_allocs=dict.fromkeys(volume.read_claims),
+        read_claims=_claims(volume.read_claims),
+        requested_capabilities=[
+            CapabilityView(access_mode=wanted.access_mode, attachment_mode=wanted.attachment_mode)
+            for wanted in volume.requested_capabilities
+        ],
+        requested_capacity_max=volume.requested_capacity_max,
+        requested_capacity_min=volume.requested_capacity_min,
+        requested_topologies=None
+        if request is None
+        else TopologyRequestView(preferred=_topologies(request.preferred), required=_topologies(request.required)),
+        resource_exhausted=None,
+        schedulable=shown.schedulable,
+        secrets=None,
+        snapshot_id=volume.snapshot_id,
+        topologies=_topologies(volume.topologies),
+        version=shown.version,
+        write_allocs=dict.fromkeys(volume.write_claims),
+        write_claims=_claims(volume.write_claims),
+    )
+
+
+def plugin_item(plugin: Plugin) -> PluginItem:
+    return PluginItem(
+        controller_required=plugin.controller_required,
+        controllers_expected=plugin.controllers_expected,
+        controllers_healthy=plugin.controllers_healthy,
+        create_index=plugin.create_index,
+        id=plugin.id,
+        modify_index=plugin.modify_index,
+        nodes_expected=plugin.nodes_expected,
+        nodes_healthy=plugin.nodes_healthy,
+        provider=plugin.provider,
+    )
+
+
+def plugin_view(state: State, plugin: Plugin) -> PluginView:
+    return PluginView(
+        allocations=None,
+        controller_required=plugin.controller_required,
+        controllers={node: fingerprint_view(seen) for node, seen in state.controller_instances(plugin.id)},
+        controllers_expected=plugin.controllers_expected,
+        controllers_healthy=plugin.controllers_healthy,
+        create_index=plugin.create_index,
+        id=plugin.id,
+        modify_index=plugin.modify_index,
+        nodes={node: fingerprint_view(seen) for node, seen in state.node_instances(plugin.id)},
+        nodes_expected=plugin.nodes_expected,
+        nodes_healthy=plugin.nodes_healthy,
+        provider=plugin.provider,
+        version=plugin.version,
+    )
+
+
+def fingerprint_view(seen: Fingerprint) -> FingerprintView:
+    controller, node = seen.controller_info, seen.node_info
+    return FingerprintView(
+        alloc_id=seen.alloc_id,
+        controller_info=UNSET
+        if controller is None
+        else ControllerInfoView(
+            supports_attach_detach=controller.supports_attach_detach,
+            supports_list_volumes=controller.supports_list_volumes,
+            supports_list_volumes_attached_nodes=controller.supports_list_volumes_attached_nodes,
+            supports_read_only_attach=controller.supports_read_only_attach,
+        ),
+        health_description=seen.health_description,
+        healthy=seen.healthy,
+        node_info=UNSET
+        if node is None
+        else NodeInfoView(
+            accessible_topology=None if node.accessible_topology is None else _topology(node.accessible_topology),
+            id=node.id,
+            max_volumes=node.max_volumes,
+            requires_node_stage_volume=node.requires_node_stage_volume,
+        ),
+        plugin_id=seen.plugin_id,
+        provider=seen.provider,
+        provider_version=seen.provider_version,
+        requires_controller_plugin=seen.requires_controller_plugin,
+        requires_topologies=seen.requires_topologies,
+        update_time=seen.update_time or ZERO_TIME,
+    )
+
+
+def node_item(node: Node) -> NodeItem:
+    return NodeItem(
+        address="",
+        create_index=node.create_index,
+        datacenter=node.datacenter,
+        drain=False,
+        drivers=None,
+        host_volumes=None,
+        id=node.id,
+        last_drain=None,
+        modify_index=node.modify_index,
+        name=node.name,
+        node_class=node.node_class,
+        scheduling_eligibility="eligible",
+        status=node.status,
+        status_description="",
+        version="",
+    )
+
+
+def node_view(node: Node) -> NodeView:
+    return NodeView(
+        attributes={},
+        csi_controller_plugins={key: fingerprint_view(seen) for key, seen in node.controller_plugins.items()},
+        csi_node_plugins={key: fingerprint_view(seen) for key, seen in node.node_plugins.items()},
+        create_index=node.create_index,
+        datacenter=node.datacenter,
+        drain=False,
+        drain_strategy=None,
+        drivers=None,
+        events=None,
+        http_addr="",
+        host_volumes=None,
+        id=node.id,
+        last_drain=None,
+        links=None,
+        meta={},
+        modify_index=node.modify_index,
+        name=node.name,
+        node_class=node.node_class,
+        scheduling_eligibility="eligible",
+        secret_id="",
+        status=node.status,
+        status_description="",
+        status_updated_at=node.status_updated_at,
+        tls_enabled=False,
+    )
+
+
+def namespace_view(namespace: Namespace) -> NamespaceView:
+    return NamespaceView(
+        create_index=namespace.create_index,
+        description=namespace.description,
+        hash="",
+        modify_index=namespace.modify_index,
+        name=namespace.name,
+        quota="",
+    )
+
+
+def _topology(topology: Topology) -> TopologyView:
+    return dict(topology.segments or {}) if topology.flat else {"Segments": topology.segments}
+
+
+def _topologies(topologies: tuple[Topology, ...]) -> list[TopologyView]:
+    return [_topology(topology) for topology in topologies]
+
+
+def _claims(claims: dict[str, Claim]) -> dict[str, ClaimView]:
+    return {
+        allocation_id: ClaimView(
+            allocation_id=claim.allocation_id, mode=claim.mode, node_id=claim.node_id, state=claim.state
+        )
+        for allocation_id, claim in claims.items()
+    }

@@ -1,0 +1,144 @@
+"""The table of routes, and how a path finds its row: the one source of dispatch, `Allow`, and the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
+
+from volstore.errors import ApiError
+from volstore.http import cluster, nodes, plugins, search, volumes
+from volstore.http.endpoints import Endpoint, Local
+
+VARIABLE = "{id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`path` has `{id}` where a variable segment is."""
+
+    path: str
+    endpoints: Mapping[str, Endpoint]
+    allow: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        methods = set(self.endpoints) | {"OPTIONS"} | ({"HEAD"} if "GET" in self.endpoints else set())
+        object.__setattr__(self, "allow", tuple(sorted(methods)))
+
+    def endpoint(self, method: str) -> Endpoint:
+        """HEAD is GET without the body. Raises ApiError 405."""
+        found = self.endpoints.get("GET" if method == "HEAD" else method)
+        if found is None:
+            raise ApiError(405, "Invalid method", allow=self.allow)
+        return found
+
+
+class UnknownPath(ApiError):
+    """Nothing is there; the reference says so without a word."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(404, text)
+
+
+API: tuple[Route, ...] = (
+    Route("/v1/volumes", {"GET": volumes.LIST}),
+    Route("/v1/volumes/external", {"GET": volumes.EXTERNAL}),
+    Route(
+        "/v1/volumes/snapshot",
+        {
+            "GET": volumes.LIST_SNAPSHOTS,
+            "PUT": volumes.CREATE_SNAPSHOT,
+            "POST": volumes.CREATE_SNAPSHOT,
+            "DELETE": volumes.DELETE_SNAPSHOT,
+        },
+    ),
+    Route(
+        "/v1/volume/csi/{id}",
+        {
+            "GET": volumes.READ,
+            "PUT": volumes.REGISTER_VOLUMES,
+            "POST": volumes.REGISTER_VOLUMES,
+            "DELETE": volumes.DEREGISTER,
+        },
+    ),
+    Route("/v1/volume/csi/{id}/create", {"PUT": volumes.CREATE, "POST": volumes.CREATE}),
+    Route("/v1/volume/csi/{id}/delete", {"DELETE": volumes.DELETE}),
+    Route("/v1/volume/csi/{id}/detach", {"DELETE": volumes.DETACH}),
+    Route("/v1/plugins", {"GET": plugins.LIST}),
+    Route("/v1/plugin/csi/{id}", {"GET": plugins.READ}),
+    Route("/v1/nodes", {"GET": nodes.LIST}),
+    Route("/v1/node/{id}", {"GET": nodes.READ, "PUT": nodes.PUT, "POST": nodes.PUT, "DELETE": nodes.DELETE}),
+    Route("/v1/node/{id}/status", {"PUT": nodes.SET_STATUS, "POST": nodes.SET_STATUS}),
+    Route("/v1/status/leader", {"GET": cluster.LEADER}),
+    Route("/v1/status/peers", {"GET": cluster.PEERS}),
+    Route("/v1/agent/health", {"GET": cluster.HEALTH}),
+    Route("/v1/agent/self", {"GET": cluster.SELF}),
+    Route("/v1/agent/members", {"GET": cluster.MEMBERS}),
+    Route("/v1/regions", {"GET": cluster.REGIONS}),
+    Route("/v1/namespaces", {"GET": cluster.NAMESPACES}),
+    Route("/v1/search", {"PUT": search.SEARCH, "POST": search.SEARCH}),
+)
+
+
+class _Branch:
+    __slots__ = ("branches", "route")
+
+    def __init__(self) -> None:
+        self.route: Route | None = None
+        self.branches: dict[str, _Branch] = {}
+
+
+class Router:
+    """All routes, by the segments of their paths."""
+
+    def __init__(self, routes: tuple[Route, ...]) -> None:
+        self._fixed = {route.path: route for route in routes if VARIABLE not in route.path}
+        self._root = _Branch()
+        for route in routes:
+            branch = self._root
+            for segment in route.path.split("/"):
+                branch = branch.branches.setdefault(segment, _Branch())
+            branch.route = route
+
+    def find(self, path: str) -> tuple[Route, tuple[str, ...]]:
+        """The route of a path as it came (still encoded), and its variable segments, decoded.
+
+        Raises ApiError: 404, with a text where more of a path is there than a thing has.
+        """
+        fixed = self._fixed.get(path)
+        if fixed is not None:
+            return fixed, ()
+        branch = self._root
+        ids: list[str] = []
+        for segment in _split(path):
+            known = branch.branches.get(segment)
+            if known is None:
+                known = branch.branches.get(VARIABLE)
+                if known is None:
+                    raise UnknownPath("resource not found" if ids else "")
+                ids.append(_decoded(segment))
+            branch = known
+        if branch.route is None:
+            raise UnknownPath("resource not found" if VARIABLE in branch.branches else "")
+        return branch.route, tuple(ids)
+
+
+def _split(path: str) -> list[str]:
+    # Nomad's own UI encodes the slash after the type, as it takes "csi/ID" for the ID.
+    for kind in ("/v1/volume/csi", "/v1/plugin/csi"):
+        if path[len(kind) : len(kind) + 3].upper() == "%2F" and path.startswith(kind):
+            path = f"{kind}/{path[len(kind) + 3 :]}"
+    return path.split("/")
+
+
+def _decoded(segment: str) -> str:
+    try:
+        # The encoded bytes of a path that isn't ASCII came through as surrogates.
+        return unquote_to_bytes(segment.encode("utf-8", "surrogateescape")).decode()
+    except UnicodeDecodeError:
+        raise ApiError(400, "validation: the path is not UTF-8") from None
+
+
+def with_document(document: Local) -> Router:
+    """All routes, and the document that describes them."""
+    return Router((*API, Route("/v1/openapi.json", {"GET": document})))

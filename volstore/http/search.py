@@ -1,0 +1,109 @@
+"""Search: IDs that begin with a prefix, over the kinds of things that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+from volstore.errors import ApiError
+from volstore.http.call import Call
+from volstore.http.endpoints import Question, Read
+from volstore.http.json_input import read_json
+from volstore.http.parameters import READS
+from volstore.http.replies import Json, Reply
+from volstore.http.shape import Object, Text, printable
+from volstore.http.views import SearchView, encode
+from volstore.queries import VolumeQuery
+from volstore.registry import Contact
+from volstore.state import State
+from volstore.watch import Topic
+
+MOST = 20
+"""IDs given of each kind; that there are more is told in Truncations."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    prefix: str = ""
+    context: str = ""
+
+
+BODY: Object[SearchRequest] = Object(
+    SearchRequest,
+    {"Prefix": ("prefix", Text(longest=1024)), "Context": ("context", Text(longest=1024))},
+)
+
+_Found = Callable[[State, str | None, str], Iterable[str]]
+
+_CONTEXTS: dict[str, _Found] = {
+    "nodes": lambda state, namespace, prefix: (node.id for node in state.nodes(prefix)),
+    "plugins": lambda state, namespace, prefix: (
+        plugin.id for plugin in state.plugins() if plugin.id.startswith(prefix)
+    ),
+    "volumes": lambda state, namespace, prefix: (
+        volume.id for volume in state.volumes(VolumeQuery(namespace=namespace, prefix=prefix))
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    namespace: str | None
+    prefix: str
+    contexts: tuple[str, ...]
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        raise NotImplementedError("a search does not wait")
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return True
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        matches: dict[str, list[str] | None] = {}
+        truncations = {}
+        for context in self.contexts:
+            found = list(islice(_CONTEXTS[context](state, self.namespace, self.prefix), MOST + 1))
+            matches[context] = found[:MOST] or None
+            truncations[context] = len(found) > MOST
+        return Reply(
+            json=Json(
+                encode(
+                    SearchView(
+                        index=max(state.index, 1),
+                        known_leader=contact.known_leader,
+                        last_contact=contact.last_contact,
+                        matches=matches,
+                        truncations=truncations,
+                    )
+                )
+            )
+        )
+
+
+def _ask(call: Call) -> Question:
+    request = read_json(call.body, BODY)
+    namespace = call.query.namespace
+    return Search(None if namespace == "*" else namespace, request.prefix, _contexts(request.context))
+
+
+def _contexts(context: str) -> tuple[str, ...]:
+    if context in ("", "all"):
+        return tuple(_CONTEXTS)
+    if context not in _CONTEXTS:
+        raise ApiError(
+            400,
+            f"context must be one of [{' '.join(_CONTEXTS)}] or 'all' for all contexts; got \"{printable(context)}\"",
+        )
+    return (context,)
+
+
+SEARCH = Read(
+    name="search",
+    summary="Find IDs by their beginning",
+    answer=SearchView,
+    parameters=("namespace", *READS),
+    body=BODY,
+    ask=_ask,
+    blocking=False,
+)

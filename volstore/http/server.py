@@ -1,0 +1,228 @@
+"""The HTTP server: aiohttp carries the bytes, the router finds the endpoint, the pipeline makes the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+import re
+import socket
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+
+from volstore.commands import Idempotency
+from volstore.errors import ApiError
+from volstore.http.call import Call, Service
+from volstore.http.endpoints import Write
+from volstore.http.lists import VolumeLists
+from volstore.http.openapi import openapi_endpoint
+from volstore.http.parameters import Query
+from volstore.http.pipeline import Pipeline
+from volstore.http.render import VolumeRenderer
+from volstore.http.replies import JSON, TEXT, Json, Reply, refusal
+from volstore.http.routes import with_document
+from volstore.http.settings import HttpSettings
+from volstore.registry import Registry
+
+T = TypeVar("T")
+
+_log = structlog.get_logger("volstore.http")
+
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_LONGEST_KEY = 255
+_LONG_WORK = 64 * 1024
+"""Bytes of an answer from which on compressing and indenting take more than a millisecond."""
+
+
+class HttpServer:
+    """Serves one registry. `draw` gives numbers from [0, 1), for the jitter of waits."""
+
+    def __init__(
+        self, registry: Registry, settings: HttpSettings, *, draw: Callable[[], float] = random.random
+    ) -> None:
+        renderer = VolumeRenderer()
+        self._registry = registry
+        self._settings = settings
+        self._service = Service(registry, settings, renderer, VolumeLists(renderer))
+        self._pipeline = Pipeline(draw)
+        self._router = with_document(openapi_endpoint(settings.version))
+        self._runner: web.ServerRunner | None = None
+
+    async def start(self, host: str, port: int) -> str:
+        """Listen, and return the "HOST:PORT" that is bound (for port 0). Raises OSError where it can't."""
+        server = web.Server(
+            self._serve,
+            handler_cancellation=True,  # a client that hangs up frees its waiter
+            access_log=None,
+            auto_decompress=False,
+            lingering_time=2.0,
+        )
+        self._runner = web.ServerRunner(server, access_log=None, shutdown_timeout=2.0)
+        await self._runner.setup()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            listening = _listen(family, host, port)
+            await web.SockSite(self._runner, listening, backlog=1024).start()
+        except OSError:
+            await self._runner.cleanup()
+            self._runner = None
+            raise
+        bound = listening.getsockname()
+        return f"[{bound[0]}]:{bound[1]}" if family == socket.AF_INET6 else f"{bound[0]}:{bound[1]}"
+
+    async def stop(self) -> None:
+        """Answer who waits with what there is now, let running requests end, close the connections."""
+        self._registry.watch.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _serve(self, request: BaseRequest) -> web.Response:
+        """Whatever comes, an answer; what went wrong inside is told to the log only."""
+        started = time.perf_counter()
+        given = request.headers.get("X-Request-Id", "")
+        request_id = given if _SANE_REQUEST_ID.fullmatch(given) else os.urandom(8).hex()
+        path, _, raw_query = _target(request).partition("?")
+        try:
+            reply = await self._reply(request, path, raw_query)
+        except ApiError as error:
+            reply = refusal(error)
+        except asyncio.CancelledError:
+            _log.debug("http_client_left", method=request.method, path=path, request_id=request_id)
+            raise
+        except Exception:
+            _log.exception("http_request_failed", method=request.method, path=path, request_id=request_id)
+            reply = Reply(
+                status=500,
+                text=f"internal error; the log of this node tells more under request id {request_id}",
+                headers={"X-Request-Id": request_id},
+            )
+        if given and given == request_id:
+            reply.headers = {**reply.headers, "X-Request-Id": request_id}
+        response = await self._response(request, reply)
+        _log.debug(
+            "http_request",
+            method=request.method,
+            path=path,
+            status=reply.status,
+            ms=round((time.perf_counter() - started) * 1000, 3),
+            request_id=request_id,
+        )
+        return response
+
+    async def _reply(self, request: BaseRequest, path: str, raw_query: str) -> Reply:
+        route, ids = self._router.find(path)
+        method = request.method
+        if method == "OPTIONS":
+            return Reply(status=204, headers={"Allow": ", ".join(route.allow)})
+        endpoint = route.endpoint(method)
+        query = Query(raw_query)
+        region = query.text("region")
+        if region not in ("", self._settings.region):
+            raise ApiError(
+                400, f"No path to region: validation: the one region of this cluster is {self._settings.region}"
+            )
+        body = b"" if endpoint.body is None else await self._body(request)
+        idempotency = _idempotency(request, path, raw_query, body) if isinstance(endpoint, Write) else None
+        reply = await self._pipeline.run(endpoint, Call(self._service, query, ids, body), idempotency)
+        if reply.json is not None and query.pretty:
+            reply.json = await _away(reply.json, reply.json.indented)
+        return reply
+
+    async def _body(self, request: BaseRequest) -> bytes:
+        """The whole body, within the limits of size and time."""
+        limit = self._settings.max_body_bytes
+        encoding = request.headers.get("Content-Encoding", "identity")
+        if encoding.lower() != "identity":
+            raise ApiError(400, "validation: this Content-Encoding is not supported; send the body as it is")
+        if request.content_length is not None and request.content_length > limit:
+            raise _too_large(limit)
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._settings.body_deadline):
+                while chunk := await request.content.readany():
+                    body += chunk
+                    if len(body) > limit:
+                        raise _too_large(limit)
+        except TimeoutError:
+            raise ApiError(408, f"the body did not come within {self._settings.body_deadline:g} s") from None
+        except web.RequestPayloadError:
+            raise ApiError(400, "validation: the body broke off or is not framed as its headers say") from None
+        return bytes(body)
+
+    async def _response(self, request: BaseRequest, reply: Reply) -> web.Response:
+        headers = {**reply.headers, "Server": "volstore"}
+        if reply.json is None:
+            body = reply.text.encode()
+            if body:
+                headers["Content-Type"] = TEXT
+            return web.Response(status=reply.status, body=body, headers=headers)
+        headers["Content-Type"] = JSON
+        headers["Vary"] = "Accept-Encoding"
+        body = reply.json.raw
+        if len(body) >= self._settings.gzip_from and _takes_gzip(request.headers.get("Accept-Encoding", "")):
+            body = await _away(reply.json, reply.json.packed)
+            headers["Content-Encoding"] = "gzip"
+        return web.Response(status=reply.status, body=body, headers=headers)
+
+
+def _listen(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _target(request: BaseRequest) -> str:
+    """Path and query as they came, whether the request names the whole URL (as to a proxy) or not."""
+    target = request.raw_path
+    return target.partition("#")[0] if target.startswith("/") else request.rel_url.raw_path_qs
+
+
+def _idempotency(request: BaseRequest, path: str, raw_query: str, body: bytes) -> Idempotency | None:
+    """What the client's Idempotency-Key stands for: this request, whole."""
+    keys = request.headers.getall("Idempotency-Key", ())
+    if not keys:
+        return None
+    key = keys[0]
+    if len(keys) > 1 or not key or not key.isprintable() or len(key.encode(errors="replace")) > _LONGEST_KEY:
+        raise ApiError(
+            400, f"validation: the Idempotency-Key must be one of 1 to {_LONGEST_KEY} bytes without control characters"
+        )
+    digest = hashlib.sha256()
+    for part in (request.method, path, raw_query):
+        digest.update(part.encode(errors="surrogateescape") + b"\0")
+    digest.update(body)
+    return Idempotency(caller="anonymous", key=key, request_hash=digest.digest())
+
+
+def _takes_gzip(accepted: str) -> bool:
+    for coding in accepted.lower().split(","):
+        name, _, quality = coding.partition(";")
+        if name.strip() in ("gzip", "x-gzip"):
+            return not re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", quality)
+    return False
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(413, f"validation: the body is larger than {limit} bytes")
+
+
+async def _away(json: Json, work: Callable[[], T]) -> T:
+    """`work` on an answer's bytes: here when it is quick, in a thread when it would hold up everybody else."""
+    if len(json.raw) < _LONG_WORK:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(None, work)

@@ -1,0 +1,238 @@
+"""Kinds of JSON value that a request may bring: each reads one, and says in a JSON schema what it reads.
+
+`null` reads as the kind's empty value everywhere, as Go's clients send it for what they leave out. Unknown members
+are ignored, also as Go does: newer clients send more than we know.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class Misshapen(Exception):
+    """A value that is not of its kind; `path` grows from the inside out while the reader unwinds."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+        self.path: tuple[str | int, ...] = ()
+
+    def inside(self, step: str | int) -> Misshapen:
+        self.path = (step, *self.path)
+        return self
+
+    def __str__(self) -> str:
+        place = path_text(self.path)
+        return f"{place}: {self.text}" if place else self.text
+
+
+def path_text(path: tuple[str | int, ...]) -> str:
+    """`("Volumes", 0, "ID")` as `Volumes[0].ID`; keys are cut and made printable, as they come from strangers."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            text += ("." if text else "") + printable(step, 64)
+    return text
+
+
+def printable(text: str, longest: int = 128) -> str:
+    """`text` fit for one line of an error: control characters and lone surrogates escaped, cut at `longest`."""
+    cut = text if len(text) <= longest else text[:longest] + "…"
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in cut
+    )
+
+
+class Kind(Protocol[T_co]):
+    """Reads one JSON value. `read` raises Misshapen; `schema` is a JSON schema (draft 2020-12) of what it takes."""
+
+    def read(self, value: object) -> T_co: ...
+
+    def schema(self) -> dict[str, Any]: ...
+
+
+def expected(what: str, value: object) -> Misshapen:
+    return Misshapen(f"expected {what}, got {_name(value)}")
+
+
+def _name(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "an array"
+        case _:
+            return "an object"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A string of at most `longest` bytes of UTF-8. `one_line` forbids control characters: names and IDs."""
+
+    longest: int = 65_536
+    one_line: bool = False
+    one_of: tuple[str, ...] = ()
+    """For the schema alone: which values there are is a rule, checked where the rules are."""
+
+    def read(self, value: object) -> str:
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise expected("a string", value)
+        if not value.isascii():
+            try:
+                size = len(value.encode())
+            except UnicodeEncodeError as error:
+                raise Misshapen(f"half a surrogate pair (character {error.start}) is not text") from None
+        else:
+            size = len(value)
+        if size > self.longest:
+            raise Misshapen(f"{size} bytes are too long, at most {self.longest} are taken")
+        if self.one_line and (found := _CONTROL.search(value)):
+            raise Misshapen(f"control character U+{ord(found[0]):04X} is not allowed here")
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        if self.one_of:
+            return {"type": "string", "enum": list(self.one_of)}
+        return {"type": ["string", "null"], "maxLength": self.longest}
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """A whole number of 64 bits, as Go's clients can hold."""
+
+    minimum: int = INT64_MIN
+    maximum: int = INT64_MAX
+
+    def read(self, value: object) -> int:
+        if value is None:
+            return 0
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise Misshapen("expected a whole number") if isinstance(value, float) else expected("a number", value)
+        if not self.minimum <= value <= self.maximum:
+            raise Misshapen(f"{value} is out of range, expected {self.minimum} to {self.maximum}")
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": ["integer", "null"], "minimum": self.minimum, "maximum": self.maximum}
+
+
+@dataclass(frozen=True, slots=True)
+class Boolean:
+    def read(self, value: object) -> bool:
+        if value is None:
+            return False
+        if not isinstance(value, bool):
+            raise expected("true or false", value)
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": ["boolean", "null"]}
+
+
+@dataclass(frozen=True, slots=True)
+class MapOf(Generic[T]):
+    """An object with free keys."""
+
+    member: Kind[T]
+    key: Text = field(default_factory=lambda: Text(longest=1024, one_line=True))
+
+    def read(self, value: object) -> dict[str, T]:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise expected("an object", value)
+        result = {}
+        for name, member in value.items():
+            try:
+                result[self.key.read(name)] = self.member.read(member)
+            except Misshapen as error:
+                raise error.inside(name) from None
+        return result
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": ["object", "null"], "additionalProperties": self.member.schema()}
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf(Generic[T]):
+    member: Kind[T]
+
+    def read(self, value: object) -> tuple[T, ...]:
+        if value is None:
+            return ()
+        if not isinstance(value, list):
+            raise expected("an array", value)
+        result = []
+        for place, member in enumerate(value):
+            try:
+                result.append(self.member.read(member))
+            except Misshapen as error:
+                raise error.inside(place) from None
+        return tuple(result)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": ["array", "null"], "items": self.member.schema()}
+
+
+@dataclass(frozen=True, slots=True)
+class Object(Generic[T]):
+    """An object with known members: JSON name → (argument of `build`, kind). Absent ones keep `build`'s default."""
+
+    build: Callable[..., T]
+    members: Mapping[str, tuple[str, Kind[Any]]]
+
+    def read(self, value: object) -> T:
+        if value is None:
+            return self.build()
+        if not isinstance(value, dict):
+            raise expected("an object", value)
+        return self.build(**self.arguments(value))
+
+    def arguments(self, value: Mapping[str, object]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, (argument, kind) in self.members.items():
+            if name in value:
+                try:
+                    found[argument] = kind.read(value[name])
+                except Misshapen as error:
+                    raise error.inside(name) from None
+        return found
+
+    def schema(self) -> dict[str, Any]:
+        return {
+            "type": ["object", "null"],
+            "properties": {name: kind.schema() for name, (_, kind) in self.members.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Optional(Generic[T]):
+    """`kind`, but null stays None."""
+
+    kind: Kind[T]
+
+    def read(self, value: object) -> T | None:
+        return None if value is None else self.kind.read(value)
+
+    def schema(self) -> dict[str, Any]:
+        return self.kind.schema()

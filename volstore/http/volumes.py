@@ -1,0 +1,193 @@
+"""The volumes' endpoints: list, read, register, deregister, and what volstore does not do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from volstore.commands import Command, DeregisterVolume, Outcome, RegisterVolumes
+from volstore.errors import ApiError
+from volstore.http.call import Call
+from volstore.http.endpoints import Absent, Local, Question, Read, Write
+from volstore.http.lists import Page, VolumeLists
+from volstore.http.parameters import BLOCKING
+from volstore.http.render import VolumeRenderer
+from volstore.http.replies import Json, Reply
+from volstore.http.views import RegisteredView, VolumeItem, VolumeView
+from volstore.http.volume_body import REGISTER, path_disagrees, read_volumes
+from volstore.model import Volume
+from volstore.queries import VolumeQuery
+from volstore.registry import Contact
+from volstore.rules import form_refusal
+from volstore.state import State
+from volstore.watch import Topic, VolumeTopic
+
+_EMPTY_LIST = b"[]"
+
+NOT_OURS = (
+    "volstore does not support creating volumes, nor deleting, listing or snapshotting them at their provider: "
+    "it registers volumes that exist"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ListVolumes:
+    lists: VolumeLists
+    page: Page
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        return self.page.query, ""
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.volumes_moved_since(self.page.query, index)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        listed = await self.lists.page(state, self.page)
+        headers = {"X-Nomad-NextToken": listed.next_token} if listed.next_token else {}
+        return Reply(json=listed.json, headers=headers)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadVolume:
+    renderer: VolumeRenderer
+    namespace: str
+    id: str
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        volume = state.volume(self.namespace, self.id)
+        return VolumeTopic(self.namespace, self.id), "" if volume is None else volume.plugin_id
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.volume_moved_since(self.namespace, self.id, index)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        volume = state.volume(self.namespace, self.id)
+        if volume is None:
+            raise Absent("volume not found")
+        return Reply(json=Json(self.renderer.view(state, volume)))
+
+
+def _list(call: Call) -> Question | Reply:
+    query = call.query
+    namespace, page_size, after = query.namespace, query.per_page, query.after
+    if query.text("type") != "csi":
+        return Reply(json=Json(_EMPTY_LIST))
+    filters = VolumeQuery(
+        namespace=None if namespace == "*" else namespace,
+        prefix=query.text("prefix"),
+        plugin_id=query.text("plugin_id"),
+        node_id=query.text("node_id"),
+    )
+    return ListVolumes(call.service.lists, Page(filters, after, page_size))
+
+
+def _read(call: Call) -> Question:
+    return ReadVolume(call.service.renderer, call.query.namespace, _id(call))
+
+
+def _register(call: Call) -> Command:
+    volumes = read_volumes(call.body)
+    if len(volumes) == 1:
+        volumes = (_named_by_path(volumes[0], call.ids[0]),)
+    return RegisterVolumes(call.query.namespace, volumes)
+
+
+def _named_by_path(volume: Volume, path_id: str) -> Volume:
+    """The one volume of a body: the path fills an absent ID, and else must be it.
+
+    A volume that lacks more than its ID is refused as it came, with all that it lacks.
+    """
+    if not volume.id and path_id:
+        filled = replace(volume, id=path_id)
+        if volume.plugin_id and _has_modes(volume):
+            volume = filled
+    malformed = form_refusal(volume)
+    if malformed is not None:
+        raise ApiError(400, malformed)
+    if volume.id != path_id:
+        raise path_disagrees(path_id, volume.id)
+    return volume
+
+
+def _has_modes(volume: Volume) -> bool:
+    return bool(volume.requested_capabilities or (volume.access_mode and volume.attachment_mode))
+
+
+def _registered(call: Call, command: Command, outcome: Outcome) -> Json:
+    """The volumes as read. One that somebody else has removed meanwhile isn't there any more."""
+    state, renderer = call.service.registry.state, call.service.renderer
+    views = []
+    if isinstance(command, RegisterVolumes):
+        for volume in command.volumes:
+            row = state.volume(command.namespace, volume.id)
+            if row is not None:
+                views.append(renderer.view(state, row))
+    return Json(b'{"Volumes":[' + b",".join(views) + b'],"Warnings":""}')
+
+
+def _deregister(call: Call) -> Command:
+    return DeregisterVolume(call.query.namespace, _id(call), call.query.flag("force"))
+
+
+def no_body(call: Call, command: Command, outcome: Outcome) -> None:
+    return None
+
+
+def _id(call: Call) -> str:
+    (id,) = call.ids
+    if not id:
+        raise ApiError(400, "missing volume ID")
+    return id
+
+
+def _not_ours(call: Call) -> Reply:
+    raise ApiError(501, NOT_OURS)
+
+
+def _not_yet_detached(call: Call) -> Reply:
+    if not call.query.text("node"):
+        raise ApiError(400, "detach requires node ID")
+    raise ApiError(501, "detaching is not supported: this version of volstore takes no claims")
+
+
+LIST = Read(
+    name="listVolumes",
+    summary="List volumes",
+    answer=list[VolumeItem],
+    parameters=("namespace", "type", "prefix", "plugin_id", "node_id", "per_page", "next_token", *BLOCKING),
+    ask=_list,
+)
+READ = Read(
+    name="readVolume",
+    summary="Read one volume",
+    answer=VolumeView,
+    parameters=("namespace", *BLOCKING),
+    statuses=(404,),
+    ask=_read,
+)
+REGISTER_VOLUMES = Write(
+    name="registerVolumes",
+    summary="Register volumes, all or none",
+    answer=RegisteredView,
+    parameters=("namespace",),
+    statuses=(409,),
+    body=REGISTER,
+    command=_register,
+    render=_registered,
+)
+DEREGISTER = Write(
+    name="deregisterVolume",
+    summary="Deregister a volume",
+    parameters=("namespace", "force"),
+    statuses=(404, 409),
+    command=_deregister,
+    render=no_body,
+)
+DETACH = Local(name="detachVolume", summary="Not supported yet", statuses=(501,), reply=_not_yet_detached)
+CREATE = Local(name="createVolume", summary="Not supported", statuses=(501,), reply=_not_ours)
+DELETE = Local(name="deleteVolume", summary="Not supported", statuses=(501,), reply=_not_ours)
+EXTERNAL = Local(name="listExternalVolumes", summary="Not supported", statuses=(501,), reply=_not_ours)
+LIST_SNAPSHOTS = Local(name="listSnapshots", summary="Not supported", statuses=(501,), reply=_not_ours)
+CREATE_SNAPSHOT = Local(name="createSnapshot", summary="Not supported", statuses=(501,), reply=_not_ours)
+DELETE_SNAPSHOT = Local(name="deleteSnapshot", summary="Not supported", statuses=(501,), reply=_not_ours)

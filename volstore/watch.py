@@ -1,0 +1,260 @@
+"""Whoever waits for a change: blocking queries grouped by what they ask, woken by the events of applied commands.
+
+A wake-up is a hint: the waiter then asks the state whether its query moved. Hints are exact for one volume, plugin
+or node, and for lists as exact as the event allows; one is never missing, which is what must hold. Nothing here
+knows HTTP. All methods belong to one event loop, and nothing is awaited between asking the state and joining a group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from volstore.errors import Overloaded
+from volstore.events import Event, NodeChanged, PluginChanged, VolumeChanged
+from volstore.queries import VolumeQuery
+
+Key = TypeVar("Key")
+Member = TypeVar("Member")
+
+BUCKETS_PER_SECOND = 32
+"""Deadlines are rounded up to this grain, so that any number of waiters shares a few timers."""
+
+MAX_WAITERS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeTopic:
+    """One volume, present or not."""
+
+    namespace: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PluginTopic:
+    """One plugin and its instances; the empty ID stands for the list of all."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTopic:
+    """One node, present or not."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodesTopic:
+    """The nodes whose ID begins with `prefix`."""
+
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacesTopic:
+    """The list of namespaces."""
+
+
+Topic = VolumeTopic | VolumeQuery | PluginTopic | NodeTopic | NodesTopic | NamespacesTopic
+
+ALL_PLUGINS = PluginTopic("")
+
+
+class _Group:
+    """The waiters of one topic. `plugin_id` is the plugin whose changes concern a volume's readers too."""
+
+    __slots__ = ("plugin_id", "waiters")
+
+    def __init__(self, plugin_id: str) -> None:
+        self.plugin_id = plugin_id
+        self.waiters: set[asyncio.Future[None]] = set()
+
+
+class Watch:
+    """All waiters of one node. At most `limit` at a time; one more is refused with `Overloaded`."""
+
+    def __init__(self, limit: int = MAX_WAITERS) -> None:
+        self._limit = limit
+        self._count = 0
+        self._closed = False
+        self._groups: dict[Topic, _Group] = {}
+        self._volumes_of_plugin: dict[str, set[VolumeTopic]] = {}
+        self._lists: dict[str | None, set[VolumeQuery]] = {}
+        self._node_lists: set[NodesTopic] = set()
+        self._buckets: dict[int, set[asyncio.Future[None]]] = {}
+        self._bucket_order: list[int] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        """How many wait now."""
+        return self._count
+
+    @property
+    def closed(self) -> bool:
+        """True once nobody shall wait any more: the node stops."""
+        return self._closed
+
+    async def wait(self, topic: Topic, until: float, plugin_id: str = "") -> None:
+        """Return at the next change that may concern `topic`, or soon after `until` (seconds of the loop's clock).
+
+        `plugin_id` is, for a volume that exists, its plugin: what the plugin reports shows in the volume's answer.
+        The caller is registered before this first yields, so that nothing falls between its look at the state and
+        here. A cancelled waiter (its client hung up) leaves at once. Raises `Overloaded` at the limit.
+        """
+        if self._closed:
+            return
+        if self._count >= self._limit:
+            raise Overloaded(f"too many blocking queries: this node serves at most {self._limit} at a time")
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        bucket = math.ceil(until * BUCKETS_PER_SECOND)
+        self._join(topic, plugin_id, waiter)
+        self._buckets_add(loop, bucket, waiter)
+        self._count += 1
+        try:
+            await waiter
+        finally:
+            self._count -= 1
+            self._leave(topic, waiter)
+            self._buckets_discard(bucket, waiter)
+
+    def notify(self, events: Iterable[Event]) -> None:
+        """Wake the groups that these changes may concern."""
+        for event in events:
+            for topic in list(self._concerned(event)):
+                self._wake(topic)
+
+    def wake_all(self) -> None:
+        """Wake everybody: the state was replaced by a snapshot, and who is concerned can't be told."""
+        for topic in list(self._groups):
+            self._wake(topic)
+
+    def close(self) -> None:
+        """Wake everybody and let nobody wait again."""
+        self._closed = True
+        self.wake_all()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _concerned(self, event: Event) -> Iterator[Topic]:
+        match event:
+            case VolumeChanged():
+                volume = event.new or event.old
+                if volume is None:
+                    return
+                yield VolumeTopic(volume.namespace, volume.id)
+                for query in self._lists_over(volume.namespace):
+                    if (event.old is not None and query.matches(event.old)) or (
+                        event.new is not None and query.matches(event.new)
+                    ):
+                        yield query
+            case PluginChanged():
+                plugin = event.new or event.old
+                if plugin is None:
+                    return
+                yield PluginTopic(plugin.id)
+                yield ALL_PLUGINS
+                if event.old and event.new and event.old.touch_index == event.new.touch_index:
+                    return  # nothing that shows in its volumes
+                yield from self._volumes_of_plugin.get(plugin.id, ())
+                for queries in self._lists.values():
+                    yield from (query for query in queries if plugin.id.startswith(query.plugin_id))
+            case NodeChanged():
+                node = event.new or event.old
+                if node is None:
+                    return
+                yield NodeTopic(node.id)
+                yield from (topic for topic in self._node_lists if node.id.startswith(topic.prefix))
+
+    def _lists_over(self, namespace: str) -> Iterator[VolumeQuery]:
+        yield from self._lists.get(namespace, ())
+        yield from self._lists.get(None, ())
+
+    def _wake(self, topic: Topic) -> None:
+        group = self._groups.get(topic)
+        if group is None:
+            return
+        self._forget(topic, group)
+        for waiter in group.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _join(self, topic: Topic, plugin_id: str, waiter: asyncio.Future[None]) -> None:
+        group = self._groups.get(topic)
+        if group is not None and group.plugin_id != plugin_id:
+            # The volume was made anew with another plugin, and this group's own wake-up is under way already.
+            self._wake(topic)
+            group = None
+        if group is None:
+            group = self._groups[topic] = _Group(plugin_id)
+            match topic:
+                case VolumeTopic() if plugin_id:
+                    self._volumes_of_plugin.setdefault(plugin_id, set()).add(topic)
+                case VolumeQuery():
+                    self._lists.setdefault(topic.namespace, set()).add(topic)
+                case NodesTopic():
+                    self._node_lists.add(topic)
+        group.waiters.add(waiter)
+
+    def _leave(self, topic: Topic, waiter: asyncio.Future[None]) -> None:
+        group = self._groups.get(topic)
+        if group is None or waiter not in group.waiters:
+            return  # it was woken with its group, which is gone, or another group of this topic stands there now
+        group.waiters.discard(waiter)
+        if not group.waiters:
+            self._forget(topic, group)
+
+    def _forget(self, topic: Topic, group: _Group) -> None:
+        del self._groups[topic]
+        match topic:
+            case VolumeTopic() if group.plugin_id:
+                _discard(self._volumes_of_plugin, group.plugin_id, topic)
+            case VolumeQuery():
+                _discard(self._lists, topic.namespace, topic)
+            case NodesTopic():
+                self._node_lists.discard(topic)
+
+    def _buckets_add(self, loop: asyncio.AbstractEventLoop, bucket: int, waiter: asyncio.Future[None]) -> None:
+        members = self._buckets.get(bucket)
+        if members is None:
+            members = self._buckets[bucket] = set()
+            heapq.heappush(self._bucket_order, bucket)
+            if self._bucket_order[0] == bucket:
+                self._set_timer(loop)
+        members.add(waiter)
+
+    def _buckets_discard(self, bucket: int, waiter: asyncio.Future[None]) -> None:
+        # An emptied bucket stays until its time: it costs one entry, and most get company before.
+        members = self._buckets.get(bucket)
+        if members is not None:
+            members.discard(waiter)
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._bucket_order and not self._closed:
+            self._timer = loop.call_at(self._bucket_order[0] / BUCKETS_PER_SECOND, self._expire, loop)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time() * BUCKETS_PER_SECOND
+        while self._bucket_order and self._bucket_order[0] <= now:
+            for waiter in self._buckets.pop(heapq.heappop(self._bucket_order)):
+                if not waiter.done():
+                    waiter.set_result(None)
+        self._set_timer(loop)
+
+
+def _discard(sets: dict[Key, set[Member]], key: Key, member: Member) -> None:
+    members = sets.get(key)
+    if members is not None:
+        members.discard(member)
+        if not members:
+            del sets[key]
