@@ -145,14 +145,16 @@ class Progress:
         """Never back: a late answer must not make the leader send again what is there (hole 1)."""
         self.next = max(self.next, match + 1)
         self.probing = False
+        self.needs_snapshot = False
 
     def rejected(self, hint: int, match: int) -> None:
         self.next = max(match + 1, min(hint, self.next))
         self.probing = True
         self.unacknowledged.clear()
 
-    def reconnected(self, match: int) -> None:
-        """What was under way is lost."""
+    def restarted(self, match: int) -> None:
+        """What was under way is lost (a new connection), or no longer of use (a snapshot took its place)."""
         self.next = match + 1
         self.probing = True
+        self.needs_snapshot = False
         self.unacknowledged.clear()

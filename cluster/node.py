@@ -235,6 +235,7 @@ class Node:
         self.engine.unable = True
         self.step(lambda: self.engine.step_down(self.loop.time()))
         while True:
+            self._held.clear()
             try:
                 await self.journal.reopen()
                 break
