@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
 import pytest
+import structlog
 from yarl import URL
 
 from tests.http.registry import InProcessRegistry
@@ -93,3 +95,11 @@ async def small_api() -> AsyncIterator[Api]:
     settings = replace(SETTINGS, max_body_bytes=2048, body_deadline=0.2)
     async for served in serve(settings, max_waiters=2):
         yield served
+
+
+@pytest.fixture(autouse=True)
+def quiet_log() -> Iterator[None]:
+    """Only warnings and worse, as an access log tells nothing when a test fails."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    yield
+    structlog.reset_defaults()

@@ -47,9 +47,14 @@ async def test_the_cluster_story_goes_as_recorded_until_servers_die(api: Api) ->
     assert [text for text in found if text not in after_the_kill] == []
 
 
-@pytest.mark.parametrize("story", ["cli-0.11.3.jsonl", "cli-1.1.0.jsonl"])
-async def test_what_the_nomad_commands_send_is_answered_as_they_need_it(api: Api, story: str) -> None:
-    # The modern server's JSON isn't ours to match (it leaves modes and counts empty); what was sent and refused is.
-    replay = Replay([api.url], covers=covered_by(OURS), compare_json=story == "cli-0.11.3.jsonl")
+# Of the modern server's answers only the statuses: it leaves modes and counts empty, and words things differently.
+# Of the old one's all bodies but those of members and nodes, which are the recorder's own.
+@pytest.mark.parametrize(
+    ("story", "bodies"), [("cli-0.11.3.jsonl", ("/v1/volume", "/v1/plugin")), ("cli-1.1.0.jsonl", ())]
+)
+async def test_what_the_nomad_commands_send_is_answered_as_they_need_it(
+    api: Api, story: str, bodies: tuple[str, ...]
+) -> None:
+    replay = Replay([api.url], covers=covered_by(OURS), compares=lambda path: path.startswith(bodies))
     assert await replay.file(story) == []
     assert replay.compared > 25

@@ -75,7 +75,13 @@ def _operations(routes: tuple[Route, ...]) -> Iterator[tuple[Route, str, Endpoin
 
 def _operation(route: Route, method: str, endpoint: Endpoint, schema_of: dict[str, Any]) -> dict[str, Any]:
     parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "query", "description": PARAMETERS[name].describe, "schema": PARAMETERS[name].schema}
+        {
+            "name": name,
+            "in": "query",
+            "description": PARAMETERS[name].describe,
+            "required": PARAMETERS[name].required,
+            "schema": PARAMETERS[name].schema,
+        }
         for name in (*EVERYWHERE, *endpoint.parameters)
     ]
     if "{id}" in route.path:

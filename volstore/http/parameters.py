@@ -161,5 +161,6 @@ PARAMETERS: dict[str, Parameter] = {
     "node_id": Parameter("Only volumes claimed on nodes whose ID begins so.", _TEXT),
     "per_page": Parameter("Items per page; 0 for all.", _NUMBER),
     "next_token": Parameter("X-Nomad-NextToken of the page before.", _TEXT),
+    "node": Parameter("The node to detach from.", _TEXT, required=True),
     "force": Parameter("Deregister though claimed, if every claimant is gone.", {"type": "boolean"}),
 }
