@@ -24,10 +24,11 @@ class Table(Generic[K, V]):
     the table's name as personalisation; a row holds its own key, so the sum is one of the keys too.
     """
 
-    __slots__ = ("_decode", "_key", "_person", "frames", "name", "rows", "sum")
+    __slots__ = ("_decode", "_key", "_person", "frames", "name", "row_type", "rows", "sum")
 
     def __init__(self, name: str, row_type: type[V], key: Callable[[V], K]) -> None:
         self.name = name
+        self.row_type = row_type
         self.rows: dict[K, V] = {}
         self.frames: dict[K, bytes] = {}
         self.sum = 0

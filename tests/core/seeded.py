@@ -1,0 +1,63 @@
+"""Applies the same two thousand commands in any process and writes what came of them, as hexadecimal digits."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import sys
+
+from tests.core.machine import SECOND, controller, fingerprint, node, volume
+from tests.core.steps import NODE_IDS, PLUGIN_IDS, Claims, Step, new_fsm, perform
+from volstore.commands import (
+    Command,
+    DeleteNode,
+    DeregisterVolume,
+    Idempotency,
+    PutNode,
+    RegisterVolumes,
+    SetNodeStatus,
+    Stamped,
+)
+
+STEPS = 2000
+
+
+def command(draw: random.Random) -> Command:
+    ids = [f"vol-{number}" for number in range(40)]
+    plugins = draw.sample(PLUGIN_IDS, k=3)
+    kinds: tuple[Command, ...] = (
+        RegisterVolumes("default", tuple(volume(id, plugin_id=plugins[0]) for id in draw.sample(ids, k=3))),
+        DeregisterVolume(draw.choice(("default", "other")), draw.choice(ids), draw.random() < 0.5),
+        PutNode(
+            node(
+                draw.choice(NODE_IDS),
+                controller_plugins={id: controller(healthy=draw.random() < 0.5) for id in plugins[1:]},
+                node_plugins={id: fingerprint(provider_version=str(draw.random())) for id in plugins},
+            )
+        ),
+        SetNodeStatus(draw.choice(NODE_IDS), draw.choice(("ready", "down"))),
+        DeleteNode(draw.choice(NODE_IDS)),
+    )
+    return draw.choice(kinds)
+
+
+def step(draw: random.Random, number: int) -> Step:
+    if draw.random() < 0.1:
+        return Claims("default", f"vol-{draw.randrange(40)}", tuple((id, draw.randrange(3)) for id in NODE_IDS[:2]))
+    key = Idempotency("me", str(draw.randrange(100)), b"") if draw.random() < 0.3 else None
+    return Stamped(number * SECOND, command(draw), key)
+
+
+def main() -> None:
+    draw = random.Random(7)
+    fsm = new_fsm()
+    outcomes, content = hashlib.sha256(), hashlib.sha256()
+    for number in range(STEPS):
+        outcomes.update(perform(fsm, step(draw, number)) + fsm.digest())
+    for piece in fsm.capture().chunks():
+        content.update(piece)
+    sys.stdout.write(outcomes.hexdigest() + content.hexdigest())
+
+
+if __name__ == "__main__":
+    main()
