@@ -1,0 +1,457 @@
+"""The journal as Raft uses it: what counts as durable, what a failure means, what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from google_crc32c import value
+
+from cluster.disk import RealDisk
+from cluster.journal import Entry, Journal, JournalDamaged, JournalError, JournalFailed
+from cluster.records import HEAD_BYTES, MAX_DATA_BYTES, Kind, encode, seed_of
+from cluster.recovery import segment_file
+from tests.cluster.memory_disk import MemoryDisk
+
+
+def open_journal(disk: MemoryDisk, segment_bytes: int = 1 << 20) -> Journal:
+    return Journal.open(disk, segment_bytes=segment_bytes, reserve_bytes=1000)
+
+
+def segments(disk: MemoryDisk) -> list[str]:
+    return [name for name in disk.list("journal") if name.endswith(".segment")]
+
+
+def health(journal: Journal) -> tuple[bool, bool]:
+    """Whether it works, and whether it has its reserve."""
+    return journal.failed is None, journal.has_reserve
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - the disk in memory works between two turns of the loop
+        await asyncio.sleep(0)
+
+
+async def filled(disk: MemoryDisk, count: int, segment_bytes: int = 1 << 20) -> Journal:
+    journal = open_journal(disk, segment_bytes)
+    for number in range(count):
+        journal.append(b"entry %d" % number, 1)
+        await journal.sync()
+    return journal
+
+
+async def test_a_new_journal_is_empty_and_durable() -> None:
+    journal = open_journal(MemoryDisk())
+    assert (journal.base_index, journal.last_index, journal.term, journal.voted_for) == (0, 0, 0, None)
+    assert (journal.durable_index, journal.unsynced, journal.failed) == (0, False, None)
+    assert journal.has_reserve
+    await journal.close()
+
+
+async def test_a_change_shows_at_once_and_is_durable_after_the_sync() -> None:
+    journal = open_journal(MemoryDisk())
+    journal.set_vote(1, "n1")
+    assert journal.append(b"one", 1) == 1
+    assert journal.entry(1) == Entry(b"one", 1, 1)
+    assert (journal.last_index, journal.last_term, journal.durable_index) == (1, 1, 0)
+    assert journal.unsynced
+    await journal.sync()
+    assert journal.durable_index == 1
+    assert not journal.unsynced
+
+
+async def test_callers_share_syncs_and_what_comes_meanwhile_waits_for_one_more() -> None:
+    disk = MemoryDisk()
+    journal = open_journal(disk)
+    before = disk.syncs
+    disk.delay = 0.01
+    journal.append(b"one", 1)
+    first = [asyncio.create_task(journal.sync()) for _ in range(10)]
+    await until(lambda: journal.sync_started_at is not None)
+    for _ in range(10):
+        journal.append(b"more", 1)
+    second = [asyncio.create_task(journal.sync()) for _ in range(10)]
+    await asyncio.gather(*first)
+    assert journal.durable_index == 1
+    await asyncio.gather(*second)
+    assert journal.durable_index == 11
+    assert disk.syncs - before == 2
+    assert journal.sync_started_at is None
+    assert journal.last_sync_seconds >= 0.009
+
+
+async def test_a_sync_without_changes_costs_nothing() -> None:
+    disk = MemoryDisk()
+    journal = await filled(disk, 1)
+    before = disk.syncs
+    await journal.sync()
+    assert disk.syncs == before
+
+
+async def test_a_caller_that_is_cancelled_does_not_take_the_write_with_it() -> None:
+    disk = MemoryDisk()
+    journal = open_journal(disk)
+    disk.delay = 0.01
+    journal.append(b"one", 1)
+    caller = asyncio.create_task(journal.sync())
+    await until(lambda: journal.sync_started_at is not None)
+    other = asyncio.create_task(journal.sync())
+    caller.cancel()
+    await other
+    assert journal.durable_index == 1
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+
+
+async def test_entries_that_replace_others_during_a_write_are_not_durable_with_it() -> None:
+    disk = MemoryDisk()
+    journal = await filled(disk, 2)
+    disk.delay = 0.01
+    journal.append(b"three", 1)
+    journal.append(b"four", 1)
+    writing = asyncio.create_task(journal.sync())
+    await until(lambda: journal.sync_started_at is not None)
+    journal.truncate_from(2)
+    assert journal.durable_index == 1
+    journal.append(b"other two", 2)
+    journal.append(b"other three", 2)
+    await writing
+    assert journal.durable_index == 1
+    await journal.sync()
+    assert journal.durable_index == 3
+    journal = open_journal(disk)
+    assert [entry.data for entry in journal.slice(1, 9, 999)] == [b"entry 0", b"other two", b"other three"]
+
+
+async def test_after_a_reset_nothing_is_durable_until_it_is_synced() -> None:
+    disk = MemoryDisk()
+    journal = await filled(disk, 5)
+    journal.set_vote(3, "n2")
+    disk.delay = 0.01
+    journal.append(b"six", 2)
+    writing = asyncio.create_task(journal.sync())
+    await until(lambda: journal.sync_started_at is not None)
+    journal.reset(9, 3)
+    assert (journal.base_index, journal.base_term, journal.last_index, journal.last_term) == (9, 3, 9, 3)
+    await writing
+    assert journal.durable_index == 0
+    await journal.sync()
+    assert journal.durable_index == 9
+    journal.append(b"ten", 3)
+    await journal.sync()
+    journal = open_journal(disk)
+    assert (journal.base_index, journal.base_term, journal.last_index) == (9, 3, 10)
+    assert (journal.term, journal.voted_for, journal.term_at(9)) == (3, "n2", 3)
+
+
+async def test_segments_roll_and_go_when_a_snapshot_covers_them() -> None:
+    disk = MemoryDisk()
+    journal = await filled(disk, 100, segment_bytes=500)
+    count = len(segments(disk))
+    assert count > 5
+    journal.drop_to(60)
+    assert (journal.base_index, journal.base_term, journal.term_at(60)) == (60, 1, 1)
+    await journal.sync()
+    await until(lambda: len(segments(disk)) < count - 5)
+    journal = open_journal(disk, 500)
+    assert (journal.base_index, journal.last_index) == (60, 100)
+    assert journal.entry(61).data == b"entry 60"
+
+
+async def test_segments_go_after_a_reset_also_when_the_journal_was_opened_again_since() -> None:
+    disk = MemoryDisk()
+    journal = await filled(disk, 50, segment_bytes=500)
+    journal.reset(50, 1)
+    await journal.sync()
+    await journal.close()
+    journal = open_journal(disk, 500)
+    journal.append(b"next", 1)
+    await journal.sync()
+    await until(lambda: len(segments(disk)) == 1)
+
+
+async def test_term_and_vote_outlive_the_segment_they_were_written_in() -> None:
+    disk = MemoryDisk()
+    journal = open_journal(disk, 500)
+    journal.set_vote(4, "n3")
+    for _ in range(50):
+        journal.append(b"entry", 4)
+        await journal.sync()
+    journal.drop_to(50)
+    await journal.sync()
+    await until(lambda: len(segments(disk)) == 1)
+    journal = open_journal(disk)
+    assert (journal.term, journal.voted_for) == (4, "n3")
+
+
+async def test_an_entry_that_covered_others_in_a_dropped_segment_is_still_read() -> None:
+    """A truncation may reach below the oldest segment that is left; the log is whole all the same."""
+    disk = MemoryDisk()
+    journal = await filled(disk, 30, segment_bytes=500)
+    journal.truncate_from(5)
+    for _ in range(40):
+        journal.append(b"other", 2)
+        await journal.sync()
+    journal.drop_to(40)
+    await journal.sync()
+    await until(lambda: "0000000000000001.segment" not in segments(disk))
+    journal = open_journal(disk, 500)
+    assert (journal.base_index, journal.base_term, journal.last_index) == (40, 2, 44)
+    assert [entry.data for entry in journal.slice(41, 45, 999)] == [b"other"] * 4
+
+
+async def test_what_would_break_raft_is_refused_and_changes_nothing() -> None:
+    journal = await filled(MemoryDisk(), 5)
+    journal.set_vote(3, "n1")
+    journal.drop_to(2)
+    await journal.sync()
+    with pytest.raises(ValueError, match="can't follow term 3"):
+        journal.set_vote(2, None)
+    with pytest.raises(ValueError, match="can't follow term 3 with one for n1"):
+        journal.set_vote(3, "n2")
+    with pytest.raises(ValueError, match="term 0 can't follow one of term 1"):
+        journal.append(b"", 0)
+    with pytest.raises(ValueError, match="covered by the snapshot at 2"):
+        journal.truncate_from(2)
+    with pytest.raises(ValueError, match="ends at 5"):
+        journal.drop_to(6)
+    with pytest.raises(ValueError, match="can't go back to 1"):
+        journal.reset(1, 1)
+    with pytest.raises(ValueError, match="at most"):
+        journal.append(bytes(MAX_DATA_BYTES + 1), 3)
+    journal.set_vote(3, "n1")
+    journal.truncate_from(6)
+    journal.drop_to(1)
+    assert not journal.unsynced
+    assert (journal.base_index, journal.last_index, journal.term, journal.voted_for) == (2, 5, 3, "n1")
+
+
+@pytest.mark.parametrize("operation", ["append", "sync"])
+async def test_after_an_error_every_sync_fails_until_the_journal_is_reopened(operation: str) -> None:
+    disk = MemoryDisk()
+    journal = await filled(disk, 3)
+    disk.failures[operation] = [errno.EIO]
+    journal.append(b"lost?", 1)
+    waiting = [asyncio.create_task(journal.sync()) for _ in range(3)]
+    for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(outcome, JournalFailed)
+        assert outcome.cause.errno == errno.EIO
+    with pytest.raises(JournalFailed):
+        await journal.sync()
+    assert health(journal) == (False, True)
+    assert journal.durable_index == 3
+    await journal.reopen()
+    assert health(journal) == (True, True)
+    assert journal.last_index in (3, 4)
+    journal.append(b"more", 1)
+    await journal.sync()
+    assert journal.durable_index == journal.last_index
+
+
+async def test_a_tail_whose_sync_failed_counts_only_after_it_was_written_anew() -> None:
+    """fsyncgate: the next fsync succeeds and the cache shows the data, but the disk never got it."""
+    disk = MemoryDisk()
+    journal = await filled(disk, 3)
+    disk.failures["sync"] = [errno.EIO]
+    journal.append(b"x" * 5000, 1)
+    with pytest.raises(JournalFailed):
+        await journal.sync()
+    await journal.reopen()
+    assert journal.durable_index == journal.last_index == 4
+    journal = open_journal(disk.crash())
+    assert journal.entry(4).data == b"x" * 5000
+
+
+async def test_a_reopen_that_fails_leaves_the_journal_failed() -> None:
+    disk = MemoryDisk()
+    journal = await filled(disk, 3)
+    disk.failures["append"] = [errno.EIO, errno.EIO]
+    journal.append(b"", 1)
+    with pytest.raises(JournalFailed):
+        await journal.sync()
+    with pytest.raises(JournalFailed):
+        await journal.reopen()
+    assert health(journal) == (False, True)
+    await journal.reopen()
+    assert health(journal) == (True, True)
+    assert journal.last_index == 3
+
+
+async def test_a_full_disk_gives_up_the_reserve_and_gets_it_back_when_there_is_room() -> None:
+    disk = MemoryDisk()
+    journal = await filled(disk, 3)
+    disk.capacity -= disk.free_bytes()
+    journal.append(b"x" * 100, 1)
+    with pytest.raises(JournalFailed) as caught:
+        await journal.sync()
+    assert caught.value.cause.errno == errno.ENOSPC
+    assert health(journal) == (False, False)
+    with pytest.raises(JournalFailed, match="no room on the disk for a reserve of 1000 bytes"):
+        await journal.reopen()
+    disk.capacity += 10_000
+    await journal.reopen()
+    assert health(journal) == (True, True)
+    journal.append(b"x" * 100, 1)
+    await journal.sync()
+
+
+async def test_a_log_that_filled_the_disk_can_be_shrunk_within_the_reserve() -> None:
+    disk = MemoryDisk()
+    journal = await filled(disk, 50, segment_bytes=500)
+    disk.capacity -= disk.free_bytes()
+    journal.append(b"x" * 100, 1)
+    with pytest.raises(JournalFailed):
+        await journal.sync()
+    await journal.reopen(need_reserve=False)
+    assert health(journal) == (True, False)
+    journal.drop_to(50)
+    await journal.sync()
+    await until(lambda: len(segments(disk)) == 1)
+    await journal.reopen()
+    assert health(journal) == (True, True)
+
+
+async def test_a_node_starts_on_a_full_disk() -> None:
+    disk = MemoryDisk()
+    await filled(disk, 3)
+    disk.capacity -= disk.free_bytes()
+    journal = open_journal(disk)
+    assert (journal.last_index, journal.has_reserve) == (3, False)
+
+
+async def test_a_disk_without_any_room_is_refused_in_words() -> None:
+    with pytest.raises(JournalError, match=r"can't be opened.*No space"):
+        open_journal(MemoryDisk(capacity=50))
+
+
+async def test_a_torn_tail_is_cut_and_counted() -> None:
+    disk = MemoryDisk()
+    await filled(disk, 3)
+    disk.files[segment_file(1)].cached.extend(b"\xa7\x5e torn")
+    journal = open_journal(disk)
+    assert (journal.last_index, journal.recovered_bytes_cut) == (3, 7)
+    assert open_journal(disk).recovered_bytes_cut == 0
+
+
+async def test_damage_is_refused_naming_file_place_and_expectation() -> None:
+    disk = MemoryDisk()
+    await filled(disk, 3)
+    content = disk.files[segment_file(1)].cached
+    place = content.index(b"entry 0")
+    content[place] ^= 1
+    with pytest.raises(JournalDamaged, match=r"checksum .* had been synced") as caught:
+        open_journal(disk)
+    assert (caught.value.file, caught.value.offset) == (segment_file(1), place - HEAD_BYTES)
+
+
+async def test_a_short_segment_before_the_last_is_damage() -> None:
+    disk = MemoryDisk()
+    await filled(disk, 30, segment_bytes=500)
+    del disk.files[segment_file(2)].cached[-1:]
+    with pytest.raises(JournalDamaged, match=r"segment, byte \d+: the file should have at least"):
+        open_journal(disk)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+async def test_a_missing_segment_is_named(number: int) -> None:
+    disk = MemoryDisk()
+    await filled(disk, 30, segment_bytes=500)
+    del disk.files[segment_file(number)]
+    with pytest.raises(JournalDamaged, match=f"segment {number} is missing.*entries 1 to"):
+        open_journal(disk)
+
+
+async def test_a_segment_under_another_name_is_refused() -> None:
+    disk = MemoryDisk()
+    await filled(disk, 3)
+    disk.rename(segment_file(1), segment_file(2))
+    with pytest.raises(JournalDamaged, match="checksum"):
+        open_journal(disk)
+
+
+@pytest.mark.parametrize(
+    ("kind", "index", "problem"),
+    [(Kind.ENTRY, 9, "entry 4 should follow"), (Kind.TRUNCATE, 9, "ends at 3"), (Kind.BASE, 9, "ends at 3")],
+)
+async def test_a_record_out_of_order_is_damage(kind: Kind, index: int, problem: str) -> None:
+    disk = MemoryDisk()
+    await filled(disk, 3)
+    content = disk.files[segment_file(1)].cached
+    content.extend(encode(kind, index, 1, b"", seed=seed_of(1), offset=len(content), synced=0))
+    with pytest.raises(JournalDamaged, match=f"{kind.name} of index 9 is out of order: .*{problem}"):
+        open_journal(disk)
+
+
+@pytest.mark.parametrize(("kind", "key_id", "problem"), [(99, 0, "kind 99 is not known"), (2, 5, "under key 5")])
+async def test_a_record_of_a_later_version_stops_the_start(kind: int, key_id: int, problem: str) -> None:
+    disk = MemoryDisk()
+    await filled(disk, 3)
+    content = disk.files[segment_file(1)].cached
+    nonce = bytes(12) if key_id else b""
+    content.extend(encode(kind, 4, 1, b"", seed=seed_of(1), offset=len(content), synced=0, key_id=key_id, nonce=nonce))
+    before = {name: bytes(inode.cached) for name, inode in disk.files.items()}
+    with pytest.raises(JournalError, match=problem):
+        open_journal(disk)
+    assert {name: bytes(inode.cached) for name, inode in disk.files.items()} == before
+
+
+async def test_a_newer_format_is_refused_naming_both_versions() -> None:
+    disk = MemoryDisk()
+    await filled(disk, 3)
+    content = disk.files[segment_file(1)].cached
+    content[8:12] = struct.pack("<I", 2)
+    content[12:16] = struct.pack("<I", value(bytes(content[:12])))
+    with pytest.raises(JournalError, match=r"0001\.segment: journal format 2 .* knows 1"):
+        open_journal(disk)
+
+
+async def test_a_closed_journal_takes_no_more() -> None:
+    disk = MemoryDisk()
+    journal = open_journal(disk)
+    journal.append(b"unsynced", 1)
+    await journal.close()
+    await journal.close()
+    journal.append(b"late", 1)
+    with pytest.raises(JournalError, match="closed"):
+        await journal.sync()
+    with pytest.raises(JournalError, match="closed"):
+        await journal.reopen()
+    assert open_journal(disk).last_index == 1
+
+
+async def test_a_close_that_can_not_sync_says_so() -> None:
+    disk = MemoryDisk()
+    journal = open_journal(disk)
+    journal.append(b"unsynced", 1)
+    disk.failures["sync"] = [errno.EIO]
+    with pytest.raises(JournalFailed):
+        await journal.close()
+
+
+async def test_a_segment_size_that_can_not_work_is_refused() -> None:
+    for size in (0, 2 << 30):
+        with pytest.raises(ValueError, match="segments can have"):
+            open_journal(MemoryDisk(), size)
+
+
+async def test_it_keeps_its_word_on_a_real_disk(tmp_path: Path) -> None:
+    disk = RealDisk(tmp_path)
+    journal = Journal.open(disk, segment_bytes=10_000, reserve_bytes=1 << 20)
+    journal.set_vote(2, "n1")
+    for number in range(500):
+        journal.append(b"%d" % number * 20, 2)
+        if number % 7 == 0:
+            await journal.sync()
+    await journal.sync()
+    journal.drop_to(300)
+    await journal.sync()
+    journal = Journal.open(disk, segment_bytes=10_000, reserve_bytes=1 << 20)
+    assert (journal.base_index, journal.last_index, journal.term, journal.voted_for) == (300, 500, 2, "n1")
+    assert journal.entry(500) == Entry(b"499" * 20, 500, 2)
+    assert (tmp_path / "reserve").stat().st_size == 1 << 20
+    await journal.close()
+    disk.close()
