@@ -27,6 +27,15 @@ class Result:
 Cli = Callable[..., Awaitable[Result]]
 
 
+def write(name: str, content: str | bytes) -> None:
+    """Writes a file into the test's directory."""
+    Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def read(name: str) -> str:
+    return Path(name).read_text(encoding="utf-8")
+
+
 @pytest.fixture(autouse=True)
 def clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No variable of whoever runs the tests is seen, and every test works in a directory of its own."""

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import shell_complete
 
 from volstore.cli.arguments import HELP_OPTIONS, LazyGroup, SingleDash
+from volstore.cli.completion import COMPLETION_VARIABLE, PROGRAM
 from volstore.client import ClientError
 
 _EPILOG = """\
@@ -43,12 +45,19 @@ def version() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line (default: the process's arguments) and return its exit code."""
+    """Run the command line (default: the process's arguments) and return its exit code.
+
+    click's own `main` isn't used: it prints on an interrupt, and fails where a reader has enough of our output.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if instruction := os.environ.get(COMPLETION_VARIABLE):
+        return shell_complete(volstore, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
     try:
-        result = volstore.main(
-            None if arguments is None else list(arguments), prog_name="volstore", standalone_mode=False
-        )
+        with volstore.make_context(PROGRAM, given) as context:
+            result = volstore.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
@@ -65,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
-        # Who read us has enough; what is still buffered must not raise again at exit.
+        # Whoever read us has enough; what is still buffered must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return result if isinstance(result, int) else 0

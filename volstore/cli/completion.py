@@ -9,7 +9,7 @@ from volstore.cli.arguments import SingleDash
 from volstore.cli.output import echo
 
 PROGRAM = "volstore"
-VARIABLE = "_VOLSTORE_COMPLETE"
+COMPLETION_VARIABLE = "_VOLSTORE_COMPLETE"
 
 
 @click.command(cls=SingleDash, short_help="Print a script for completion in shells.")
@@ -26,4 +26,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     made = get_completion_class(shell)
     assert made is not None  # the three are click's own
     root = ctx.find_root().command
-    echo(made(root, {}, PROGRAM, VARIABLE).source())
+    echo(made(root, {}, PROGRAM, COMPLETION_VARIABLE).source())
