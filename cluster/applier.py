@@ -26,9 +26,9 @@ class StateDiverged(SafetyViolation):
 
 
 class Applier:
-    def __init__(self, state: ReplicatedState, answered: Callable[[Answer], None]) -> None:
+    def __init__(self, state: ReplicatedState, index: int, answered: Callable[[Answer], None]) -> None:
         self.state = state
-        self.index = 0
+        self.index = index
         """The last entry that was applied."""
         self._answered = answered
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []

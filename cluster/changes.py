@@ -62,11 +62,12 @@ async def _change(node: Node, make: Callable[[Configuration], Configuration], de
     """Append one configuration and see it committed; the one before must be committed (dissertation §4.1)."""
     _must_lead(node)
     engine = node.engine
-    await _until(node, lambda: not engine.leads or node.takes_proposals, deadline, "the last change was not committed")
+    await _until(node, lambda: not engine.leads or node.intake.takes, deadline, "the last change was not committed")
     _must_lead(node)
     changed = make(engine.configuration)
-    index = node.append(bytes([CONFIGURATION]) + changed.encode())
     term = engine.term
+    node.step(lambda: _append(node, changed))
+    index = node.engine.configuration.index
     await _until(
         node,
         lambda: node.applier.index >= index or engine.term != term,
@@ -75,6 +76,10 @@ async def _change(node: Node, make: Callable[[Configuration], Configuration], de
     )
     if node.journal.term_at(index) != term and engine.configurations.at(index).index != index:
         raise LogError("leadership changed meanwhile: look at the members and try again")
+
+
+def _append(node: Node, configuration: Configuration) -> None:
+    node.engine.append(node.loop.time(), bytes([CONFIGURATION]) + configuration.encode())
 
 
 async def add_member(node: Node, member: Member, deadline: float) -> None:

@@ -68,7 +68,7 @@ class ReplicatedLog:
         def outcome(pending: Pending) -> Outcome:
             return Unknown("this node stops") if pending.exposed else NotApplied("this node stops")
 
-        node.proposals.end(outcome)
+        node.intake.proposals.end(outcome)
         await node.stop()
 
     async def propose(self, command: bytes, deadline: float) -> Outcome:
@@ -79,10 +79,10 @@ class ReplicatedLog:
         """
         if self._stopping:
             return NotApplied("this node stops")
-        pending = self._node.proposals.add(command, deadline)
+        pending = self._node.intake.proposals.add(command, deadline)
         if isinstance(pending, NotApplied):
             return pending
-        self._node.route(pending)
+        self._node.intake.route(pending)
         return await pending.answer
 
     async def read_barrier(self, mode: ReadMode, deadline: float) -> Barrier:

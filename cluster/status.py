@@ -26,7 +26,7 @@ def describe(node: Node) -> Status:
         snapshot_index=node.compaction.snapshot_index,
         last_contact=node.last_contact(),
         members=tuple(_member(node, member) for member in engine.configuration.members),
-        fault=node.fault,
+        fault=node.persistence.fault,
         last_sync_seconds=journal.last_sync_seconds,
     )
 

@@ -1,0 +1,160 @@
+"""Brings proposals to the leader, and on the leader into entries: commands that come together share one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cluster import sessions
+from cluster.api import NotApplied
+from cluster.batching import Batching, Waiting
+from cluster.engine import BATCH
+from cluster.proposals import Pending, Proposals
+from cluster.sessions import Answer, Item
+
+if TYPE_CHECKING:
+    from cluster.node import Node
+
+_RESEND_EVERY = 0.25
+_ITEM_OVERHEAD = 64
+"""Bytes that an item takes beside its command, about."""
+
+
+class Intake:
+    def __init__(self, node: Node, session: bytes) -> None:
+        self.proposals = Proposals(node.loop, session)
+        self._node = node
+        self._batching = Batching(node.options.queue_bytes)
+        self._entry_under_way = 0
+        self._flush_planned = False
+        self._next_resend = 0.0
+
+    @property
+    def open(self) -> bool:
+        """Whether this run's session is open: without one nothing of ours would be applied."""
+        return self._node.state.session_of(self._node.options.name) == self.proposals.session
+
+    @property
+    def takes(self) -> bool:
+        """Whether this node makes entries of proposals now: it leads, and its members are bound to their disks."""
+        engine = self._node.engine
+        return engine.takes_proposals and 0 < engine.configuration.index <= engine.commit_index
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._batching)
+
+    # This node's own.
+
+    def route(self, pending: Pending) -> None:
+        """Bring a proposal to the leader; while there is none it stays here."""
+        node = self._node
+        if not node.running or not self.open:
+            return
+        if node.engine.leads:
+            if self.takes:
+                pending.sent_at = node.loop.time()
+                self._queue_own(pending)
+        elif node.engine.leader is not None:
+            self._forward([self.proposals.item(pending, node.loop.time())])
+
+    def _queue_own(self, pending: Pending) -> None:
+        if not self._batching.add(Waiting(len(pending.command) + _ITEM_OVERHEAD, own=pending)):
+            full = NotApplied("the leader's queue is full", overloaded=True)
+            if not pending.exposed:
+                self.proposals.resolve(pending.number, full)
+        self.plan_flush()
+
+    def _forward(self, items: list[Item]) -> None:
+        leader = self._node.engine.leader
+        assert leader is not None
+        if not self._node.send(leader, ["prop", items]):
+            for item in items:
+                if item[0] == "p":
+                    self.proposals.refused(item[2])
+
+    def lost(self) -> None:
+        """Who leads, or the way to it, changed: what waits is sent again, soon."""
+        self.proposals.lost()
+        self._next_resend = 0.0
+
+    def resend(self, now: float) -> None:
+        """Called often: send what was not sent yet, or has waited for long."""
+        node = self._node
+        if now < self._next_resend or node.engine.leader is None:
+            return
+        self._next_resend = now + _RESEND_EVERY
+        if self.open:
+            for pending in self.proposals.due(now):
+                self.route(pending)
+            return
+        name = node.options.name
+        item = sessions.opening(name, self.proposals.session, node.state.session_of(name))
+        if not node.engine.leads:
+            self._forward([item])
+        elif self.takes:
+            self._batching.add(Waiting(_ITEM_OVERHEAD, peer=name, item=item))
+            self.plan_flush()
+
+    def answered(self, answer: Answer) -> None:
+        if answer.session == self.proposals.session:
+            self.proposals.resolve(answer.number, answer.outcome)
+
+    def snapshot_installed(self) -> None:
+        """Entries were skipped: outcomes of ours that were in them are in the snapshot's sessions."""
+        for number in self.proposals.unresolved():
+            outcome = self._node.state.outcome(self.proposals.session, number)
+            if outcome is not None:
+                self.proposals.resolve(number, outcome)
+
+    def refused(self, pairs: list[list[Any]]) -> None:
+        """The member that we took for the leader didn't take these."""
+        for session, number in pairs:
+            if session == self.proposals.session:
+                self.proposals.refused(number)
+
+    # On the leader.
+
+    def take(self, peer: str, items: list[Item]) -> None:
+        """Items that `peer` forwards."""
+        refused: list[list[Any]] = []
+        for item in items:
+            size = (len(item[4]) if item[0] == "p" else 0) + _ITEM_OVERHEAD
+            taken = self.takes and self._batching.add(Waiting(size, peer=peer, item=item))
+            if not taken and item[0] == "p":
+                refused.append([item[1], item[2]])
+        if refused:
+            why = "the leader's queue is full" if self.takes else "this member doesn't take proposals now"
+            self._node.send(peer, ["no", refused, why])
+        self.plan_flush()
+
+    def leadership_ended(self) -> None:
+        """What isn't in an entry yet goes back to where it came from."""
+        self._entry_under_way = 0
+        for waiting in self._batching.drain():
+            if waiting.item is not None and waiting.item[0] == "p":
+                self._node.send(waiting.peer, ["no", [[waiting.item[1], waiting.item[2]]], "leadership ended"])
+
+    def plan_flush(self) -> None:
+        """Once for all that comes in the same turn of the loop."""
+        if not self._flush_planned:
+            self._flush_planned = True
+            self._node.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_planned = False
+        self._node.step(self._make_entry)
+
+    def _make_entry(self) -> None:
+        """One entry is in flight at a time; what comes meanwhile is the next one."""
+        node = self._node
+        if not self.takes or node.engine.commit_index < self._entry_under_way:
+            return
+        now = node.loop.time()
+        items: list[Item] = []
+        for waiting in self._batching.take():
+            if waiting.item is not None:
+                items.append(waiting.item)
+            elif waiting.own is not None and waiting.own.number in self.proposals:
+                items.append(self.proposals.item(waiting.own, now))
+        if items:
+            self._entry_under_way = node.engine.append(now, bytes([BATCH]) + sessions.encode_batch(items))

@@ -1,0 +1,89 @@
+"""Persist before send, in one place: what depends on this node's disk leaves it after the journal synced.
+
+Acknowledgements, votes and requests for votes are held until then; a leader's append_entries need not wait, as it
+counts itself only for what is on its disk (`Engine.countable`). A failed or slow disk ends acknowledging at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from cluster.engine import Message
+from cluster.journal import JournalFailed
+
+if TYPE_CHECKING:
+    from cluster.node import Node
+
+_REOPEN_EVERY = 1.0
+
+
+class Persistence:
+    def __init__(self, node: Node) -> None:
+        self.fault: str | None = None
+        """Why this node acknowledges nothing at present, in words for the operator."""
+        self._node = node
+        self._held: list[Message] = []
+        self._wanted = asyncio.Event()
+
+    def send_out(self) -> None:
+        """Send what the engine has made, or hold it."""
+        node = self._node
+        for message in node.engine.take_messages():
+            if message.after_sync and node.journal.unsynced:
+                self._held.append(message)
+            else:
+                node.send(message.peer, message.frame)
+        if node.journal.unsynced:
+            self._wanted.set()
+
+    async def run(self) -> None:
+        """Sync whenever something waits for it: one sync for all that does (group commit)."""
+        node = self._node
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            held, self._held = self._held, []
+            try:
+                await node.journal.sync()
+            except JournalFailed as failure:
+                await self._recover(failure)
+                continue
+            for message in held:
+                node.send(message.peer, message.frame)
+            node.step(lambda: node.engine.durable(node.loop.time()))
+
+    def judge(self, now: float) -> None:
+        """A disk that takes longer than an election is a failed one: heartbeats must not hide it (hole 18)."""
+        node = self._node
+        limit = node.options.timing.election_min
+        started = node.journal.sync_started_at
+        slow = started is not None and now - started > limit
+        if slow and self.fault is None and node.options.closings.slow_disk_steps_down:
+            self.fault = f"the disk needs more than {limit:g} s for a sync"
+            node.log.error("disk_slow", seconds=limit)
+            node.engine.step_down(now)
+        elif not slow and self.fault is not None and node.journal.failed is None:
+            self.fault = None
+            node.log.info("disk_recovered")
+        node.engine.unable = self.fault is not None
+
+    async def _recover(self, failure: JournalFailed) -> None:
+        """Acknowledge nothing, lead nobody, and start again from what the disk really has, once it can be read."""
+        node = self._node
+        self.fault = str(failure)
+        node.log.error("disk_failed", reason=str(failure))
+        node.engine.unable = True
+        node.step(lambda: node.engine.step_down(node.loop.time()))
+        while True:
+            self._held.clear()
+            try:
+                await node.journal.reopen()
+                break
+            except (OSError, JournalFailed) as error:
+                node.limited.warning(node.loop.time(), "reopen", "disk_still_failing", reason=str(error))
+            await asyncio.sleep(_REOPEN_EVERY)
+        self._held.clear()
+        self.fault = None
+        node.restart_engine()
+        node.log.info("disk_recovered", last_index=node.journal.last_index)
