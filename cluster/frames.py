@@ -46,7 +46,7 @@ def encode(frame: Sequence[Any], limits: FrameLimits) -> bytes:
     for item in frame:
         if isinstance(item, list | tuple | dict) and len(item) > limits.max_items:
             raise FrameError(f"an array of {len(item)} elements in a frame; the limit is {limits.max_items}")
-    body: bytes = msgpack.packb(frame, use_bin_type=True)  # type: ignore[no-untyped-call]
+    body: bytes = msgpack.packb(frame, use_bin_type=True)
     if len(body) > limits.max_bytes:
         raise FrameError(f"a frame of {len(body)} bytes; the limit is {limits.max_bytes}")
     return len(body).to_bytes(_PREFIX, "big") + body
@@ -109,7 +109,7 @@ class Decoder:
 def decode(body: bytes | memoryview, limits: FrameLimits) -> Frame:
     """The frame in `body` (without its length). Raises FrameError."""
     try:
-        frame = msgpack.unpackb(  # type: ignore[attr-defined, no-untyped-call]
+        frame = msgpack.unpackb(
             body,
             raw=False,
             use_list=True,

@@ -8,6 +8,7 @@ import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import cast
 
 from cluster.ports import Listener, Stream
 from cluster.ratelimit import Logger, RateLimitedLog
@@ -224,14 +225,14 @@ class _TcpStream(asyncio.Protocol):
     # What the loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._limit_writing(transport)
+        # A cast, not a check: uvloop's transports don't inherit from asyncio's.
+        self._transport = tcp = cast(asyncio.Transport, transport)
+        self._limit_writing(tcp)
         address = transport.get_extra_info("peername")
         if address:
             self._peer = _join(address)
         if self._hold:
-            transport.pause_reading()
+            tcp.pause_reading()
         if self._accepted is not None:
             self._accepted(self)
 

@@ -1,25 +1,33 @@
-"""Carries frames between the members of one cluster: dials each peer, knows who is there, drops rather than blocks."""
+"""Carries frames between the members of one cluster: dials each peer, knows who is there, drops rather than blocks.
+
+Each member dials each peer, sends only on the connection that it dialled and receives on those that it accepted: two
+connections a pair, no tie to break, one order per direction. A peer is *connected* while both are alive and belong to
+one run of its process. Both sides of each connection send keep-alives, so that each notices when the other can't be
+heard; its closing the connection tells the other side, or the other side's own silence does. A connection that is
+lost loses what was queued: Raft repeats.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from cluster.ports import Network, Random
-from cluster.ratelimit import Logger
+from cluster import handshake
+from cluster.dialler import Dialler
+from cluster.frames import Frame, FrameError, encode
+from cluster.greeting import Admit
+from cluster.handshake import Card, Identity
+from cluster.links import Link, OutgoingLink, PeerStats, TransportLimits
+from cluster.ports import Listener, Network, Random, Stream
+from cluster.ratelimit import Logger, RateLimitedLog
+from cluster.reception import Reception
 
-Frame = list[Any]
+__all__ = ["Frame", "FrameError", "Identity", "PeerInfo", "PeerStats", "Transport", "TransportLimits"]
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who this member is: its name, its data directory's incarnation, its cluster, and what it says of itself."""
-
-    name: str
-    incarnation: bytes
-    cluster_id: str
-    meta: Mapping[str, str] = field(default_factory=dict)
+AnyLink = TypeVar("AnyLink", bound=Link)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,35 +38,8 @@ class PeerInfo:
     meta: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class TransportLimits:
-    """Bounds of the transport; times in seconds, sizes in bytes."""
-
-    queue_bytes: int = 64 << 20
-    frame_bytes: int = 32 << 20
-    keep_alive: float = 0.5
-    dead_after: float = 2.0
-    handshake_timeout: float = 2.0
-    handshakes: int = 64
-    reconnect_min: float = 0.05
-    reconnect_max: float = 1.0
-
-
-@dataclass(slots=True)
-class PeerStats:
-    """Counters of one peer since the transport started."""
-
-    frames_out: int = 0
-    bytes_out: int = 0
-    frames_in: int = 0
-    bytes_in: int = 0
-    dropped: int = 0
-    connects: int = 0
-    refused: int = 0
-
-
 class Transport:
-    """One member's connections to all its peers."""
+    """One member's connections to all its peers. All methods and callbacks belong to one event loop."""
 
     def __init__(
         self,
@@ -68,50 +49,302 @@ class Transport:
         me: Identity,
         bind: str,
         log: Logger,
-        admit: Callable[[str, bytes, Mapping[str, str]], str | None],
+        admit: Admit,
         on_message: Callable[[str, Frame], None],
         on_peer: Callable[[str, bool], None],
         on_failure: Callable[[BaseException], None],
         on_refused: Callable[[str, str], None] | None = None,
         limits: TransportLimits | None = None,
     ) -> None:
-        """`on_message(peer, frame)` in order per peer; `on_peer(peer, connected)`; `on_refused(peer, reason)`: it
-        refused our dial; `on_failure(exception)`: a callback raised, which is a defect and must end the node."""
+        """`admit(name, incarnation, meta)` says why one isn't let in, or None; it is asked of both who dials us and
+        whom we dialled. `on_message(peer, frame)`: in order per peer, also while the other direction isn't up yet.
+        `on_peer(peer, connected)`: also False and True in a row when a connection was replaced. `on_refused(peer,
+        reason)`: it refused our dial. Callbacks are synchronous, and may call any method but `stop`.
+        `on_failure(exception)`: a callback raised or a task of ours died. That is a defect: from then on no other
+        callback is called, and the node must end.
+
+        `random` makes the nonces too: `random.SystemRandom` in earnest. Raises ValueError for an identity that no
+        handshake could carry, and for a queue too small for a frame.
+        """
+        self._limits = limits or TransportLimits()
+        if self._limits.queue_bytes < self._limits.frame_bytes + 4:
+            raise ValueError("queue_bytes must hold a frame of frame_bytes and its length: or it could never be sent")
+        handshake.check_identity(me)
+        self._frames = self._limits.frames()
+        self._network = network
+        self._random = random
+        self._me = Card(me, random.randbytes(handshake.RUN_BYTES))
+        self._bind = bind
+        self._log = log
+        self._limited_log = RateLimitedLog(log)
+        self._ask = admit
+        self._on_message = on_message
+        self._on_peer = on_peer
+        self._on_failure = on_failure
+        self._on_refused = on_refused
+        self._reception = Reception(self._random, self._me, self._limits, self._limited_log, self._admit)
         self.stats: dict[str, PeerStats] = {}
-        raise NotImplementedError
+        self._addresses: dict[str, str] = {}
+        self._diallers: dict[str, tuple[Dialler, asyncio.Task[None]]] = {}
+        self._incoming: dict[str, Link] = {}
+        self._outgoing: dict[str, OutgoingLink] = {}
+        self._connected: dict[str, PeerInfo] = {}
+        self._heard: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener: Listener | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopping = False
+        self._failed = False
 
     async def start(self) -> str:
-        """Listen; the bound "HOST:PORT". OSError, naming the address, when it can't."""
-        raise NotImplementedError
+        """Listen, and dial the peers set so far; the bound "HOST:PORT". OSError, naming the address, when it can't."""
+        self._loop = asyncio.get_running_loop()
+        self._listener = await self._network.listen(self._bind, self._serve)
+        self._timer = self._loop.call_later(self._limits.keep_alive, self._tick)
+        for name in self._addresses:
+            self._start_dialling(name)
+        return self._listener.address()
 
     async def stop(self) -> None:
-        """Close everything; afterwards no callback is called, and no task or socket is left."""
-        raise NotImplementedError
+        """Close everything; no callback is called from now on, and no task or socket is left afterwards."""
+        self._stopping = True
+        if self._timer is not None:
+            self._timer.cancel()
+        listener, self._listener = self._listener, None
+        while self._tasks:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        if listener is not None:
+            await listener.close()
 
     def set_peers(self, peers: Mapping[str, str]) -> None:
-        """The other members, name → "HOST:PORT": new ones are dialled, gone ones dropped, moved ones redialled."""
-        raise NotImplementedError
+        """The other members, name → "HOST:PORT": new ones are dialled, gone ones dropped, moved ones redialled.
+
+        ValueError when this member is among them.
+        """
+        if self._me.identity.name in peers:
+            raise ValueError(f"{self._me.identity.name!r} is this member: it can't be its own peer")
+        before, self._addresses = self._addresses, dict(peers)
+        for name, address in before.items():
+            if peers.get(name) == address:
+                continue
+            reason = "its address changed" if name in peers else "no longer a member"
+            if name in self._diallers:
+                self._diallers.pop(name)[1].cancel()
+            if name in self._outgoing:
+                self._lose(name, self._outgoing[name], reason)
+            if name not in peers:
+                if name in self._incoming:
+                    self._lose(name, self._incoming[name], reason)
+                self.stats.pop(name, None)
+                self._heard.pop(name, None)
+        for name in peers:
+            self.stats.setdefault(name, PeerStats())
+            self._start_dialling(name)
+            self._reconsider(name)
 
     def send(self, peer: str, frame: Frame) -> bool:
-        """Queue `frame` ([type: str or int, …]). False: not connected, or its queue is full; it was dropped."""
-        raise NotImplementedError
+        """Queue `frame` ([type: str or int, …]). False: not connected, or its queue is full; it was dropped.
+
+        One queue per peer, in order. Whoever sends much (a snapshot) cuts it in pieces of some 100 KiB and awaits
+        `writable` before each, so that a heartbeat between two of them leaves within a few milliseconds. Raises
+        FrameError for a frame that the peer would refuse.
+        """
+        link = self._outgoing.get(peer)
+        if link is not None and link.end is None and peer in self._connected:
+            if link.put(encode(frame, self._frames)):
+                return True
+            self._limited_log.warning(
+                self._loop.time(), peer, "frame_dropped", peer=peer, reason="its queue is full", queued=link.queued
+            )
+        if peer in self.stats:
+            self.stats[peer].dropped += 1
+        return False
 
     def queued_bytes(self, peer: str) -> int:
         """Bytes that the kernel hasn't taken yet; 0 when not connected."""
-        raise NotImplementedError
+        link = self._outgoing.get(peer)
+        return link.queued if link is not None else 0
+
+    async def writable(self, peer: str, below_bytes: int) -> None:
+        """Wait until at most `below_bytes` are queued. ConnectionError when its connection isn't there, or is lost."""
+        link = self._outgoing.get(peer)
+        if link is None or peer not in self._connected:
+            raise ConnectionError(f"{peer!r} is not connected")
+        await link.below(below_bytes)
 
     def connected(self) -> frozenset[str]:
         """Peers with both directions alive."""
-        raise NotImplementedError
-
-    def last_heard(self, peer: str) -> float | None:
-        """Loop time of the last bytes read from `peer`, None if never. For people: it proves no leadership."""
-        raise NotImplementedError
+        return frozenset(self._connected)
 
     def peer_info(self, peer: str) -> PeerInfo | None:
         """What `peer` said of itself; None unless connected."""
-        raise NotImplementedError
+        return self._connected.get(peer)
 
-    async def writable(self, peer: str, below_bytes: int) -> None:
-        """Wait until at most `below_bytes` are queued. ConnectionError when it isn't, or is no longer, connected."""
-        raise NotImplementedError
+    def last_heard(self, peer: str) -> float | None:
+        """Loop time of the last bytes read from `peer`, None if never.
+
+        For people. It proves no leadership: what was read now may have been sent long ago.
+        """
+        times = [link.heard_at for link in (self._incoming.get(peer), self._outgoing.get(peer)) if link is not None]
+        if peer in self._heard:
+            times.append(self._heard[peer])
+        return max(times, default=None)
+
+    # The two connections of a pair.
+
+    def _start_dialling(self, name: str) -> None:
+        if self._listener is None or self._stopping or name in self._diallers:
+            return
+        dialler = Dialler(
+            name,
+            self._addresses[name],
+            network=self._network,
+            random=self._random,
+            me=self._me,
+            limits=self._limits,
+            log=self._limited_log,
+            stats=self.stats[name],
+            admit=self._admit,
+            use=self._use_outgoing,
+            refused=self._refused,
+        )
+        self._diallers[name] = (dialler, self._spawn(dialler.keep_dialling()))
+
+    async def _use_outgoing(self, name: str, link: OutgoingLink) -> None:
+        self._spawn(link.write())
+        await self._use(self._outgoing, self._incoming, name, link, _refuse_frame)
+
+    async def _serve(self, stream: Stream) -> None:
+        if self._stopping:
+            stream.close()
+            return
+        # A task of our own: what the network's is for, and whether it may be cancelled, is not ours to know.
+        await asyncio.wait([self._spawn(self._accept(stream))])
+
+    async def _accept(self, stream: Stream) -> None:
+        greeted = await self._reception.greet(stream)
+        if greeted is None:
+            return
+        name = greeted.card.identity.name
+        # A name that the configuration lets in though it is no peer yet has no statistics to keep.
+        link = Link(stream, greeted, self._limits, self.stats.get(name) or PeerStats())
+        if name in self._diallers:
+            self._diallers[name][0].hurry()
+
+        def deliver(frame: Frame) -> None:
+            if not self._call(self._on_message, name, frame):
+                link.close("stopped")
+
+        await self._use(self._incoming, self._outgoing, name, link, deliver)
+
+    async def _use(
+        self,
+        table: dict[str, AnyLink],
+        other: Mapping[str, Link],
+        name: str,
+        link: AnyLink,
+        deliver: Callable[[Frame], None],
+    ) -> None:
+        """Enter `link` as the one of its direction, read it until it ends, and leave it."""
+        if name in table:
+            self._lose(name, table[name], "replaced by a newer connection")
+        opposite = other.get(name)
+        if opposite is not None and not _same_run(opposite.card, link.card):
+            self._lose(name, opposite, "left over from an earlier run of the peer")
+        table[name] = link
+        try:
+            self._reconsider(name)
+            await link.read(deliver)
+        finally:
+            self._lose(name, link, "stopped")
+
+    def _lose(self, name: str, link: Link, reason: str) -> None:
+        """Close `link`, and where it is the present one of its direction, forget it."""
+        link.close(reason)
+        if self._incoming.get(name) is link:
+            del self._incoming[name]
+            direction = "incoming"
+        elif self._outgoing.get(name) is link:
+            del self._outgoing[name]
+            direction = "outgoing"
+        else:
+            return
+        if name in self._addresses:
+            self._heard[name] = max(link.heard_at, self._heard.get(name, link.heard_at))
+        if not self._stopping:
+            self._limited_log.warning(
+                self._loop.time(), (name, direction), "link_lost", peer=name, direction=direction, reason=link.end
+            )
+        self._reconsider(name)
+
+    def _reconsider(self, name: str) -> None:
+        incoming, outgoing = self._incoming.get(name), self._outgoing.get(name)
+        up = name in self._addresses and incoming is not None and outgoing is not None
+        if up == (name in self._connected):
+            return
+        if up and outgoing is not None:
+            who = outgoing.card.identity
+            self._connected[name] = PeerInfo(who.incarnation, who.meta)
+            self._limited_log.info(self._loop.time(), name, "peer_connected", peer=name)
+        else:
+            del self._connected[name]
+        self._call(self._on_peer, name, up)
+
+    # What happens by itself.
+
+    def _tick(self) -> None:
+        self._timer = self._loop.call_later(self._limits.keep_alive, self._tick)
+        for name, link in [*self._incoming.items(), *self._outgoing.items()]:
+            link.tick()
+            if link.end is not None:
+                self._lose(name, link, link.end)
+
+    def _admit(self, name: str, incarnation: bytes, meta: Mapping[str, str]) -> str | None:
+        reasons: list[str | None] = []
+        if not self._call(lambda: reasons.append(self._ask(name, incarnation, meta))):
+            return "this member is stopping"
+        return reasons[0]
+
+    def _refused(self, name: str, reason: str) -> None:
+        if self._on_refused is not None:
+            self._call(self._on_refused, name, reason)
+
+    def _call(self, callback: Callable[..., None], *arguments: Any) -> bool:
+        """Call back, unless that is over; whether it was done, without an exception."""
+        if self._stopping or self._failed:
+            return False
+        try:
+            callback(*arguments)
+        except Exception as failure:
+            self._fail(failure)
+            return False
+        return True
+
+    def _fail(self, failure: BaseException) -> None:
+        self._log.error("transport_failed", exc_info=failure)
+        if not self._failed and not self._stopping:
+            self._failed = True
+            self._on_failure(failure)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None:
+            self._fail(failure)
+
+
+def _same_run(one: Card, two: Card) -> bool:
+    return one.run == two.run and one.identity.incarnation == two.identity.incarnation
+
+
+def _refuse_frame(_frame: Frame) -> None:
+    raise FrameError("frames come only on connections that their sender dialled")
