@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from volstore.http.lists import VolumeLists
 from volstore.http.parameters import Query
-from volstore.http.render import VolumeRenderer
+from volstore.http.rendered import VolumeRenderer
 from volstore.http.settings import HttpSettings
 from volstore.registry import Registry
 

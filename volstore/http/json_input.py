@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn, TypeVar
 
 from volstore.errors import ApiError
-from volstore.http.shape import Kind, Misshapen, path_text
+from volstore.http.shape import Kind, Misshapen, path_text, printable
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ def _parse(text: str, start: int) -> tuple[object, int]:
     except _Repeated:
         value, _ = _slow_decoder.raw_decode(text, start)
         place, key = next(_repeated_keys(value))
-        raise InvalidBody(f'{place}: the key "{key}" is there twice') from None
+        raise InvalidBody(f'{place}: the key "{printable(key)}" is there twice') from None
     except json.JSONDecodeError as error:
         cut = error.pos >= len(text.rstrip(_SPACE)) or error.msg.startswith("Unterminated string")
         if cut:

@@ -9,7 +9,7 @@ from itertools import islice
 from msgspec import Struct
 
 from volstore.http.parameters import encode_token
-from volstore.http.render import VolumeRenderer
+from volstore.http.rendered import VolumeRenderer
 from volstore.http.replies import Json
 from volstore.model import Plugin, Volume
 from volstore.queries import VolumeQuery
@@ -66,6 +66,7 @@ class VolumeLists:
             parts.extend(self._renderer.item(volume, plugin) for volume, plugin in rows[start : start + SLICE])
         listed = Listed(Json(b"[" + b",".join(parts) + b"]"), next_token)
         self._keep(page, _Kept(state, index, listed))
+        self._renderer.prune(state)
         return listed
 
     def _keep(self, page: Page, kept: _Kept) -> None:

@@ -1,4 +1,4 @@
-"""Rows as the bytes that answers are made of, each rendered once and kept until the row or its plugin's changes."""
+"""Rows as the views that answers are made of: nothing is decided here but what shows where."""
 
 from __future__ import annotations
 
@@ -20,49 +20,9 @@ from volstore.http.views import (
     TopologyView,
     VolumeItem,
     VolumeView,
-    encode,
 )
 from volstore.model import Claim, Fingerprint, Namespace, Node, Plugin, Topology, Volume
 from volstore.state import State
-
-KEPT_ITEMS = 262_144
-KEPT_VIEWS = 16_384
-
-
-class VolumeRenderer:
-    """Volumes as JSON, kept by the identity of the two frozen rows that they are made of.
-
-    The bytes of a list's items are kept for (nearly) all volumes, those of whole volumes for fewer: they are larger,
-    and nobody asks for all of them at once.
-    """
-
-    def __init__(self) -> None:
-        self._items: dict[tuple[str, str], tuple[Volume, Plugin | None, bytes]] = {}
-        self._views: dict[tuple[str, str], tuple[Volume, Plugin | None, bytes]] = {}
-
-    def item(self, volume: Volume, plugin: Plugin | None) -> bytes:
-        """`plugin` is the row that the volume names, also one that isn't present any more."""
-        key = volume.namespace, volume.id
-        kept = self._items.get(key)
-        if kept is not None and kept[0] is volume and kept[1] is plugin:
-            return kept[2]
-        rendered = encode(volume_item(volume, plugin))
-        if len(self._items) >= KEPT_ITEMS:
-            self._items.clear()
-        self._items[key] = volume, plugin, rendered
-        return rendered
-
-    def view(self, state: State, volume: Volume) -> bytes:
-        plugin = state.plugin_row(volume.plugin_id)
-        key = volume.namespace, volume.id
-        kept = self._views.get(key)
-        if kept is not None and kept[0] is volume and kept[1] is plugin:
-            return kept[2]
-        rendered = encode(volume_view(state, volume, plugin))
-        if len(self._views) >= KEPT_VIEWS:
-            self._views.clear()
-        self._views[key] = volume, plugin, rendered
-        return rendered
 
 
 def volume_item(volume: Volume, plugin: Plugin | None) -> VolumeItem:

@@ -81,11 +81,12 @@ API: tuple[Route, ...] = (
 
 
 class _Branch:
-    __slots__ = ("branches", "route")
+    __slots__ = ("branches", "route", "variable")
 
     def __init__(self) -> None:
         self.route: Route | None = None
         self.branches: dict[str, _Branch] = {}
+        self.variable: _Branch | None = None
 
 
 class Router:
@@ -97,7 +98,10 @@ class Router:
         for route in routes:
             branch = self._root
             for segment in route.path.split("/"):
-                branch = branch.branches.setdefault(segment, _Branch())
+                if segment == VARIABLE:
+                    branch.variable = branch = branch.variable or _Branch()
+                else:
+                    branch = branch.branches.setdefault(segment, _Branch())
             branch.route = route
 
     def find(self, path: str) -> tuple[Route, tuple[str, ...]]:
@@ -113,13 +117,13 @@ class Router:
         for segment in _split(path):
             known = branch.branches.get(segment)
             if known is None:
-                known = branch.branches.get(VARIABLE)
+                known = branch.variable
                 if known is None:
                     raise UnknownPath("resource not found" if ids else "")
                 ids.append(_decoded(segment))
             branch = known
         if branch.route is None:
-            raise UnknownPath("resource not found" if VARIABLE in branch.branches else "")
+            raise UnknownPath("resource not found" if branch.variable is not None else "")
         return branch.route, tuple(ids)
 
 

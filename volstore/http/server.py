@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import random
 import re
 import socket
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import BaseRequest
 
 from volstore.commands import Idempotency
@@ -24,7 +26,7 @@ from volstore.http.lists import VolumeLists
 from volstore.http.openapi import openapi_endpoint
 from volstore.http.parameters import Query
 from volstore.http.pipeline import Pipeline
-from volstore.http.render import VolumeRenderer
+from volstore.http.rendered import VolumeRenderer
 from volstore.http.replies import JSON, TEXT, Json, Reply, refusal
 from volstore.http.routes import with_document
 from volstore.http.settings import HttpSettings
@@ -38,6 +40,16 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _LONGEST_KEY = 255
 _LONG_WORK = 64 * 1024
 """Bytes of an answer from which on compressing and indenting take more than a millisecond."""
+
+
+class _ConnectionLog(logging.Logger):
+    """Where aiohttp tells of connections: what a stranger sends that isn't HTTP is his mistake, the rest a defect."""
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **more: Any) -> None:
+        if isinstance(exc_info, HttpProcessingError):
+            _log.debug("http_malformed_request", why=str(exc_info)[:200])
+        else:
+            _log.error("http_connection_failed", what=str(msg), exc_info=exc_info)
 
 
 class HttpServer:
@@ -60,6 +72,7 @@ class HttpServer:
             self._serve,
             handler_cancellation=True,  # a client that hangs up frees its waiter
             access_log=None,
+            logger=_ConnectionLog("volstore.http.connection"),
             auto_decompress=False,
             lingering_time=2.0,
         )
@@ -93,7 +106,7 @@ class HttpServer:
             reply = await self._reply(request, path, raw_query)
         except ApiError as error:
             reply = refusal(error)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ConnectionError):
             _log.debug("http_client_left", method=request.method, path=path, request_id=request_id)
             raise
         except Exception:
@@ -162,7 +175,7 @@ class HttpServer:
     async def _response(self, request: BaseRequest, reply: Reply) -> web.Response:
         headers = {**reply.headers, "Server": "volstore"}
         if reply.json is None:
-            body = reply.text.encode()
+            body = reply.text.encode(errors="backslashreplace")
             if body:
                 headers["Content-Type"] = TEXT
             return web.Response(status=reply.status, body=body, headers=headers)

@@ -12,7 +12,7 @@ from volstore.http.call import Call
 from volstore.http.endpoints import Absent, Local, Question, Read, Write
 from volstore.http.lists import Page, VolumeLists
 from volstore.http.parameters import BLOCKING
-from volstore.http.render import VolumeRenderer
+from volstore.http.rendered import VolumeRenderer
 from volstore.http.replies import Json, Reply
 from volstore.http.views import RegisteredView, VolumeItem, VolumeView
 from volstore.http.volume_body import REGISTER, path_disagrees, read_volumes
