@@ -131,6 +131,17 @@ async def test_a_reader_that_has_enough_is_no_error(server: RecordedServer) -> N
     assert done.returncode == 0
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+async def test_output_that_can_not_be_written_is_told() -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        done = await run("version", stdout=full, stderr=subprocess.PIPE)
+    finally:
+        os.close(full)
+    assert done.stderr == "Error: can't write the output: No space left on device\n"
+    assert done.returncode == 1
+
+
 async def test_an_interrupt_ends_quietly() -> None:
     asked = asyncio.Event()
 

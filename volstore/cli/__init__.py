@@ -11,6 +11,7 @@ from click.shell_completion import shell_complete
 
 from volstore.cli.arguments import HELP_OPTIONS, LazyGroup, SingleDash
 from volstore.cli.completion import COMPLETION_VARIABLE, PROGRAM
+from volstore.cli.output import CanNotPrint, echo
 from volstore.client import ClientError
 
 _EPILOG = """\
@@ -41,7 +42,7 @@ def version() -> None:
     """Print volstore's version."""
     from importlib.metadata import version as installed_version
 
-    click.echo(f"volstore v{installed_version('volstore')}")
+    echo(f"volstore v{installed_version('volstore')}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with volstore.make_context(PROGRAM, given) as context:
             result = volstore.invoke(context)
-        sys.stdout.flush()
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
@@ -73,8 +73,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        # Whoever read us has enough; what is still buffered must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read us has enough
+        _give_up_output()
         return 0
+    except CanNotPrint as error:
+        click.echo(f"Error: {error}", err=True)
+        _give_up_output()
+        return 1
     return result if isinstance(result, int) else 0
+
+
+def _give_up_output() -> None:
+    """What is still buffered must not fail again when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -37,8 +37,18 @@ def printable(value: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+class CanNotPrint(Exception):
+    """Our output can't be written (a full disk, say); a pipe that was closed is BrokenPipeError instead."""
+
+
 def echo(text: str = "") -> None:
-    click.echo(text)
+    """Print a line. Raises CanNotPrint, BrokenPipeError."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CanNotPrint(f"can't write the output: {error.strerror}") from None
 
 
 def _on_a_terminal() -> bool:
