@@ -6,6 +6,7 @@ import asyncio
 import gc
 import random
 import signal
+import sys
 import time
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -224,7 +225,7 @@ async def _run(config: AgentConfig) -> int:
 
 
 def _welcome(address: str) -> str:
-    lines = "\n".join(f"  {line}" for line in try_next(address))
+    lines = "\n".join(f"  {line}" for line in try_next(address, program=sys.argv[0]))
     return (
         f"volstore {VERSION} serves http://{address} (one node, for trying things; Ctrl-C stops it). Try next:\n{lines}"
     )

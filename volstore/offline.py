@@ -92,6 +92,4 @@ def _open(directory: Path) -> RealDisk:
 
 
 def _explained(directory: Path, error: OSError) -> OfflineError:
-    if isinstance(error, BlockingIOError):
-        return OfflineError(f"{directory} is in use ({error.strerror}): stop the agent first")
     return OfflineError(f"{directory}: {error.strerror or error}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from volstore.commands import PutNode
 from volstore.model import ControllerInfo, Fingerprint, Node, NodeInfo
 
@@ -69,5 +71,5 @@ def try_next(http_address: str, program: str = "volstore") -> list[str]:
     return [
         f"curl -X PUT {url}/v1/volume/csi/volume-id1 -d '{body}'",
         f"curl '{url}/v1/volumes?type=csi&pretty'",
-        f"{program} volume status -address={url} volume-id1",
+        f"{shlex.quote(program)} volume status -address={url} volume-id1",
     ]

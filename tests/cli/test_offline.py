@@ -75,7 +75,9 @@ def test_a_directory_that_an_agent_has_is_not_wiped(tmp_path: Path) -> None:
     disk = RealDisk(directory)
     disk.lock()
     try:
-        with pytest.raises(OfflineError, match=r"is in use .*: stop the agent first"):
+        with pytest.raises(
+            OfflineError, match=r"dev: the data directory is in use by process \d+; stop that one first"
+        ):
             prepare_dev_directory(directory, fresh=True)
     finally:
         disk.close()

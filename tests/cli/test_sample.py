@@ -38,9 +38,9 @@ def test_sample_nodes_are_always_the_same() -> None:
 
 
 def test_what_to_try_next_are_three_lines_for_a_shell() -> None:
-    register, list_all, show = map(shlex.split, try_next("127.0.0.1:4646", ".venv/bin/volstore"))
+    register, list_all, show = map(shlex.split, try_next("127.0.0.1:4646", "my env/bin/volstore"))
 
     assert register[:4] == ["curl", "-X", "PUT", "http://127.0.0.1:4646/v1/volume/csi/volume-id1"]
     assert json.loads(register[-1])["Volumes"][0]["PluginID"] == PLUGIN_ID
     assert list_all == ["curl", "http://127.0.0.1:4646/v1/volumes?type=csi&pretty"]
-    assert show == [".venv/bin/volstore", "volume", "status", "-address=http://127.0.0.1:4646", "volume-id1"]
+    assert show == ["my env/bin/volstore", "volume", "status", "-address=http://127.0.0.1:4646", "volume-id1"]
