@@ -100,6 +100,10 @@ class EntryLog:
             return None
         return self._terms[bisect_right(self._starts, index) - 1]
 
+    def terms(self) -> tuple[int, ...]:
+        """The terms of the entries, one after the other."""
+        return tuple(self._terms)
+
     def truncate_from(self, index: int) -> None:
         """Forget the entries from `index` on, which must come after base_index; nothing when there are none."""
         if index <= self.base_index:

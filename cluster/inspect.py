@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from cluster.ports import Disk
+from cluster.records import JournalDamaged, JournalError, Kind, Record, Segment, decode_vote
+from cluster.recovery import list_segments, read_header, read_segment, recover, segment_file
+
+_DIGEST_CHARACTERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +26,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Indexes are 0 when there are no entries; terms are those of the entries, ascending."""
+    """What a node would find. Without entries, or when it would find nothing for a fatal problem, indexes are 0.
+
+    `entry_terms` are those of the entries, in their order; `term` and `voted_for` are the member's own.
+    """
 
     segments: int
     records: int
@@ -40,10 +48,109 @@ class Report:
 
 
 def verify(disk: Disk) -> Report:
-    """Read everything. BlockingIOError when a running node has the directory. Open `disk` with `create=False`."""
-    raise NotImplementedError
+    """Read all of the journal. BlockingIOError when a running node has the directory.
+
+    Give it a `RealDisk(path, create=False)`, which leaves no trace.
+    """
+    disk.lock()
+    try:
+        return _verify(disk)
+    finally:
+        disk.unlock()
 
 
 def dump(disk: Disk) -> Iterator[dict[str, Any]]:
-    """One JSON-able dict a record: segment, offset, kind, index, term; data as length and the start of its SHA-256."""
-    raise NotImplementedError
+    """Each record as a JSON-able dict: segment, offset, kind, index, term, and what its kind adds.
+
+    Of an entry's data, which may hold secrets, only the length and the start of its SHA-256 are shown. Where records
+    can't be read there is a `problem` instead, and the next segment follows. BlockingIOError as with `verify`.
+    """
+    disk.lock()
+    try:
+        numbers, _ = list_segments(disk)
+        for number in numbers:
+            records, problem = _read(disk, number, numbers)
+            for record in records:
+                yield {"segment": number, "offset": record.offset} | _shown(record)
+            if problem is not None:
+                yield {"segment": number, "offset": problem.offset, "problem": problem.text}
+    finally:
+        disk.unlock()
+
+
+def _verify(disk: Disk) -> Report:
+    numbers, _ = list_segments(disk)
+    problems: list[Problem] = []
+    count = 0
+    for number in numbers:
+        records, problem = _read(disk, number, numbers)
+        count += len(records)
+        if problem is not None:
+            problems.append(problem)
+    try:
+        recovered = recover(disk)
+    except (JournalError, OSError) as error:
+        if not any(problem.fatal for problem in problems):
+            problems.append(_fatal(error, numbers[-1] if numbers else 1))
+        return Report(len(numbers), count, 0, 0, 0, 0, 0, None, (), tuple(problems))
+    problems.extend(
+        Problem(name, 0, "left behind by a crash; the next start removes it", fatal=False)
+        for name in recovered.leftovers
+    )
+    view = recovered.view
+    entries = view.entries
+    some = entries.last_index > entries.base_index
+    return Report(
+        len(numbers),
+        count,
+        entries.base_index + 1 if some else 0,
+        entries.last_index if some else 0,
+        entries.base_index,
+        entries.base_term,
+        view.term,
+        view.voted_for,
+        entries.terms(),
+        tuple(problems),
+    )
+
+
+def _read(disk: Disk, number: int, numbers: list[int]) -> tuple[list[Record], Problem | None]:
+    """The good records of a segment that count, and what is wrong after them."""
+    last = number == numbers[-1]
+    try:
+        end = None if last or number + 1 not in numbers else read_header(disk, number + 1).previous_end
+    except (JournalError, OSError):
+        end = None  # told when it is that segment's turn
+    try:
+        _, found, size = read_segment(disk, number, end)
+    except (JournalError, OSError) as error:
+        return [], _fatal(error, number)
+    if found.bad is None:
+        return found.records, None
+    if last and not found.bad.damage:
+        text = f"a write that never completed, {size - found.end} bytes; the next start cuts it ({found.bad.problem})"
+        return found.records, Problem(segment_file(number), found.bad.offset, text, fatal=False)
+    return found.records, Problem(segment_file(number), found.bad.offset, found.bad.problem, fatal=True)
+
+
+def _fatal(error: Exception, number: int) -> Problem:
+    if isinstance(error, JournalDamaged):
+        return Problem(error.file, error.offset, error.problem, fatal=True)
+    return Problem(segment_file(number), 0, str(error), fatal=True)
+
+
+def _shown(record: Record) -> dict[str, Any]:
+    known = record.kind in Kind.__members__.values()
+    kind = Kind(record.kind).name.lower() if known else f"unknown {record.kind}"
+    shown: dict[str, Any] = {"kind": kind, "index": record.index, "term": record.term}
+    if record.key_id:
+        shown["key_id"] = record.key_id
+    if record.kind == Kind.VOTE and not record.key_id:
+        shown["voted_for"] = decode_vote(record.data)
+    elif record.kind == Kind.SEGMENT:
+        header = Segment.decode(record.data)
+        shown |= {"base_index": header.base_index, "base_term": header.base_term, "previous_end": header.previous_end}
+    elif record.data:
+        digest = hashlib.sha256(record.data).hexdigest()[:_DIGEST_CHARACTERS]
+        shown |= {"bytes": len(record.data), "sha256": digest}
+    return shown

@@ -130,6 +130,11 @@ def read_segment(disk: Disk, number: int, end: int | None = None) -> tuple[Segme
     return header, found, size
 
 
+def read_header(disk: Disk, number: int) -> Segment:
+    """The header alone, raising as `read_segment` does."""
+    return read_segment(disk, number, SEGMENT_END)[0]
+
+
 def read_segments(disk: Disk, numbers: list[int]) -> Iterator[tuple[int, Segment, Scan, int]]:
     """Each segment of a run without gaps, with how many bytes after its end count no more.
 
@@ -137,7 +142,7 @@ def read_segments(disk: Disk, numbers: list[int]) -> Iterator[tuple[int, Segment
     """
     ends: dict[int, int] = {}
     for number in numbers[1:]:
-        ends[number - 1] = read_segment(disk, number, SEGMENT_END)[0].previous_end
+        ends[number - 1] = read_header(disk, number).previous_end
     for number in numbers:
         header, found, size = read_segment(disk, number, ends.get(number))
         if found.bad and (number in ends or found.bad.damage):
