@@ -113,7 +113,7 @@ class ReplicatedState:
 
     def _open(self, member: str, session_id: bytes, replaces: bytes) -> None:
         present = self._by_member.get(member)
-        if (present.id if present is not None else b"") != replaces:
+        if (present.id if present is not None else b"") != replaces or session_id in self._by_id:
             return
         if present is not None:
             del self._by_id[present.id]
