@@ -58,13 +58,20 @@ class Connection:
 
 
 def from_environment(environ: Mapping[str, str], given: Mapping[str, str | None]) -> Connection:
-    """The connection from flags (`given`), then VOLSTORE_* variables, then Nomad's; empty ones count as not set."""
+    """The connection from flags (`given`), then VOLSTORE_* variables, then Nomad's; empty ones count as not set.
+
+    Raises BadAddress for one that isn't UTF-8.
+    """
     found = {}
     for field in ("address", "token", "namespace", "region", "cacert", "client_cert", "client_key", "tls_server_name"):
         variable = "ADDR" if field == "address" else field.upper()
         value = given.get(field) or environ.get(f"VOLSTORE_{variable}") or environ.get(f"NOMAD_{variable}")
         if value:
             found[field] = value
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise BadAddress(f"the {field.replace('_', ' ')} given is not UTF-8") from None
     return Connection(**found)
 
 

@@ -83,9 +83,9 @@ def _wipe(directory: Path) -> None:
 
 
 def _open(directory: Path) -> RealDisk:
-    if not directory.is_dir():
-        raise OfflineError(f"{directory} is not a directory")
     try:
+        if not directory.is_dir():
+            raise OfflineError(f"{directory} is not a directory")
         return RealDisk(directory, create=False)
     except OSError as error:
         raise _explained(directory, error) from None

@@ -43,13 +43,27 @@ async def test_no_command_is_a_wrong_argument_and_shows_the_help(cli: Cli) -> No
 
 @pytest.mark.parametrize(
     "arguments",
-    [["volumes"], ["volume", "status", "-nope"], ["volume", "status", "a", "b"], ["volume", "status", "-type", "host"]],
+    [
+        ["volumes"],
+        ["volume", "status", "-nope"],
+        ["volume", "status", "a", "two\nlines"],
+        ["volume", "status", "-type", "host"],
+        ["completion"],
+    ],
 )
 async def test_wrong_arguments_are_exit_code_2_and_one_line(arguments: list[str], cli: Cli) -> None:
     result = await cli(*arguments)
     assert (result.code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert result.stderr.startswith("Error: ")
     assert "--help" in result.stderr
+
+
+async def test_an_argument_or_variable_that_is_not_utf_8_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    argument = await cli("volume", "status", "\udcff")
+    assert (argument.code, argument.stderr) == (2, "Error: the argument '\\udcff' is not UTF-8\n")
+    monkeypatch.setenv("VOLSTORE_NAMESPACE", "\udcff")
+    variable = await cli("volume", "status")
+    assert (variable.code, variable.stderr) == (1, "Error: the namespace given is not UTF-8\n")
 
 
 async def test_a_long_flag_with_one_dash_that_is_unknown_is_named_whole(cli: Cli) -> None:

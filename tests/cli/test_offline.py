@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.disk import RealDisk
-from volstore.offline import DEV_MARKER, OfflineError, prepare_dev_directory
+from volstore.offline import DEV_MARKER, OfflineError, prepare_dev_directory, verify_journal
 
 
 def content(directory: Path) -> list[str]:
@@ -89,3 +89,8 @@ def test_a_directory_that_an_agent_has_is_not_wiped(tmp_path: Path) -> None:
 def test_a_directory_that_can_not_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(OfflineError, match="No such file or directory"):
         prepare_dev_directory(tmp_path / "no" / "dev", fresh=False)
+
+
+def test_a_name_that_no_directory_can_have_is_told() -> None:
+    with pytest.raises(OfflineError, match="File name too long"):
+        verify_journal(Path("x" * 300))

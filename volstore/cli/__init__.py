@@ -11,7 +11,7 @@ from click.shell_completion import shell_complete
 
 from volstore.cli.arguments import HELP_OPTIONS, LazyGroup, SingleDash
 from volstore.cli.completion import COMPLETION_VARIABLE, PROGRAM
-from volstore.cli.output import CanNotPrint, echo
+from volstore.cli.output import CanNotPrint, complain, echo
 from volstore.client import ClientError
 
 _EPILOG = """\
@@ -53,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if instruction := os.environ.get(COMPLETION_VARIABLE):
         return shell_complete(volstore, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
+    for argument in given:
+        if not _is_text(argument):
+            complain(f"Error: the argument {argument!a} is not UTF-8")
+            return 2
     try:
         with volstore.make_context(PROGRAM, given) as context:
             result = volstore.invoke(context)
@@ -63,13 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except click.UsageError as error:
         command = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-        click.echo(f"Error: {error.format_message()}{command}", err=True)
+        complain(f"Error: {error.format_message()}{command}")
         return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except ClientError as error:
-        click.echo(f"Error: {error}", err=True)
+        complain(f"Error: {error}")
         return 1
     except (click.Abort, KeyboardInterrupt):
         return 130
@@ -77,10 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _give_up_output()
         return 0
     except CanNotPrint as error:
-        click.echo(f"Error: {error}", err=True)
+        complain(f"Error: {error}")
         _give_up_output()
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _is_text(argument: str) -> bool:
+    """Whether the process got it as UTF-8; Python shows other bytes as surrogates, which nothing else takes."""
+    return argument.isascii() or not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
 def _give_up_output() -> None:

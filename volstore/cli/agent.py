@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from volstore.cli.arguments import SingleDash
+from volstore.cli.output import complain
 from volstore.config import ConfigError, load
 from volstore.config_settings import CONFIG_VARIABLE, DEV_DEFAULTS, SETTINGS
 
@@ -20,7 +21,7 @@ class BadConfiguration(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"Error: {self.message}", err=True)
+        complain(f"Error: {self.message}")
 
 
 def _settings(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,7 +60,7 @@ def agent(config_file: str | None, dev: bool, fresh: bool, **flags: str | tuple[
     except ConfigError as error:
         raise BadConfiguration(str(error)) from None
     for warning in warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        complain(f"Warning: {warning}")
     if config.dev:
         try:
             prepare_dev_directory(config.data_dir, fresh=config.fresh)

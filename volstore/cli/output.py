@@ -20,11 +20,12 @@ class Failed(click.ClickException):
     """The command didn't do what it was asked to: one line on stderr, exit code 1."""
 
     def show(self, file: Any = None) -> None:
-        click.echo(_one_line(self.message), err=True)
+        complain(self.message)
 
 
-def _one_line(text: str) -> str:
-    return " ".join(printable(line) for line in text.splitlines() if line.strip())
+def complain(text: str) -> None:
+    """One line on stderr, whatever `text` holds: it may quote what a user or a server wrote."""
+    click.echo(" ".join(printable(line.strip()) for line in text.splitlines() if line.strip()), err=True)
 
 
 def printable(value: object) -> str:

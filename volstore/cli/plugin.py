@@ -8,7 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from volstore.cli.arguments import Group, completion_client, connected, output_options
-from volstore.cli.output import Failed, echo, fields, print_by_template, print_json, read_template, table
+from volstore.cli.output import Failed, complain, echo, fields, print_by_template, print_json, read_template, table
 from volstore.cli.volume import show_allocations
 from volstore.client import Client, ClientError, HttpError, segment
 
@@ -60,7 +60,7 @@ def status(
         if shown:
             _plugin_table(shown)
         else:
-            click.echo("No CSI plugins", err=True)
+            complain("No CSI plugins")
     else:
         show_plugin(shown, short=short, verbose=verbose)
 

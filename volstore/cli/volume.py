@@ -12,7 +12,18 @@ from click.shell_completion import CompletionItem
 
 from volstore import volume_file
 from volstore.cli.arguments import Group, completion_client, connected, output_options
-from volstore.cli.output import NONE, Failed, ago, echo, fields, print_by_template, print_json, read_template, table
+from volstore.cli.output import (
+    NONE,
+    Failed,
+    ago,
+    complain,
+    echo,
+    fields,
+    print_by_template,
+    print_json,
+    read_template,
+    table,
+)
 from volstore.cli.sample_volume import SAMPLE_HCL, SAMPLE_JSON
 from volstore.client import Client, ClientError, HttpError, segment
 
@@ -94,7 +105,7 @@ def _show_list(volumes: list[dict[str, Any]]) -> None:
     if volumes:
         _volume_table(volumes)
     else:
-        click.echo("No CSI volumes", err=True)
+        complain("No CSI volumes")
 
 
 def _volume_table(volumes: list[dict[str, Any]]) -> None:
@@ -220,7 +231,7 @@ def register(client: Client, file: str) -> None:
     except ClientError as error:
         raise Failed(f"Error registering volume: {error}") from None
     if isinstance(answer, dict) and answer.get("Warnings"):
-        click.echo(f"Warning: {answer['Warnings']}", err=True)
+        complain(f"Warning: {answer['Warnings']}")
 
 
 def _read_file(file: str) -> tuple[str, str]:
