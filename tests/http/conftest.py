@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -51,10 +52,15 @@ class Api:
     async def register(self, *ids: str, namespace: str = "default", **fields: Any) -> int:
         """Register volumes by their IDs; the index of the write."""
         volumes = [volume(id, **fields) for id in ids]
-        path = f"/v1/volume/csi/{ids[0]}?namespace={namespace}"
+        path = f"/v1/volume/csi/{quote(ids[0])}?namespace={namespace}"
         status, headers, answer = await self.do("PUT", path, json={"Volumes": volumes})
         assert status == 200, answer
         return int(headers["X-Nomad-Index"])
+
+    async def register_one(self, id: str, **fields: Any) -> None:
+        path = f"/v1/volume/csi/{quote(id, safe='')}"
+        status, _, answer = await self.do("PUT", path, json={"Volumes": [volume(id, **fields)]})
+        assert status == 200, answer
 
 
 def volume(id: str, **fields: Any) -> dict[str, Any]:

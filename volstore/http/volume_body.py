@@ -145,7 +145,9 @@ def read_volumes(body: bytes) -> tuple[Volume, ...]:
         return read_json(body, REGISTER)
     except InvalidBody as error:
         text = error.text.removeprefix("validation: ")
-        raise ApiError(400, text) from None if text.startswith(_MISSING) else error
+        if not text.startswith(_MISSING):
+            raise
+        raise ApiError(400, text) from None
 
 
 def path_disagrees(path_id: str, body_id: str) -> ApiError:
