@@ -28,6 +28,8 @@ def verify_journal(directory: Path) -> dict[str, Any]:
         raise _explained(directory, error) from None
     finally:
         disk.close()
+    if not report.segments:
+        raise _no_journal(directory)
     return {"ok": report.ok, **_lists(dataclasses.asdict(report))}
 
 
@@ -36,14 +38,23 @@ def _lists(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def dump_journal(directory: Path) -> Iterator[dict[str, Any]]:
-    """The records, one by one. Raises OfflineError."""
+    """The records, one by one; where they can't be read, a `problem`. Raises OfflineError."""
     disk = _open(directory)
+    empty = True
     try:
-        yield from inspect.dump(disk)
+        for record in inspect.dump(disk):
+            empty = False
+            yield record
     except OSError as error:
         raise _explained(directory, error) from None
     finally:
         disk.close()
+    if empty:
+        raise _no_journal(directory)
+
+
+def _no_journal(directory: Path) -> OfflineError:
+    return OfflineError(f"{directory} has no journal in it; is it a node's data directory?")
 
 
 def prepare_dev_directory(directory: Path, *, fresh: bool) -> None:

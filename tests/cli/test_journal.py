@@ -67,6 +67,9 @@ async def test_damage_is_told_with_its_place_and_left_as_it_is(data: Path, cli: 
     assert "= false" in result.stdout
     assert result.stdout.splitlines()[-2].split()[:2] == ["File", "Offset"]
     assert result.stderr == f"{data}: the journal is damaged\n"
+    dumped = await cli("journal", "dump", str(data))
+    assert dumped.code == 1
+    assert "problem" in json.loads(dumped.stdout.splitlines()[-1])
     assert content(data) == before
 
 
@@ -93,3 +96,10 @@ async def test_a_directory_that_is_not_there_is_told(cli: Cli) -> None:
     for command in ("verify", "dump"):
         result = await cli("journal", command, "nowhere")
         assert (result.code, result.stderr) == (1, "nowhere is not a directory\n")
+
+
+async def test_a_directory_without_a_journal_is_not_called_sound(cli: Cli, tmp_path: Path) -> None:
+    for command in ("verify", "dump"):
+        result = await cli("journal", command, str(tmp_path))
+        assert (result.code, result.stdout) == (1, "")
+        assert result.stderr == f"{tmp_path} has no journal in it; is it a node's data directory?\n"

@@ -54,11 +54,18 @@ def _words(value: object) -> object:
 @journal.command()
 @_DIRECTORY
 def dump(directory: Path) -> None:
-    """Print one line of JSON for each record of the log in DIR, without what commands hold: it may be secret."""
+    """Print one line of JSON for each record of the log in DIR, without what commands hold: it may be secret.
+
+    Where records can't be read the line has a "problem" instead, and the exit code is 1.
+    """
     from volstore import offline
 
+    problems = 0
     try:
         for record in offline.dump_journal(directory):
             echo(json.dumps(record, sort_keys=True))
+            problems += "problem" in record
     except offline.OfflineError as error:
         raise Failed(str(error)) from None
+    if problems:
+        raise Failed(f"{directory}: the journal is damaged, or ends in a write that never completed")
