@@ -97,10 +97,6 @@ class Decoder:
                     raise
         return None
 
-    def rest(self) -> int:
-        """Bytes that are waiting for the rest of their frame, or to be taken."""
-        return len(self._buffer) - self._start
-
     def _fail(self, text: str) -> NoReturn:
         self._error = FrameError(text)
         raise self._error

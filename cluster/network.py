@@ -61,7 +61,13 @@ class TcpNetwork:
         def accepted(stream: _TcpStream) -> None:
             task = loop.create_task(welcome(stream))
             listener.tasks.add(task)
-            task.add_done_callback(listener.tasks.discard)
+            task.add_done_callback(served)
+
+        def served(task: asyncio.Task[None]) -> None:
+            listener.tasks.discard(task)
+            if not task.cancelled() and (failure := task.exception()) is not None:
+                # A defect: strangers raise OSError only. Now, not whenever the task is collected.
+                loop.call_exception_handler({"message": "serving a connection failed", "exception": failure})
 
         loop = asyncio.get_running_loop()
         held = self._tls is not None
@@ -94,7 +100,7 @@ class TcpNetwork:
         try:
             await stream.secure(context, self._handshake_timeout, None)
         except OSError as error:
-            cause = error.reason if isinstance(error, ssl.SSLError) else type(error).__name__
+            cause = getattr(error, "reason", None) or type(error).__name__
             self._log.warning(
                 now, (cause, host), "stranger_refused", cause="tls", reason=str(error), peer_address=stream.peer()
             )
@@ -170,7 +176,7 @@ class _TcpStream(asyncio.Protocol):
             self._names = frozenset(name for kind, name in certificate.get("subjectAltName", ()) if kind == "DNS")
             if not self._names:
                 # Without a name the handshake couldn't tell this from a connection without TLS.
-                raise ssl.SSLError("the certificate names no member: it has no DNS name in its subjectAltName")
+                raise ConnectionError("the certificate names no member: it has no DNS name in its subjectAltName")
         except BaseException:
             self.close()
             if transport is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from cluster import handshake
 from cluster.dialler import Dialler
@@ -20,14 +20,12 @@ from cluster.frames import Frame, FrameError, encode
 from cluster.greeting import Admit
 from cluster.handshake import Card, Identity
 from cluster.links import Link, OutgoingLink, PeerStats, TransportLimits
+from cluster.pairs import Pairs
 from cluster.ports import Listener, Network, Random, Stream
 from cluster.ratelimit import Logger, RateLimitedLog
 from cluster.reception import Reception
 
 __all__ = ["Frame", "FrameError", "Identity", "PeerInfo", "PeerStats", "Transport", "TransportLimits"]
-
-
-AnyLink = TypeVar("AnyLink", bound=Link)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +82,9 @@ class Transport:
         self._on_refused = on_refused
         self._reception = Reception(self._random, self._me, self._limits, self._limited_log, self._admit)
         self.stats: dict[str, PeerStats] = {}
+        self._pairs = Pairs(self._limited_log, lambda name, connected: self._call(self._on_peer, name, connected))
         self._addresses: dict[str, str] = {}
         self._diallers: dict[str, tuple[Dialler, asyncio.Task[None]]] = {}
-        self._incoming: dict[str, Link] = {}
-        self._outgoing: dict[str, OutgoingLink] = {}
-        self._connected: dict[str, PeerInfo] = {}
-        self._heard: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: Listener | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -107,7 +102,7 @@ class Transport:
 
     async def stop(self) -> None:
         """Close everything; no callback is called from now on, and no task or socket is left afterwards."""
-        self._stopping = True
+        self._stopping = self._pairs.closing = True
         if self._timer is not None:
             self._timer.cancel()
         listener, self._listener = self._listener, None
@@ -127,23 +122,20 @@ class Transport:
         if self._me.identity.name in peers:
             raise ValueError(f"{self._me.identity.name!r} is this member: it can't be its own peer")
         before, self._addresses = self._addresses, dict(peers)
+        for name in peers:
+            self.stats.setdefault(name, PeerStats())
         for name, address in before.items():
             if peers.get(name) == address:
                 continue
-            reason = "its address changed" if name in peers else "no longer a member"
             if name in self._diallers:
                 self._diallers.pop(name)[1].cancel()
-            if name in self._outgoing:
-                self._lose(name, self._outgoing[name], reason)
             if name not in peers:
-                if name in self._incoming:
-                    self._lose(name, self._incoming[name], reason)
                 self.stats.pop(name, None)
-                self._heard.pop(name, None)
-        for name in peers:
-            self.stats.setdefault(name, PeerStats())
+            elif (link := self._pairs.dialled(name)) is not None:
+                self._pairs.lose(name, link, "its address changed")
+        self._pairs.set_peers(self._addresses.keys())
+        for name in list(self._addresses):
             self._start_dialling(name)
-            self._reconsider(name)
 
     def send(self, peer: str, frame: Frame) -> bool:
         """Queue `frame` ([type: str or int, …]). False: not connected, or its queue is full; it was dropped.
@@ -152,8 +144,8 @@ class Transport:
         `writable` before each, so that a heartbeat between two of them leaves within a few milliseconds. Raises
         FrameError for a frame that the peer would refuse.
         """
-        link = self._outgoing.get(peer)
-        if link is not None and link.end is None and peer in self._connected:
+        link = self._pairs.outgoing(peer)
+        if link is not None and link.end is None:
             if link.put(encode(frame, self._frames)):
                 return True
             self._limited_log.warning(
@@ -165,35 +157,33 @@ class Transport:
 
     def queued_bytes(self, peer: str) -> int:
         """Bytes that the kernel hasn't taken yet; 0 when not connected."""
-        link = self._outgoing.get(peer)
+        link = self._pairs.outgoing(peer)
         return link.queued if link is not None else 0
 
     async def writable(self, peer: str, below_bytes: int) -> None:
         """Wait until at most `below_bytes` are queued. ConnectionError when its connection isn't there, or is lost."""
-        link = self._outgoing.get(peer)
-        if link is None or peer not in self._connected:
+        link = self._pairs.outgoing(peer)
+        if link is None:
             raise ConnectionError(f"{peer!r} is not connected")
         await link.below(below_bytes)
 
     def connected(self) -> frozenset[str]:
         """Peers with both directions alive."""
-        return frozenset(self._connected)
+        return self._pairs.connected()
 
     def peer_info(self, peer: str) -> PeerInfo | None:
         """What `peer` said of itself; None unless connected."""
-        return self._connected.get(peer)
+        who = self._pairs.identity(peer)
+        return PeerInfo(who.incarnation, who.meta) if who is not None else None
 
     def last_heard(self, peer: str) -> float | None:
         """Loop time of the last bytes read from `peer`, None if never.
 
         For people. It proves no leadership: what was read now may have been sent long ago.
         """
-        times = [link.heard_at for link in (self._incoming.get(peer), self._outgoing.get(peer)) if link is not None]
-        if peer in self._heard:
-            times.append(self._heard[peer])
-        return max(times, default=None)
+        return self._pairs.last_heard(peer)
 
-    # The two connections of a pair.
+    # Connections that we dial, and that we accept.
 
     def _start_dialling(self, name: str) -> None:
         if self._listener is None or self._stopping or name in self._diallers:
@@ -215,7 +205,7 @@ class Transport:
 
     async def _use_outgoing(self, name: str, link: OutgoingLink) -> None:
         self._spawn(link.write())
-        await self._use(self._outgoing, self._incoming, name, link, _refuse_frame)
+        await self._pairs.use(name, link, _refuse_frame)
 
     async def _serve(self, stream: Stream) -> None:
         if self._stopping:
@@ -238,69 +228,16 @@ class Transport:
             if not self._call(self._on_message, name, frame):
                 link.close("stopped")
 
-        await self._use(self._incoming, self._outgoing, name, link, deliver)
-
-    async def _use(
-        self,
-        table: dict[str, AnyLink],
-        other: Mapping[str, Link],
-        name: str,
-        link: AnyLink,
-        deliver: Callable[[Frame], None],
-    ) -> None:
-        """Enter `link` as the one of its direction, read it until it ends, and leave it."""
-        if name in table:
-            self._lose(name, table[name], "replaced by a newer connection")
-        opposite = other.get(name)
-        if opposite is not None and not _same_run(opposite.card, link.card):
-            self._lose(name, opposite, "left over from an earlier run of the peer")
-        table[name] = link
-        try:
-            self._reconsider(name)
-            await link.read(deliver)
-        finally:
-            self._lose(name, link, "stopped")
-
-    def _lose(self, name: str, link: Link, reason: str) -> None:
-        """Close `link`, and where it is the present one of its direction, forget it."""
-        link.close(reason)
-        if self._incoming.get(name) is link:
-            del self._incoming[name]
-            direction = "incoming"
-        elif self._outgoing.get(name) is link:
-            del self._outgoing[name]
-            direction = "outgoing"
-        else:
-            return
-        if name in self._addresses:
-            self._heard[name] = max(link.heard_at, self._heard.get(name, link.heard_at))
-        if not self._stopping:
-            self._limited_log.warning(
-                self._loop.time(), (name, direction), "link_lost", peer=name, direction=direction, reason=link.end
-            )
-        self._reconsider(name)
-
-    def _reconsider(self, name: str) -> None:
-        incoming, outgoing = self._incoming.get(name), self._outgoing.get(name)
-        up = name in self._addresses and incoming is not None and outgoing is not None
-        if up == (name in self._connected):
-            return
-        if up and outgoing is not None:
-            who = outgoing.card.identity
-            self._connected[name] = PeerInfo(who.incarnation, who.meta)
-            self._limited_log.info(self._loop.time(), name, "peer_connected", peer=name)
-        else:
-            del self._connected[name]
-        self._call(self._on_peer, name, up)
+        await self._pairs.use(name, link, deliver)
 
     # What happens by itself.
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(self._limits.keep_alive, self._tick)
-        for name, link in [*self._incoming.items(), *self._outgoing.items()]:
-            link.tick()
-            if link.end is not None:
-                self._lose(name, link, link.end)
+        try:
+            self._pairs.tick()
+        except Exception as failure:
+            self._fail(failure)
 
     def _admit(self, name: str, incarnation: bytes, meta: Mapping[str, str]) -> str | None:
         reasons: list[str | None] = []
@@ -340,10 +277,6 @@ class Transport:
         failure = None if task.cancelled() else task.exception()
         if failure is not None:
             self._fail(failure)
-
-
-def _same_run(one: Card, two: Card) -> bool:
-    return one.run == two.run and one.identity.incarnation == two.identity.incarnation
 
 
 def _refuse_frame(_frame: Frame) -> None:

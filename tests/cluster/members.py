@@ -51,7 +51,8 @@ class RecordedLog:
 
 
 class Member:
-    """One transport with everything that it told recorded; `admits` and `raises` make it misbehave."""
+    """One transport with everything that it told recorded; `admits` (name → why not) and
+    `raises` (callback → exception) make it misbehave."""
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class Member:
         self.failures: list[BaseException] = []
         self.refusals: list[tuple[str, str]] = []
         self.admits: dict[str, str] = {}
-        self.raises: Exception | None = None
+        self.raises: dict[str, Exception] = {}
         self.address = ""
         self.transport = Transport(
             network=network or TcpNetwork(self.log, tls, handshake_timeout=1.0, handshakes=4),
@@ -93,23 +94,28 @@ class Member:
         return self
 
     def _admit(self, name: str, incarnation: bytes, meta: Mapping[str, str]) -> str | None:
+        self._fail_in("admit")
         assert incarnation
         assert meta is not None
         return self.admits.get(name)
 
     def _on_message(self, peer: str, frame: Frame) -> None:
-        if self.raises is not None:
-            raise self.raises
+        self._fail_in("on_message")
         self.messages.append((peer, frame))
         self.witness.tell()
 
     def _on_peer(self, peer: str, connected: bool) -> None:
+        self._fail_in("on_peer")
         self.changes.append((peer, connected))
         self.witness.tell()
 
     def _on_refused(self, peer: str, reason: str) -> None:
         self.refusals.append((peer, reason))
         self.witness.tell()
+
+    def _fail_in(self, callback: str) -> None:
+        if callback in self.raises:
+            raise self.raises[callback]
 
     def _on_failure(self, failure: BaseException) -> None:
         self.failures.append(failure)
