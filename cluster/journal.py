@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import errno
 
-from cluster.entries import Entry, EntryLog
+from cluster.entries import Entry
+from cluster.pending import Pending
 from cluster.ports import Disk
-from cluster.records import MAX_DATA_BYTES, JournalDamaged, JournalError, Kind, encode, encode_vote, seed_of
-from cluster.recovery import Recovered, Restart, SegmentState
-from cluster.segments import Batch, SegmentWriter, start_of_segment
+from cluster.records import MAX_DATA_BYTES, JournalDamaged, JournalError, Kind, encode_vote
+from cluster.recovery import Recovered, SegmentState
+from cluster.segments import SegmentWriter
 
 __all__ = ["Entry", "Journal", "JournalDamaged", "JournalError", "JournalFailed"]
 
@@ -29,14 +30,12 @@ class JournalFailed(JournalError):
 class Journal:
     """One member's journal; made by `open`. All methods belong to one event loop, which none of them blocks.
 
-    `term` and `voted_for` are as of the last call, on disk or not; so are the properties of the log.
+    Log, term and vote are as of the last call, on disk or not.
     `recovered_bytes_cut` counts the bytes of a write that hadn't completed when the node last went down.
     `last_sync_seconds` is how long the latest sync took; `sync_started_at` (the loop's time) is set while one runs.
     `failed` is the error after which nothing is believed until `reopen`.
     """
 
-    term: int
-    voted_for: str | None
     recovered_bytes_cut: int
 
     def __init__(self, disk: Disk, segment_bytes: int, reserve_bytes: int) -> None:
@@ -50,7 +49,6 @@ class Journal:
         self._cleaning: asyncio.Task[None] | None = None
         self._closed = False
         self._durable = self._writing_up_to = 0
-        self._changes = self._synced_changes = 0
         self.last_sync_seconds = 0.0
         self.sync_started_at: float | None = None
         self.failed: OSError | None = None
@@ -88,6 +86,14 @@ class Journal:
         return self._entries.last_term
 
     @property
+    def term(self) -> int:
+        return self._view.term
+
+    @property
+    def voted_for(self) -> str | None:
+        return self._view.voted_for
+
+    @property
     def durable_index(self) -> int:
         """The highest entry of this log that is known to be on disk; 0 after a reset until that is synced."""
         return self._durable
@@ -95,7 +101,7 @@ class Journal:
     @property
     def unsynced(self) -> bool:
         """Whether anything (entries, vote, truncation, base) isn't known to be on disk."""
-        return self._changes != self._synced_changes
+        return self._pending.changes != self._synced_changes
 
     @property
     def has_reserve(self) -> bool:
@@ -124,10 +130,8 @@ class Journal:
         if term < self._entries.last_term:
             raise ValueError(f"an entry of term {term} can't follow one of term {self._entries.last_term}")
         index = self._entries.last_index + 1
-        self._record(Kind.ENTRY, index, term, data)
-        self._entries.append(data, term)
-        self._segments[-1].last_index = max(index, self._segments[-1].last_index)
-        return index
+        self._pending.entry(index, term, data)
+        return self._entries.append(data, term)
 
     def truncate_from(self, index: int) -> None:
         """Drop the entries from `index` on. ValueError when a snapshot covers it; nothing when there are none."""
@@ -135,7 +139,7 @@ class Journal:
             return
         if index <= self.base_index:
             raise ValueError(f"entry {index} is covered by the snapshot at {self.base_index} and can't be dropped")
-        self._record(Kind.TRUNCATE, index, 0, b"")
+        self._pending.record(Kind.TRUNCATE, index, 0, b"")
         self._entries.truncate_from(index)
         self._durable = min(self._durable, index - 1)
         self._writing_up_to = min(self._writing_up_to, index - 1)
@@ -148,8 +152,8 @@ class Journal:
             raise ValueError(
                 f"term {term} with a vote for {voted_for} can't follow term {self.term} with one for {self.voted_for}"
             )
-        self._record(Kind.VOTE, 0, term, encode_vote(voted_for))
-        self.term, self.voted_for = term, voted_for
+        self._pending.record(Kind.VOTE, 0, term, encode_vote(voted_for))
+        self._view.term, self._view.voted_for = term, voted_for
 
     def reset(self, base_index: int, base_term: int) -> None:
         """Go on with an empty log after an installed, durable snapshot; term and vote stay.
@@ -158,10 +162,9 @@ class Journal:
         """
         if base_index < self.base_index:
             raise ValueError(f"the log's base is {self.base_index} and can't go back to {base_index}")
-        self._record(Kind.RESET, base_index, base_term, b"")
+        self._pending.reset(base_index, base_term)
         self._entries.reset(base_index, base_term)
-        for segment in self._segments:
-            segment.last_index = 0
+        self._view.base_index, self._view.base_term = base_index, base_term
         self._durable = self._writing_up_to = 0
 
     def drop_to(self, index: int) -> None:
@@ -174,15 +177,16 @@ class Journal:
         term = self.term_at(index)
         if term is None:
             raise ValueError(f"the log ends at {self.last_index}: it can't be dropped up to {index}")
-        self._record(Kind.BASE, index, term, b"")
+        self._pending.record(Kind.BASE, index, term, b"")
         self._entries.drop_to(index)
+        self._view.base_index, self._view.base_term = index, term
 
     async def sync(self) -> None:
         """Return when all that was changed before the call is on disk. Raises JournalFailed.
 
         Whatever is buffered when a write starts goes with it: callers share syncs, and two never run at once.
         """
-        changes = self._changes
+        changes = self._pending.changes
         while self._synced_changes < changes:
             if self.failed is not None:
                 raise JournalFailed(self.failed)
@@ -228,7 +232,7 @@ class Journal:
         try:
             if self.failed is None:
                 await self.sync()
-                self._record(Kind.MARK, 0, 0, b"")
+                self._pending.record(Kind.MARK, 0, 0, b"")
                 await self.sync()
         finally:
             self._closed = True
@@ -236,56 +240,21 @@ class Journal:
             await self._disk.run(self._writer.close)
 
     def _adopt(self, recovered: Recovered, size: int) -> None:
-        view, number = recovered.view, recovered.restart.number
-        self._entries: EntryLog = view.entries
-        self.term, self.voted_for = view.term, view.voted_for
+        self._view = recovered.view
+        self._entries = recovered.view.entries
         self.recovered_bytes_cut = recovered.cut
-        self._segments = [*recovered.segments, SegmentState(number, self.last_index)]
+        segments = [*recovered.segments, SegmentState(recovered.restart.number, self.last_index)]
+        self._pending = Pending(self._view, segments, size, self._segment_bytes)
         self._retired: list[SegmentState] = []
         self._durable = self._writing_up_to = self.last_index
-        self._changes = self._synced_changes = 0
-        self._pending = [Batch(number)]
-        self._seed = seed_of(number)
-        self._position = self._synced_position = size
-
-    def _record(self, kind: Kind, index: int, term: int, data: bytes) -> None:
-        if self._position >= self._segment_bytes:
-            self._roll()
-        record = encode(kind, index, term, data, seed=self._seed, offset=self._position, synced=self._synced_position)
-        self._position += len(record)
-        self._pending[-1].records.append(record)
-        self._changes += 1
-
-    def _roll(self) -> None:
-        """Go on in another segment. It is only planned here; `_write` makes it, after syncing the one before."""
-        number = self._segments[-1].number + 1
-        entries = self._entries
-        start = start_of_segment(
-            Restart(
-                number,
-                self._position,
-                entries.last_index + 1,
-                entries.last_term,
-                entries.base_index,
-                entries.base_term,
-                self.term,
-                self.voted_for,
-                (),
-            )
-        )
-        self._segments.append(SegmentState(number))
-        self._pending.append(Batch(number, start))
-        self._seed = seed_of(number)
-        self._position = self._synced_position = len(start)
+        self._synced_changes = 0
 
     async def _write(self) -> OSError | None:
-        batches, self._pending = self._pending, [Batch(self._segments[-1].number)]
-        changes = self._changes
+        pending = self._pending
+        batches, changes = pending.take(), pending.changes
         self._writing_up_to = self.last_index
-        # What is recorded from now on is written after this sync, and only if it worked.
-        self._synced_position = self._position
         # Decided now: what a later, still unwritten change makes superfluous must stay until that one is on disk.
-        retired = self._superfluous()
+        retired = pending.superfluous()
         loop = asyncio.get_running_loop()
         self.sync_started_at = loop.time()
         try:
@@ -304,18 +273,10 @@ class Journal:
         self._durable = self._writing_up_to
         if retired:
             self._retired.extend(retired)
-            del self._segments[: len(retired)]
+            del pending.segments[: len(retired)]
             if self._cleaning is None:
                 self._cleaning = loop.create_task(self._clean())
         return None
-
-    def _superfluous(self) -> list[SegmentState]:
-        """The oldest segments, but never the last one, that hold no entry after the base."""
-        segments, base = self._segments, self.base_index
-        count = 0
-        while count < len(segments) - 1 and segments[count].last_index <= base:
-            count += 1
-        return segments[:count]
 
     async def _clean(self) -> None:
         """Remove retired segments, one file at a time, so that a sync never waits for more than one."""

@@ -160,7 +160,7 @@ def recover(disk: Disk) -> Recovered:
         start -= 1
     run = numbers[start:]
     replay = Replay()
-    restart = Restart(1, 0, 1, 0, 0, 0, 0, None, ())
+    restart = restart_from(replay.view, 1, 0)
     cut = 0
     for number, header, found, rest in read_segments(disk, run):
         replay.begin(number, header, found.records[0])
@@ -174,11 +174,27 @@ def recover(disk: Disk) -> Recovered:
         carried = found.records[1 + len(proven) :]
         replay.apply(proven)
         previous_end = proven[-1].end if proven else SEGMENT_END
-        restart = replay.restart(previous_end, tuple(carried))
+        restart = restart_from(replay.view, number + 1, previous_end, tuple(carried))
         replay.apply(carried)
     replay.finish(numbers, run)
     leftovers.extend(segment_file(number) for number in numbers[:start])
     return Recovered(replay.view, replay.segments, restart, leftovers, cut)
+
+
+def restart_from(view: View, number: int, previous_end: int, carried: tuple[Record, ...] = ()) -> Restart:
+    """A segment that begins now, with the journal as `view` shows it; see `Restart`."""
+    entries = view.entries
+    return Restart(
+        number,
+        previous_end,
+        entries.last_index + 1,
+        entries.last_term,
+        view.base_index,
+        view.base_term,
+        view.term,
+        view.voted_for,
+        carried,
+    )
 
 
 class Replay:
@@ -244,21 +260,6 @@ class Replay:
                     f"{self._file}, byte {record.offset}: a record of kind {kind} is not known to this version; "
                     "a newer one wrote it"
                 )
-
-    def restart(self, previous_end: int, carried: tuple[Record, ...]) -> Restart:
-        """What a segment that is begun here says of the journal."""
-        view, entries = self.view, self.view.entries
-        return Restart(
-            self.segments[-1].number + 1,
-            previous_end,
-            entries.last_index + 1,
-            entries.last_term,
-            view.base_index,
-            view.base_term,
-            view.term,
-            view.voted_for,
-            carried,
-        )
 
     def finish(self, numbers: list[int], run: list[int]) -> None:
         """Forget what the snapshot covers. Raises JournalDamaged when entries after the base are missing."""
