@@ -187,9 +187,9 @@ class Journal:
         Whatever is buffered when a write starts goes with it: callers share syncs, and two never run at once.
         """
         changes = self._pending.changes
+        self._refuse_if_failed()
         while self._synced_changes < changes:
-            if self.failed is not None:
-                raise JournalFailed(self.failed)
+            self._refuse_if_failed()
             if self._closed:
                 raise JournalError("the journal is closed")
             if self._running is None:
@@ -198,8 +198,6 @@ class Journal:
             error = await asyncio.shield(self._running)
             if error is not None:
                 raise JournalFailed(error)
-        if self.failed is not None:
-            raise JournalFailed(self.failed)
 
     async def reopen(self, *, need_reserve: bool = True) -> None:
         """After a failure: forget what is in memory, read the disk again, go on with what it really has.
@@ -288,6 +286,10 @@ class Journal:
             self.failed = error
         finally:
             self._cleaning = None
+
+    def _refuse_if_failed(self) -> None:
+        if self.failed is not None:
+            raise JournalFailed(self.failed)
 
     async def _quiet(self) -> None:
         """Return when no disk work of this journal runs."""

@@ -32,8 +32,9 @@ def health(journal: Journal) -> tuple[bool, bool]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - the disk in memory works between two turns of the loop
-        await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - the disk in memory works between two turns of the loop
+            await asyncio.sleep(0)
 
 
 async def filled(disk: MemoryDisk, count: int, segment_bytes: int = 1 << 20) -> Journal:
@@ -165,13 +166,31 @@ async def test_segments_roll_and_go_when_a_snapshot_covers_them() -> None:
 async def test_segments_go_after_a_reset_also_when_the_journal_was_opened_again_since() -> None:
     disk = MemoryDisk()
     journal = await filled(disk, 50, segment_bytes=500)
-    journal.reset(50, 1)
+    journal.reset(20, 2)
+    disk.failures["remove"] = [errno.EIO]
     await journal.sync()
+    await until(lambda: journal.failed is not None)
     await journal.close()
+    assert len(segments(disk)) > 5
     journal = open_journal(disk, 500)
-    journal.append(b"next", 1)
+    journal.append(b"next", 2)
     await journal.sync()
     await until(lambda: len(segments(disk)) == 1)
+
+
+async def test_a_reset_takes_no_segment_away_before_it_is_on_disk() -> None:
+    disk = MemoryDisk()
+    journal = await filled(disk, 50, segment_bytes=500)
+    disk.delay = 0.01
+    journal.append(b"entry 50", 1)
+    writing = asyncio.create_task(journal.sync())
+    await until(lambda: journal.sync_started_at is not None)
+    journal.reset(20, 2)
+    await writing
+    await disk.run(lambda: None)
+    await disk.run(lambda: None)
+    journal = open_journal(disk.crash(), 500)
+    assert (journal.base_index, journal.last_index) == (0, 51)
 
 
 async def test_term_and_vote_outlive_the_segment_they_were_written_in() -> None:
@@ -264,6 +283,28 @@ async def test_a_tail_whose_sync_failed_counts_only_after_it_was_written_anew() 
     assert journal.durable_index == journal.last_index == 4
     journal = open_journal(disk.crash())
     assert journal.entry(4).data == b"x" * 5000
+
+
+async def test_a_failed_write_may_spoil_the_page_in_which_it_began() -> None:
+    """A sync that fails in the middle of a page can take along what an earlier sync had put there."""
+    disk = MemoryDisk()
+    journal = open_journal(disk)
+    for number in range(60):
+        journal.append(b"%d" % number * 50, 1)
+        await journal.sync()
+    inode = disk.files[segment_file(1)]
+    synced = len(inode.stored)
+    page = synced - synced % 4096
+    assert 0 < page < synced
+    disk.failures["sync"] = [errno.EIO]
+    journal.append(b"more", 1)
+    with pytest.raises(JournalFailed):
+        await journal.sync()
+    inode.stored[page:] = bytes(len(inode.stored) - page)
+    await journal.reopen()
+    before = journal.slice(1, 99, 1 << 20)
+    assert len(before) >= 60
+    assert open_journal(disk.crash()).slice(1, 99, 1 << 20) == before
 
 
 async def test_a_reopen_that_fails_leaves_the_journal_failed() -> None:

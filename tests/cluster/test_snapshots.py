@@ -347,6 +347,27 @@ async def test_a_piece_that_could_not_be_written_is_taken_again() -> None:
     assert await (await sent(source, meta, target)).finish() == meta
 
 
+async def test_pieces_that_come_at_once_are_taken_one_after_the_other() -> None:
+    source, target = loaded(MemoryDisk()), loaded(MemoryDisk())
+    meta = await source.write(META, CHUNKS)
+    whole = await source.read_at(meta, 0, meta.size)
+    incoming = await target.begin(meta)
+    await asyncio.gather(*[incoming.write_at(0, whole[: 1000 * number]) for number in range(1, 9)])
+    assert await incoming.finish() == meta
+
+
+async def test_what_a_failed_write_left_behind_does_no_harm() -> None:
+    disk = MemoryDisk()
+    store = loaded(disk)
+    disk.failures = {"sync": [errno.EIO], "remove": [errno.EIO]}
+    with pytest.raises(OSError, match="EIO"):
+        await store.write(META, CHUNKS)
+    assert disk.list("snapshots") == ["10-2.tmp"]
+    meta = await store.write(META, CHUNKS[:1])
+    assert list(store.read_chunks(meta)) == CHUNKS[:1]
+    assert SnapshotStore(disk).load().intact == (meta,)
+
+
 async def test_it_works_on_a_real_disk(tmp_path: Path) -> None:
     disk = RealDisk(tmp_path)
     store = SnapshotStore(disk)
