@@ -116,6 +116,8 @@ def statuses(endpoint: Endpoint) -> tuple[int, ...]:
         found.add(200)
     if isinstance(endpoint, Read | Write):
         found |= {429, 503}
+    if isinstance(endpoint, Write):
+        found.add(409)  # an Idempotency-Key of another request
     if endpoint.body is not None:
         found |= {408, 413}
     return tuple(sorted(found))

@@ -196,7 +196,6 @@ REGISTER_VOLUMES = Write(
     summary="Register volumes, all or none",
     answer=RegisteredView,
     parameters=("namespace",),
-    statuses=(409,),
     body=REGISTER,
     command=_register,
     render=_registered,
@@ -205,7 +204,7 @@ DEREGISTER = Write(
     name="deregisterVolume",
     summary="Deregister a volume",
     parameters=("namespace", "force"),
-    statuses=(404, 409),
+    statuses=(404,),
     command=_deregister,
     render=no_body,
 )
