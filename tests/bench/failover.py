@@ -1,0 +1,131 @@
+"""Kill the leader of three real agents under load, again and again, and print what writers felt.
+
+    python -m tests.bench.failover [--kills 20] [--signal KILL|STOP]
+
+Every node gets writers that wait up to 5 s, as the API's default is. Outage: from the kill to the first register
+that was answered after it, on the nodes that live; a request that fails counts as failed. At the end everything
+that was acknowledged is looked for. Exit code 1 if anything is lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import aiohttp
+
+from tests.process.agents import Agent, add_plugin, agents, get, leader, until, volume
+
+
+class Load:
+    """Writers against one node each; `successes` are loop times, `acknowledged` volume IDs."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+        self.successes: list[tuple[float, str]] = []
+        self.acknowledged: set[str] = set()
+        self.failed: list[str] = []
+        self.dead: set[str] = set()
+        self.running = True
+
+    async def write(self, node: Agent, number: int) -> None:
+        loop = asyncio.get_running_loop()
+        count = 0
+        while self.running:
+            if node.name in self.dead:
+                await asyncio.sleep(0.02)
+                continue
+            volume_id = f"{node.name}-{number}-{count}"
+            count += 1
+            try:
+                body = {"Volumes": [volume(volume_id)]}
+                async with self.session.put(f"{node.url}/v1/volume/csi/{volume_id}", json=body) as response:
+                    text = await response.text()
+                    if response.status == 200:
+                        self.successes.append((loop.time(), node.name))
+                        self.acknowledged.add(volume_id)
+                    elif node.name not in self.dead:
+                        self.failed.append(f"{node.name}: {response.status} {text}")
+            except (aiohttp.ClientError, TimeoutError) as error:
+                if node.name not in self.dead:
+                    self.failed.append(f"{node.name}: {error!r}")
+
+
+async def run(kills: int, how: str, writers: int) -> dict[str, object]:
+    outages: list[float] = []
+    loop = asyncio.get_running_loop()
+    with tempfile.TemporaryDirectory() as folder, agents(Path(folder), 3) as nodes:
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=15)) as session:
+            for node in nodes:
+                node.start()
+            await leader(session, nodes)
+            await add_plugin(session, nodes[0].url)
+            load = Load(session)
+            tasks = [asyncio.create_task(load.write(node, n)) for node in nodes for n in range(writers)]
+            for _ in range(kills):
+                enough = len(load.successes) + 200
+                await until(lambda enough=enough: len(load.successes) >= enough, what="load")
+                victim = await leader(session, nodes)
+                load.dead.add(victim.name)
+                at = loop.time()
+                if how == "KILL":
+                    victim.kill()
+                else:
+                    victim.send(signal.SIGSTOP)
+
+                def after(at: float = at, name: str = victim.name) -> float | None:
+                    return next((t for t, by in load.successes if t > at and by != name), None)
+
+                outages.append(await until(after, what="a write after the kill") - at)
+                if how == "KILL":
+                    victim.start()
+                else:
+                    victim.send(signal.SIGCONT)
+
+                async def back(node: Agent = victim) -> bool:
+                    try:
+                        return (await get(session, f"{node.url}/v1/status/leader"))[0] == 200
+                    except aiohttp.ClientError:
+                        return False
+
+                await until(back, what="the killed node's return")
+                load.dead.discard(victim.name)
+            load.running = False
+            await asyncio.gather(*tasks)
+            lost = {}
+            for node in nodes:
+                _status, volumes = await get(session, f"{node.url}/v1/volumes?type=csi")
+                lost[node.name] = len(load.acknowledged - {one["ID"] for one in volumes})
+    return {
+        "kills": kills,
+        "signal": how,
+        "outage_p50_s": round(statistics.median(outages), 3),
+        "outage_worst_s": round(max(outages), 3),
+        "outages_s": [round(outage, 3) for outage in outages],
+        "acknowledged": len(load.acknowledged),
+        "failed_requests": len(load.failed),
+        "failures": load.failed[:5],
+        "lost": lost,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--signal", choices=("KILL", "STOP"), default="KILL")
+    parser.add_argument("--writers", type=int, default=2, help="writers on each node")
+    given = parser.parse_args()
+    figures = asyncio.run(run(given.kills, given.signal, given.writers))
+    print(json.dumps(figures, indent=2))
+    return 1 if any(figures["lost"].values()) else 0  # type: ignore[attr-defined]  # a dict of counts
+
+
+if __name__ == "__main__":
+    sys.exit(main())
