@@ -22,6 +22,7 @@ from volstore.model import Fingerprint
 from volstore.state import State
 from volstore.tables import Table
 
+pytestmark = pytest.mark.timeout(600)  # time to shrink a failing sequence to the shortest that fails
 ROOT = Path(__file__).parents[2]
 
 
@@ -44,7 +45,7 @@ def _small_limits() -> Iterator[None]:
         yield
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(sequences, st.sets(st.integers(0, 40)))
 def test_two_machines_give_the_same_bytes_though_one_is_restored_on_its_way(
     steps: list[Step], restores: set[int]
@@ -63,7 +64,7 @@ def test_two_machines_give_the_same_bytes_though_one_is_restored_on_its_way(
             assert moved(straight.state, index) == moved(other.state, index), (name, index)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(sequences)
 def test_indexes_and_counts_agree_with_the_bare_rows(steps: list[Step]) -> None:
     fsm = new_fsm()
@@ -147,7 +148,7 @@ def test_a_refusal_changes_nothing_but_the_index_and_log_time(steps: list[Step])
             assert fsm.take_events() == []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(sequences, st.sets(st.integers(0, 40)))
 def test_a_query_moved_since_an_index_exactly_when_its_answer_changed_after_it(
     steps: list[Step], restores: set[int]
@@ -174,7 +175,7 @@ def test_a_query_moved_since_an_index_exactly_when_its_answer_changed_after_it(
                     assert not moved(fsm.state, since), f"{name}: woken for nothing since {since} at {index}"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(sequences)
 def test_events_tell_every_change_of_a_row(steps: list[Step]) -> None:
     fsm = new_fsm()

@@ -243,6 +243,13 @@ def test_provider_and_version_follow_the_latest_fingerprint() -> None:
     assert machine.plugin("p").version == "1.0"
 
 
+def test_a_status_is_no_word_about_provider_and_version() -> None:
+    machine = machine_with_plugin()
+    machine.report("n2", node_plugins={"p": fingerprint(provider_version="1.1")})
+    machine.done(SetNodeStatus("n1", "down"))
+    assert machine.plugin("p").version == "1.1"
+
+
 def test_a_fingerprint_that_does_not_know_its_provider_yet_leaves_what_is_known() -> None:
     machine = machine_with_plugin()
     machine.report("n2", node_plugins={"p": fingerprint(provider="", provider_version="", healthy=False)})

@@ -155,6 +155,11 @@ def test_a_snapshot_that_contradicts_itself_is_refused(data: bytes, text: str) -
         Fsm().restore([data])
 
 
+def test_a_piece_after_the_trailer_is_refused() -> None:
+    with pytest.raises(ValueError, match="something follows its trailer"):
+        Fsm().restore([snapshot(full_machine()), b"", b"x"])
+
+
 def test_digests_differ_when_states_do() -> None:
     machine = machine_with_plugin()
     seen = {machine.fsm.digest()}
