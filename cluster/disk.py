@@ -14,28 +14,36 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _LOCK = "lock"
+# Where the files are that are appended to and synced all day (see `RealFile`).
+_LOGS = "journal/"
+_AHEAD_BYTES = 256 << 10
 # Where there is no fdatasync (macOS), fsync does at least as much.
 _fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
 
 class RealFile:
-    """`cluster.ports.File` on a descriptor. The end is kept here, so that a failed append doesn't move it."""
+    """`cluster.ports.File` on a descriptor. The end is kept here, so that a failed append doesn't move it.
 
-    def __init__(self, descriptor: int) -> None:
+    With `ahead` the file is kept up to that many bytes longer than what was appended, in zeros that `close` cuts off
+    again: an append within the file's length spares its sync a commit of the file system's own journal, a third to
+    a half of its time on ext4. After a crash the zeros are still there: only logs, which know their end, can bear it.
+    """
+
+    def __init__(self, descriptor: int, ahead: int = 0) -> None:
         self._descriptor = descriptor
-        self._end = os.fstat(descriptor).st_size
+        self._ahead = ahead
+        self._end = self._allocated = os.fstat(descriptor).st_size
 
     def append(self, data: bytes) -> None:
-        rest = memoryview(data)
-        offset = self._end
-        while rest:
-            # A short write is how a disk that is nearly full begins to say so; the next call says it.
-            written = os.pwrite(self._descriptor, rest, offset)
-            rest = rest[written:]
-            offset += written
-        self._end = offset
+        end = self._end + len(data)
+        if self._ahead and end > self._allocated:
+            self._allocate(end)
+        self._write(data, self._end)
+        self._end = end
+        self._allocated = max(self._allocated, end)
 
     def read(self, offset: int, size: int) -> bytes:
+        size = min(size, self._end - offset)
         pieces = []
         while size > 0:
             piece = os.pread(self._descriptor, size, offset)
@@ -47,17 +55,42 @@ class RealFile:
         return b"".join(pieces)
 
     def size(self) -> int:
-        return os.fstat(self._descriptor).st_size
+        return self._end
 
     def sync(self) -> None:
         _fdatasync(self._descriptor)
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self._descriptor, size)
-        self._end = min(self._end, size)
+        self._end = self._allocated = size
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        try:
+            if self._allocated > self._end:
+                os.ftruncate(self._descriptor, self._end)
+        finally:
+            os.close(self._descriptor)
+
+    def _allocate(self, end: int) -> None:
+        try:
+            self._write(bytes(self._ahead), end)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # What room there is belongs to the data; if there is none, writing that says so.
+            os.ftruncate(self._descriptor, self._end)
+            self._ahead = 0
+            self._allocated = self._end
+        else:
+            self._allocated = end + self._ahead
+
+    def _write(self, data: bytes, offset: int) -> None:
+        rest = memoryview(data)
+        while rest:
+            # A short write is how a disk that is nearly full begins to say so; the next call says it.
+            written = os.pwrite(self._descriptor, rest, offset)
+            rest = rest[written:]
+            offset += written
 
 
 class RealDisk:
@@ -84,7 +117,8 @@ class RealDisk:
         if not self._create:
             return RealFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-        return RealFile(os.open(path, flags, 0o600))
+        ahead = _AHEAD_BYTES if name.startswith(_LOGS) else 0
+        return RealFile(os.open(path, flags, 0o600), ahead)
 
     def list(self, folder: str = "") -> list[str]:
         return sorted(path.name for path in self._path(folder).iterdir())

@@ -127,6 +127,8 @@ def _read(disk: Disk, number: int, numbers: list[int]) -> tuple[list[Record], Pr
         return [], _fatal(error, number)
     if found.bad is None:
         return found.records, None
+    if last and found.bad.blank and not found.bad.damage:
+        return found.records, None
     if last and not found.bad.damage:
         text = f"a write that never completed, {size - found.end} bytes; the next start cuts it ({found.bad.problem})"
         return found.records, Problem(segment_file(number), found.bad.offset, text, fatal=False)

@@ -173,11 +173,16 @@ def decode_vote(data: bytes) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """The first spot where no record could be read. `damage`: it was synced once, so this is no torn write."""
+    """The first spot where no record could be read.
+
+    `damage`: it was synced once, so this is no torn write. `blank`: there is nothing but zeros from there on, which
+    is how a file looks that was made longer ahead of its use.
+    """
 
     offset: int
     problem: str
     damage: bool
+    blank: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +220,7 @@ def scan(data: bytes, number: int) -> Scan:
         problem += "; it lies in what was synced before the file got its name"
     elif damage:
         problem += f"; records after it say that everything before byte {after} had been synced"
-    return Scan(records, offset, min(synced, offset), Bad(offset, problem, damage))
+    return Scan(records, offset, min(synced, offset), Bad(offset, problem, damage, not data[offset:].strip(b"\0")))
 
 
 def _read(data: bytes, offset: int, size: int, seed: int) -> Record | str:

@@ -167,7 +167,7 @@ def recover(disk: Disk) -> Recovered:
         if number != run[-1]:
             replay.apply(found.records[1:])
             continue
-        cut = rest if found.bad else 0
+        cut = rest if found.bad and not found.bad.blank else 0
         # A write that failed may have spoilt the page in which it began, so all of that page is written again.
         page = found.synced - found.synced % _PAGE
         proven = [record for record in found.records[1:] if record.end <= page]

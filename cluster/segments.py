@@ -93,6 +93,8 @@ class SegmentWriter:
             if need_reserve or not self._give_up_reserve(error):
                 raise
             self._begin(recovered.restart.number, start)
+        if recovered.segments:
+            self._trim(recovered.segments[-1].number, recovered.restart.previous_end)
         return recovered, len(start)
 
     def write(self, batches: list[Batch]) -> None:
@@ -134,6 +136,15 @@ class SegmentWriter:
             raise
         self.close()
         self._file = file
+
+    def _trim(self, number: int, size: int) -> None:
+        """Give back what follows the part of an older segment that counts."""
+        file = self._disk.open(segment_file(number))
+        try:
+            if file.size() > size:
+                file.truncate(size)
+        finally:
+            file.close()
 
     def _keep_reserve(self, needed: bool) -> None:
         self.has_reserve = RESERVE in self._disk.list()

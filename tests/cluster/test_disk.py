@@ -152,15 +152,55 @@ def test_a_write_that_the_disk_takes_in_part_is_an_error(tmp_path: Path) -> None
     program = (
         "import resource, signal, sys; from cluster.disk import RealDisk\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "file = RealDisk(sys.argv[1]).open('a', create=True)\n"
+        "disk = RealDisk(sys.argv[1])\n"
+        "file = disk.open('a', create=True)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "file.append(b'x' * 900)\n"
         "try: file.append(b'y' * 900)\n"
-        "except OSError as error: print(error.errno, file.size())\n"
+        "except OSError as error: print(error.errno, file.size(), (disk.path / 'a').stat().st_size)\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert found == f"{errno.EFBIG} 1000\n"
+    assert found == f"{errno.EFBIG} 900 1000\n"
+
+
+def test_a_log_is_longer_than_its_content_while_it_is_open(tmp_path: Path) -> None:
+    disk = RealDisk(tmp_path)
+    disk.make_folder("journal")
+    path = tmp_path / "journal" / "log"
+    file = disk.open("journal/log", create=True)
+    for _ in range(3):
+        file.append(b"x" * 1000)
+        file.sync()
+    allocated = path.stat().st_size
+    assert allocated > 100_000
+    assert (file.size(), file.read(2990, 100)) == (3000, b"x" * 10)
+    file.append(bytes(allocated))
+    assert path.stat().st_size > allocated + 3000
+    file.truncate(2000)
+    file.append(b"y")
+    file.close()
+    assert path.read_bytes() == b"x" * 2000 + b"y"
+    disk.close()
+
+
+def test_a_log_takes_what_room_there_is_when_none_is_left_ahead(tmp_path: Path) -> None:
+    program = (
+        "import errno, os, sys; from cluster.disk import RealDisk\n"
+        "disk = RealDisk(sys.argv[1]); disk.make_folder('journal')\n"
+        "file = disk.open('journal/log', create=True)\n"
+        "real = os.pwrite\n"
+        "def full(descriptor, data, offset):\n"
+        "    if offset + len(data) > 3000: raise OSError(errno.ENOSPC, 'full')\n"
+        "    return real(descriptor, data, offset)\n"
+        "os.pwrite = full\n"
+        "for _ in range(3): file.append(b'x' * 1000)\n"
+        "try: file.append(b'x')\n"
+        "except OSError as error: print(error.errno, file.size(), (disk.path / 'journal/log').stat().st_size)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert found == f"{errno.ENOSPC} 3000 3000\n"
 
 
 async def test_closing_finishes_the_work_that_was_given(tmp_path: Path) -> None:

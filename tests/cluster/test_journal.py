@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from google_crc32c import value
 
 from cluster.disk import RealDisk
+from cluster.inspect import verify
 from cluster.journal import Entry, Journal, JournalDamaged, JournalError, JournalFailed
 from cluster.records import HEAD_BYTES, MAX_DATA_BYTES, Kind, encode, seed_of
 from cluster.recovery import segment_file
@@ -477,6 +480,37 @@ async def test_a_segment_size_that_can_not_work_is_refused() -> None:
     for size in (0, 2 << 30):
         with pytest.raises(ValueError, match="segments can have"):
             open_journal(MemoryDisk(), size)
+
+
+def test_a_process_that_was_killed_leaves_nothing_to_cut(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, sys; from cluster.disk import RealDisk; from cluster.journal import Journal\n"
+        "async def main():\n"
+        "    journal = Journal.open(RealDisk(sys.argv[1]))\n"
+        "    while True:\n"
+        "        journal.append(b'entry', 1)\n"
+        "        await journal.sync()\n"
+        "        print(journal.durable_index, flush=True)\n"
+        "asyncio.run(main())\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(20)]
+        process.kill()
+        said += process.stdout.readlines()
+    promised = int(said[-1])
+    assert (tmp_path / segment_file(1)).read_bytes().endswith(bytes(1000))
+    looking = RealDisk(tmp_path, create=False)
+    report = verify(looking)
+    looking.close()
+    assert (report.problems, report.last_index >= promised) == ((), True)
+    disk = RealDisk(tmp_path)
+    journal = Journal.open(disk)
+    assert journal.recovered_bytes_cut == 0
+    assert journal.last_index >= promised
+    assert (tmp_path / segment_file(1)).stat().st_size < 100_000
+    disk.close()
 
 
 async def test_it_keeps_its_word_on_a_real_disk(tmp_path: Path) -> None:
