@@ -400,6 +400,16 @@ async def test_a_short_segment_before_the_last_is_damage() -> None:
         open_journal(disk)
 
 
+async def test_a_segment_before_the_last_that_ends_in_zeros_is_damage() -> None:
+    disk = MemoryDisk()
+    await filled(disk, 30, segment_bytes=500)
+    content = disk.files[segment_file(2)].cached
+    content[-60:] = bytes(60)
+    with pytest.raises(JournalDamaged) as caught:
+        open_journal(disk)
+    assert caught.value.file == segment_file(2)
+
+
 @pytest.mark.parametrize("number", [1, 3])
 async def test_a_missing_segment_is_named(number: int) -> None:
     disk = MemoryDisk()
