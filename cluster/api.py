@@ -7,7 +7,7 @@ in the same order on every member, and tells each proposer what became of its co
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -147,8 +147,12 @@ class StateMachine(Protocol):
         """Freeze the present state in a few milliseconds, however large it is."""
         ...
 
-    def restore(self, chunks: Iterable[bytes]) -> None:
-        """Replace the state by what `Captured.chunks` gave. Raises ValueError on anything else, changing nothing."""
+    def load(self, chunks: Iterable[bytes]) -> Callable[[], None]:
+        """Read what `Captured.chunks` gave; the returned function replaces the state by it, at once.
+
+        Called in an executor, since a large state takes seconds: it must touch nothing that the loop uses. Raises
+        ValueError on anything that isn't a state.
+        """
         ...
 
     def digest(self) -> bytes:

@@ -69,7 +69,7 @@ async def _boot(options: Options, state: ReplicatedState, disk: Disk, snapshot_d
 
 async def _restore(state: ReplicatedState, store: SnapshotStore, snapshot: SnapshotMeta) -> None:
     try:
-        state.restore(store.read_chunks(snapshot))
+        state.load(store.read_chunks(snapshot))()
     except ValueError as error:
         raise LogError(f"the snapshot of log index {snapshot.index} can't be restored: {error}") from None
     if state.digest() != snapshot.digest:

@@ -59,6 +59,9 @@ class TcpNetwork:
                 await serve(stream)
 
         def accepted(stream: _TcpStream) -> None:
+            if listener.closed:
+                stream.close()
+                return
             task = loop.create_task(welcome(stream))
             listener.tasks.add(task)
             task.add_done_callback(served)
@@ -115,14 +118,20 @@ class _TcpListener:
         self.server: asyncio.Server | None = None
         self.tasks: set[asyncio.Task[None]] = set()
         self.handshakes: dict[_TcpStream, None] = {}
+        self.closed = False
 
     async def close(self) -> None:
+        self.closed = True
         if self.server is not None:
             self.server.close()
         for stream in list(self.handshakes):
             stream.close()
         if self.tasks:
             await asyncio.wait(self.tasks)
+        # The loop may hold a connection that it accepted just before, which nobody can see yet: it needs one turn to
+        # give it a stream, one to present it here (where it is closed), and one to close its socket.
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     def address(self) -> str:
         assert self.server is not None

@@ -344,7 +344,10 @@ class Node:
 
     async def _install(self, meta: SnapshotMeta) -> None:
         """Replace state and log by a snapshot that is durable and verified (Raft §7)."""
-        self.state.restore(self.store.read_chunks(meta))
+        adopt = await self._snapshot_disk.run(lambda: self.state.load(self.store.read_chunks(meta)))
+        if self._has(meta.index):
+            return  # The log went past it meanwhile.
+        adopt()
         if self.state.digest() != meta.digest:
             raise SafetyViolation(f"the snapshot of log index {meta.index} restores to another digest than it names")
         if self.journal.term_at(meta.index) == meta.term:

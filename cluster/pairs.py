@@ -133,8 +133,6 @@ class Pairs:
         if connected == pair.connected:
             return
         pair.connected = connected
-        if connected:
-            self._log.info(asyncio.get_running_loop().time(), name, "peer_connected", peer=name)
         self._changed(name, connected)
 
 

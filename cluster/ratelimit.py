@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable
 from typing import Any, Protocol
 
 
@@ -40,26 +40,17 @@ class RateLimit:
 
 
 class RateLimitedLog:
-    """A logger that is limited per cause; an event says how many like it were `suppressed` before."""
+    """A logger whose warnings are limited per cause; a warning says how many like it were `suppressed` before."""
 
     def __init__(self, log: Logger, period: float = 10.0) -> None:
         self._log = log
         self._limit = RateLimit(period)
 
-    def info(self, now: float, cause: Hashable, event: str, /, **fields: Any) -> None:
-        """Log what is well, unless this `cause` of this `event` was logged less than a period before `now`."""
-        self._emit(self._log.info, now, cause, event, fields)
-
     def warning(self, now: float, cause: Hashable, event: str, /, **fields: Any) -> None:
-        """Log what is wrong, unless this `cause` of this `event` was logged less than a period before `now`."""
-        self._emit(self._log.warning, now, cause, event, fields)
-
-    def _emit(
-        self, write: Callable[..., Any], now: float, cause: Hashable, event: str, fields: Mapping[str, Any]
-    ) -> None:
+        """Log `event`, unless this `cause` of this `event` was logged less than a period before `now`."""
         suppressed = self._limit.admit((event, cause), now)
         if suppressed is None:
             return
         if suppressed:
-            fields = {**fields, "suppressed": suppressed}
-        write(event, **fields)
+            fields["suppressed"] = suppressed
+        self._log.warning(event, **fields)

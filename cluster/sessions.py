@@ -7,7 +7,7 @@ is applied a second time gets its first outcome; one of a session that isn't ope
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -134,8 +134,11 @@ class ReplicatedState:
     def capture(self) -> CapturedState:
         return CapturedState(self._encoded(), self.machine.capture())
 
-    def restore(self, chunks: Iterable[bytes]) -> None:
-        """Replace everything. Raises ValueError on anything that `CapturedState.chunks` didn't give."""
+    def load(self, chunks: Iterable[bytes]) -> Callable[[], None]:
+        """Read what `CapturedState.chunks` gave; the returned function puts it in place. ValueError on anything else.
+
+        Touches nothing but the chunks, so that an executor can do it.
+        """
         pieces = iter(chunks)
         try:
             format_, rows = msgpack.unpackb(next(pieces))
@@ -147,9 +150,14 @@ class ReplicatedState:
             Session(member, id_, below, {number: (index, result) for number, index, result in outcomes})
             for member, id_, below, outcomes in rows
         ]
-        self.machine.restore(pieces)
-        self._by_member = {session.member: session for session in sessions}
-        self._by_id = {session.id: session for session in sessions}
+        adopt_machine = self.machine.load(pieces)
+
+        def adopt() -> None:
+            adopt_machine()
+            self._by_member = {session.member: session for session in sessions}
+            self._by_id = {session.id: session for session in sessions}
+
+        return adopt
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
 import structlog
@@ -57,9 +57,14 @@ class WatchedFsm:
     def capture(self) -> Captured:
         return self.fsm.capture()
 
-    def restore(self, chunks: Iterable[bytes]) -> None:
-        self.fsm.restore(chunks)
-        self._watch.wake_all()
+    def load(self, chunks: Iterable[bytes]) -> Callable[[], None]:
+        adopt = self.fsm.load(chunks)
+
+        def adopt_and_wake() -> None:
+            adopt()
+            self._watch.wake_all()
+
+        return adopt_and_wake
 
     def digest(self) -> bytes:
         return self.fsm.digest()
@@ -183,29 +188,23 @@ class Agent:
         await self.log.stop()
 
 
-def _tune_memory() -> None:
-    """Everything so far stays: the collector need not look at it, and otherwise looks less often.
-
-    A collection that walks a large state stops the node for tens of milliseconds.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-
-
 async def _run(config: AgentConfig) -> int:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     agent = Agent(config)
+    # A collection that walks a large state stops the node for tens of milliseconds: have it look seldom, and never
+    # at what was loaded at the start.
+    gc.set_threshold(50_000, 20, 100)
     try:
         address = await agent.start()
     except (LogError, OSError) as error:
         _log.error("agent_can_not_start", reason=str(error))
         return 1
     try:
-        _tune_memory()
+        gc.collect()
+        gc.freeze()
         _log.info("agent_started", name=config.name, http=address, raft=config.raft_advertise, version=VERSION)
         if config.dev:
             await agent.seed()

@@ -59,9 +59,21 @@ class Fsm:
     def capture(self) -> Captured:
         return self.state.capture()
 
+    def load(self, chunks: Iterable[bytes]) -> Callable[[], None]:
+        """Read what `Captured.chunks` gave, beside the present state; the returned function puts it in place.
+
+        ValueError on anything else.
+        """
+        state = State.restored(chunks)
+
+        def adopt() -> None:
+            self.state = state
+
+        return adopt
+
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the state by what `Captured.chunks` gave. ValueError on anything else, changing nothing."""
-        self.state = State.restored(chunks)
+        self.load(chunks)()
 
 
 def apply(state: State, stamped: Stamped) -> Outcome:

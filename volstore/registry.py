@@ -1,4 +1,4 @@
-"""What the HTTP side needs of a running node; the agent provides it, so that neither side knows the other's packages."""
+"""What the HTTP side needs of a running node; the agent provides it, so that the HTTP side needn't know `cluster`."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 
 import msgpack
@@ -32,11 +32,15 @@ class Appends:
     def capture(self) -> Captured:
         return Captured(list(self.items))
 
-    def restore(self, chunks: Iterable[bytes]) -> None:
+    def load(self, chunks: Iterable[bytes]) -> Callable[[], None]:
         items = [item for chunk in chunks for item in msgpack.unpackb(chunk)]
-        self.items, self._chain = [], b""
-        for item in items:
-            self.apply(item)
+
+        def adopt() -> None:
+            self.items, self._chain = [], b""
+            for item in items:
+                self.apply(item)
+
+        return adopt
 
     def digest(self) -> bytes:
         return self._chain.ljust(16, b"\0")

@@ -73,7 +73,7 @@ def test_an_entry_from_a_newer_version_is_not_guessed_at() -> None:
 def test_bytes_that_are_no_snapshot_are_refused(chunks: list[bytes]) -> None:
     state, _machine = opened()
     with pytest.raises(ValueError, match="snapshot"):
-        state.restore(chunks)
+        state.load(chunks)
     assert state.session_of("s1") == A
 
 
@@ -90,7 +90,7 @@ items = st.lists(
 def test_a_snapshot_between_two_entries_changes_nothing(before: list[Item], after: list[Item]) -> None:
     straight, restored = opened()[0], ReplicatedState(Appends())
     straight.apply(2, encode_batch(before))
-    restored.restore(straight.capture().chunks())
+    restored.load(straight.capture().chunks())()
     assert restored.digest() == straight.digest()
     assert restored.apply(3, encode_batch(after)) == straight.apply(3, encode_batch(after))
     assert restored.digest() == straight.digest()
