@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tests.comparison import Comparison
 from tests.http.conftest import Api
 from tests.replay import Replay, covered_by
 
@@ -37,7 +38,7 @@ async def _waits(api: Api) -> None:
 async def test_a_story_goes_as_recorded(api: Api, story: str) -> None:
     replay = Replay([api.url], waiting=lambda: _waits(api))
     assert await replay.file(story) == []
-    assert replay.compared > 25
+    assert replay.comparison.compared > 25
 
 
 async def test_the_cluster_story_goes_as_recorded_until_servers_die(api: Api) -> None:
@@ -55,6 +56,7 @@ async def test_the_cluster_story_goes_as_recorded_until_servers_die(api: Api) ->
 async def test_what_the_nomad_commands_send_is_answered_as_they_need_it(
     api: Api, story: str, bodies: tuple[str, ...]
 ) -> None:
-    replay = Replay([api.url], covers=covered_by(OURS), compares=lambda path: path.startswith(bodies))
+    comparison = Comparison(compares=lambda path: path.startswith(bodies))
+    replay = Replay([api.url], covers=covered_by(OURS), comparison=comparison)
     assert await replay.file(story) == []
-    assert replay.compared > 25
+    assert replay.comparison.compared > 25

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from volstore.http.json_input import read_json
-from volstore.http.shape import Boolean, Integer, MapOf, Misshapen, Object, Optional, Text, expected, printable
+from volstore.http.shape import Boolean, Integer, MapOf, Misshapen, Nullable, Object, Text, expected, printable
 from volstore.http.volume_body import IDENTIFIER, LONGEST_NAME, NAME, TOPOLOGY
 from volstore.model import NODE_STATUSES, ControllerInfo, Fingerprint, Node, NodeInfo
 
@@ -52,7 +52,7 @@ NODE_INFO: Object[NodeInfo] = Object(
     {
         "ID": ("id", NAME),
         "MaxVolumes": ("max_volumes", Integer()),
-        "AccessibleTopology": ("accessible_topology", Optional(TOPOLOGY)),
+        "AccessibleTopology": ("accessible_topology", Nullable(TOPOLOGY)),
         "RequiresNodeStageVolume": ("requires_node_stage_volume", Boolean()),
     },
 )
@@ -68,8 +68,8 @@ FINGERPRINT: Object[Fingerprint] = Object(
         "ProviderVersion": ("provider_version", NAME),
         "RequiresControllerPlugin": ("requires_controller_plugin", Boolean()),
         "RequiresTopologies": ("requires_topologies", Boolean()),
-        "ControllerInfo": ("controller_info", Optional(CONTROLLER_INFO)),
-        "NodeInfo": ("node_info", Optional(NODE_INFO)),
+        "ControllerInfo": ("controller_info", Nullable(CONTROLLER_INFO)),
+        "NodeInfo": ("node_info", Nullable(NODE_INFO)),
     },
 )
 

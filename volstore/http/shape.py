@@ -226,7 +226,7 @@ class Object(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Optional(Generic[T]):
+class Nullable(Generic[T]):
     """`kind`, but null stays None."""
 
     kind: Kind[T]

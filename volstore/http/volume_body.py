@@ -6,7 +6,7 @@ from typing import Any
 
 from volstore.errors import ApiError
 from volstore.http.json_input import InvalidBody, read_json
-from volstore.http.shape import Integer, ListOf, MapOf, Misshapen, Object, Optional, Text, expected, printable
+from volstore.http.shape import Integer, ListOf, MapOf, Misshapen, Nullable, Object, Text, expected, printable
 from volstore.model import Capability, MountOptions, Topology, TopologyRequest, Volume
 
 LONGEST_ID = 256
@@ -20,7 +20,7 @@ TEXT_MAP = MapOf(Text())
 class TopologyKind:
     """`{"Segments": {…}}`, or the document's flat `{"foo": "bar"}`; read back in the form in which it came."""
 
-    _segments: Optional[dict[str, str]] = Optional(TEXT_MAP)
+    _segments: Nullable[dict[str, str]] = Nullable(TEXT_MAP)
 
     def read(self, value: object) -> Topology:
         if value is None:
@@ -81,7 +81,7 @@ VOLUME = _VolumeKind(
         "AccessMode": ("access_mode", NAME),
         "AttachmentMode": ("attachment_mode", NAME),
         "Topologies": ("topologies", ListOf(TOPOLOGY)),
-        "MountOptions": ("mount_options", Optional(MOUNT_OPTIONS)),
+        "MountOptions": ("mount_options", Nullable(MOUNT_OPTIONS)),
         "Secrets": ("secrets", TEXT_MAP),
         "Parameters": ("parameters", TEXT_MAP),
         "Context": ("context", TEXT_MAP),
@@ -91,7 +91,7 @@ VOLUME = _VolumeKind(
         "Capacity": ("capacity", Integer()),
         "CloneID": ("clone_id", NAME),
         "SnapshotID": ("snapshot_id", NAME),
-        "RequestedTopologies": ("requested_topologies", Optional(TOPOLOGY_REQUEST)),
+        "RequestedTopologies": ("requested_topologies", Nullable(TOPOLOGY_REQUEST)),
     },
 )
 _VOLUMES = ListOf(VOLUME)
