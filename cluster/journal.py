@@ -101,7 +101,12 @@ class Journal:
     @property
     def unsynced(self) -> bool:
         """Whether anything (entries, vote, truncation, base) isn't known to be on disk."""
-        return self._pending.changes != self._synced_changes
+        return self.changes != self._synced_changes
+
+    @property
+    def changes(self) -> int:
+        """How many changes (entries, votes, truncations, bases) were made since it was opened or reopened."""
+        return self._pending.changes
 
     @property
     def has_reserve(self) -> bool:
@@ -186,7 +191,7 @@ class Journal:
 
         Whatever is buffered when a write starts goes with it: callers share syncs, and two never run at once.
         """
-        changes = self._pending.changes
+        changes = self.changes
         self._refuse_if_failed()
         while self._synced_changes < changes:
             self._refuse_if_failed()

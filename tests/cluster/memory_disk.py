@@ -135,7 +135,7 @@ class MemoryDisk:
         for _, change in self._changes:
             if self.random.random() < 0.5:
                 change(files)
-        for inode in set(files.values()):
+        for inode in dict.fromkeys(files.values()):  # A set's order would change what chance does.
             inode.store_some(self.random)
             survivor = Inode()
             survivor.cached = bytearray(inode.stored)
