@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from cluster.api import LogError
 from cluster.snapshots import SnapshotMeta
 from cluster.transfer import Sending
 
@@ -22,7 +23,9 @@ class Compaction:
     def consider(self) -> None:
         """Start what is due: a snapshot of a log that has grown, a transfer to a member that is too far behind."""
         node = self._node
-        if node.applier.index - self.snapshot_index >= node.options.snapshot_entries and self._writing is None:
+        due = node.applier.index - self.snapshot_index >= node.options.snapshot_entries
+        # After a failed disk was read again the log may lack what was applied, until the leader has sent it anew.
+        if due and self._writing is None and node.applier.index <= node.journal.last_index:
             self._start_writing()
         if node.engine.leads:
             for peer, progress in node.engine.progress.items():
@@ -43,7 +46,7 @@ class Compaction:
     def _written(self, task: asyncio.Task[int]) -> None:
         self._writing = None
         if not task.cancelled() and (error := task.exception()) is not None:
-            if isinstance(error, OSError):
+            if isinstance(error, OSError | LogError):
                 # A full disk: the log stays longer, and the next entry tries again.
                 self._node.log.error("snapshot_failed", reason=str(error))
                 self.snapshot_index = self._node.applier.index - self._node.options.snapshot_entries // 2
@@ -57,7 +60,8 @@ class Compaction:
         if newest is not None and newest.index >= index:
             return newest.index
         term = node.journal.term_at(index)
-        assert term is not None, "what is applied is in the log or in a snapshot"
+        if term is None:
+            raise LogError(f"the log doesn't reach the applied entry {index} yet; the leader sends it anew")
         membership = node.engine.configurations.at(index).encode()
         captured = node.state.capture()
         meta = SnapshotMeta(index, term, node.state.digest(), membership)
@@ -81,9 +85,9 @@ class Compaction:
             index = await sending.run()
             node.log.info("snapshot_sent", peer=peer, index=index)
             node.step(lambda: node.engine.snapshot_installed(node.loop.time(), peer, index))
-        except TimeoutError:
-            # The next step starts over, and resumes where the member stands.
-            node.log.warning("snapshot_unanswered", peer=peer)
+        except (TimeoutError, FileNotFoundError) as error:
+            # The next step starts over: it resumes where the member stands, or sends a newer snapshot.
+            node.log.warning("snapshot_not_sent", peer=peer, reason=str(error) or "no answer")
         except Exception as error:
             node.fail(error)
         finally:

@@ -104,8 +104,8 @@ class Node:
             self._disk.unlock()
             raise
         self.running = True
-        self._spawn(self.persistence.run())
-        self._spawn(self._receiving.run())
+        self._spawn(self.persistence.run)
+        self._spawn(self._receiving.run)
         self._tick()
         if self.engine.configuration.voters == (self.options.name,):
             self.step(lambda: self.engine.campaign_now(self.loop.time()))
@@ -124,10 +124,10 @@ class Node:
         await self.journal.close()
         self._disk.unlock()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def watched() -> None:
             try:
-                await work
+                await work()
             except Exception as error:
                 self.fail(error)
 

@@ -7,8 +7,10 @@ counts itself only for what is on its disk (`Engine.countable`). A failed or slo
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import TYPE_CHECKING
 
+from cluster.api import LogError
 from cluster.engine import Message
 from cluster.journal import JournalFailed
 
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from cluster.node import Node
 
 _REOPEN_EVERY = 1.0
+
+
+def _is_full(failure: JournalFailed) -> bool:
+    return failure.cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class Persistence:
@@ -68,6 +74,15 @@ class Persistence:
             node.log.info("disk_recovered")
         node.engine.unable = self.fault is not None
 
+    async def _make_room(self) -> None:
+        """A disk that our own log has filled: the reserve gives room for a snapshot, which lets the log go."""
+        node = self._node
+        await node.journal.reopen(need_reserve=False)
+        index = await node.compaction.write()
+        if index > node.journal.base_index:
+            node.journal.drop_to(index)
+            await node.journal.sync()
+
     async def _recover(self, failure: JournalFailed) -> None:
         """Acknowledge nothing, lead nobody, and start again from what the disk really has, once it can be read."""
         node = self._node
@@ -78,9 +93,11 @@ class Persistence:
         while True:
             self._held.clear()
             try:
+                if _is_full(failure):
+                    await self._make_room()
                 await node.journal.reopen()
                 break
-            except (OSError, JournalFailed) as error:
+            except (OSError, JournalFailed, LogError) as error:
                 node.limited.warning(node.loop.time(), "reopen", "disk_still_failing", reason=str(error))
             await asyncio.sleep(_REOPEN_EVERY)
         self._held.clear()
