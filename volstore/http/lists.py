@@ -1,8 +1,9 @@
-"""Lists of volumes as bytes: rows are taken at one moment and rendered in slices; small whole answers are kept."""
+"""Lists of volumes as bytes: rows as of one moment, taken and rendered in slices; small whole answers are kept."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import OrderedDict
 from itertools import islice
 
@@ -12,11 +13,16 @@ from volstore.http.parameters import encode_token
 from volstore.http.rendered import VolumeRenderer
 from volstore.http.replies import Json
 from volstore.model import Plugin, Volume
-from volstore.queries import VolumeQuery
+from volstore.queries import Key, VolumeQuery
 from volstore.state import State
 
-SLICE = 500
-"""Volumes rendered between two looks at the loop: under 5 ms of work."""
+TAKEN = 2000
+RENDERED = 500
+"""Volumes that are taken from the tables, and that are rendered, between two looks at the loop: under 5 ms of work
+each, as heartbeats and everybody else wait meanwhile."""
+
+ATTEMPTS = 3
+"""How often rows are taken in slices before it is done in one go, because what is listed changes faster."""
 
 KEPT_BYTES = 32 * 1024 * 1024
 """Bytes of whole answers that are kept."""
@@ -26,7 +32,7 @@ class Page(Struct, frozen=True):
     """Which part of which list: strictly after the key `after`, at most `size` (0: all)."""
 
     query: VolumeQuery
-    after: tuple[str, str] | None = None
+    after: Key | None = None
     size: int = 0
 
 
@@ -43,6 +49,9 @@ class _Kept(Struct, frozen=True):
     listed: Listed
 
 
+Row = tuple[Volume, Plugin | None]
+
+
 class VolumeLists:
     """Renders lists of volumes, and gives a kept one back while nothing that shows in it moved."""
 
@@ -52,18 +61,21 @@ class VolumeLists:
         self._kept_bytes = 0
 
     async def page(self, state: State, page: Page) -> Listed:
-        """The page as `state` has it at the moment of the call, however much is applied while it is rendered."""
+        """The page as `state` has it at one moment from the call on, however much is applied meanwhile."""
         kept = self._kept.get(page)
         if kept is not None and kept.state is state and not _moved(state, page.query, kept.index):
             self._kept.move_to_end(page)
             return kept.listed
-        index = state.index
-        rows, next_token = _rows(state, page)
+        rows, index = await _rows_of_one_moment(state, page)
+        next_token = ""
+        if page.size and len(rows) > page.size:
+            rows.pop()
+            next_token = encode_token(rows[-1][0].namespace, rows[-1][0].id)
         parts: list[bytes] = []
-        for start in range(0, len(rows), SLICE):
+        for start in range(0, len(rows), RENDERED):
             if start:
                 await asyncio.sleep(0)  # others' turn; the rows are frozen
-            parts.extend(self._renderer.item(volume, plugin) for volume, plugin in rows[start : start + SLICE])
+            parts.extend(self._renderer.item(volume, plugin) for volume, plugin in rows[start : start + RENDERED])
         listed = Listed(Json(b"[" + b",".join(parts) + b"]"), next_token)
         self._keep(page, _Kept(state, index, listed))
         self._renderer.prune(state)
@@ -90,17 +102,29 @@ def _moved(state: State, query: VolumeQuery, index: int) -> bool:
     return state.index != index and (not query.whole or state.volumes_moved_since(query, index))
 
 
-def _rows(state: State, page: Page) -> tuple[list[tuple[Volume, Plugin | None]], str]:
-    found = state.volumes(page.query, page.after)
-    volumes = list(islice(found, page.size + 1) if page.size else found)
-    next_token = ""
-    if page.size and len(volumes) > page.size:
-        volumes.pop()
-        next_token = encode_token(volumes[-1].namespace, volumes[-1].id)
+async def _rows_of_one_moment(state: State, page: Page) -> tuple[list[Row], int]:
+    """The page's rows, one more than its size if there are more, and the index of which they are."""
+    wanted = page.size + 1 if page.size else sys.maxsize
+    for _ in range(ATTEMPTS):
+        index, after = state.index, page.after
+        rows: list[Row] = []
+        while True:
+            more = _rows(state, page.query, after, min(TAKEN, wanted - len(rows)))
+            rows += more
+            if len(more) < TAKEN or len(rows) == wanted:
+                return rows, index
+            await asyncio.sleep(0)  # others' turn
+            if _moved(state, page.query, index):
+                break
+            after = rows[-1][0].namespace, rows[-1][0].id
+    return _rows(state, page.query, page.after, wanted), state.index
+
+
+def _rows(state: State, query: VolumeQuery, after: Key | None, most: int) -> list[Row]:
     plugins: dict[str, Plugin | None] = {}
-    rows = []
-    for volume in volumes:
+    rows: list[Row] = []
+    for volume in islice(state.volumes(query, after), most):
         if volume.plugin_id not in plugins:
             plugins[volume.plugin_id] = state.plugin_row(volume.plugin_id)
         rows.append((volume, plugins[volume.plugin_id]))
-    return rows, next_token
+    return rows
