@@ -30,6 +30,8 @@ class Applier:
         self.state = state
         self.index = index
         """The last entry that was applied."""
+        self.bytes = 0
+        """Entry data applied since the start, in bytes."""
         self._answered = answered
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = count()
@@ -48,6 +50,7 @@ class Applier:
                 self._mark()
             for answer in answers:
                 self._answered(answer)
+            self.bytes += len(entry.data)
             done += len(entry.data) + 64
         self._wake()
         return self.index < min(commit_index, journal.last_index)

@@ -17,21 +17,28 @@ class Compaction:
     def __init__(self, node: Node, snapshot_index: int) -> None:
         self.snapshot_index = snapshot_index
         self._node = node
+        self._bytes_then = 0
+        self._size = self._newest_size()
         self._writing: asyncio.Task[int] | None = None
         self._sending: dict[str, tuple[Sending, asyncio.Task[None]]] = {}
 
     def consider(self) -> None:
         """Start what is due: a snapshot of a log that has grown, a transfer to a member that is too far behind."""
         node = self._node
-        due = node.applier.index - self.snapshot_index >= node.options.snapshot_entries
         # After a failed disk was read again the log may lack what was applied, until the leader has sent it anew.
-        if due and self._writing is None and node.applier.index <= node.journal.last_index:
+        if self._writing is None and self._due() and node.applier.index <= node.journal.last_index:
             self._start_writing()
         if node.engine.leads:
             for peer, progress in node.engine.progress.items():
                 if progress.needs_snapshot and peer not in self._sending and peer in node.engine.connected:
                     sending = Sending(node.store, peer, node.engine.term, node.send)
                     self._sending[peer] = (sending, node.loop.create_task(self._send(peer, sending)))
+
+    def _due(self) -> bool:
+        options, applier = self._node.options, self._node.applier
+        if applier.index - self.snapshot_index >= options.snapshot_entries:
+            return True
+        return applier.bytes - self._bytes_then >= max(options.snapshot_bytes, self._size)
 
     async def write(self) -> int:
         """A snapshot of what is applied now, or of a moment ago if one is being written; its log index."""
@@ -50,6 +57,7 @@ class Compaction:
                 # A full disk: the log stays longer, and the next entry tries again.
                 self._node.log.error("snapshot_failed", reason=str(error))
                 self.snapshot_index = self._node.applier.index - self._node.options.snapshot_entries // 2
+                self._bytes_then = self._node.applier.bytes
             else:
                 self._node.fail(error)
 
@@ -65,17 +73,37 @@ class Compaction:
         membership = node.engine.configurations.at(index).encode()
         captured = node.state.capture()
         meta = SnapshotMeta(index, term, node.state.digest(), membership)
+        bytes_now = node.applier.bytes
         await node.store.write(meta, captured.chunks())
         self.snapshot_index = index
-        kept_from = index - node.options.trailing_entries
+        self._bytes_then = bytes_now
+        self._size = self._newest_size()
+        kept_from = self._kept_from(index)
         if kept_from > node.journal.base_index:
             node.journal.drop_to(kept_from)
         node.engine.configurations.forget_before(index)
         node.log.info("snapshot_written", index=index, log_entries=node.journal.last_index - node.journal.base_index)
         return index
 
+    def _newest_size(self) -> int:
+        newest = self._node.store.latest()
+        return newest.size if newest is not None else 0
+
+    def _kept_from(self, index: int) -> int:
+        """The entry that becomes the log's base: what trails behind the snapshot is bounded in number and bytes."""
+        journal, options = self._node.journal, self._node.options
+        first = max(journal.base_index, index - options.trailing_entries)
+        size = 0
+        for kept in range(index, first, -1):
+            size += len(journal.entry(kept).data)
+            if size > options.trailing_bytes:
+                return kept
+        return first
+
     def installed(self, index: int) -> None:
         self.snapshot_index = index
+        self._bytes_then = self._node.applier.bytes
+        self._size = self._newest_size()
 
     # Sending.
 

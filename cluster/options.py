@@ -16,8 +16,9 @@ class Options:
     """`members` are the first ones, this one included; only a node without any log reads them.
 
     Times in seconds, sizes in bytes. `bind` and `advertise` are "HOST:PORT"; the members know the advertised one.
-    `snapshot_entries`: log entries after which a snapshot is written; `trailing_entries` stay in the log behind it,
-    so that a member that was away for a moment needs no snapshot.
+    A snapshot is written after `snapshot_entries` log entries, or after `snapshot_bytes` of them if that is more than
+    the last snapshot's size (so that snapshots cost no more than the log itself). At most `trailing_entries` and
+    `trailing_bytes` of the log stay behind it, so that a member that was away for a moment needs no snapshot.
     """
 
     cluster_id: str
@@ -28,8 +29,10 @@ class Options:
     meta: Mapping[str, str] = field(default_factory=dict)
     timing: Timing = field(default_factory=Timing)
     limits: TransportLimits = field(default_factory=TransportLimits)
-    snapshot_entries: int = 8192
+    snapshot_entries: int = 32_768
+    snapshot_bytes: int = 32 << 20
     trailing_entries: int = 1024
+    trailing_bytes: int = 8 << 20
     segment_bytes: int = 16 << 20
     reserve_bytes: int = 4 << 20
     queue_bytes: int = 64 << 20

@@ -178,7 +178,7 @@ SETTINGS: tuple[Setting, ...] = (
         "ENTRIES",
         _between(_count, "1", "100000000"),
         "Log entries after which a snapshot is written.",
-        "100000",
+        "32768",
         number=True,
     ),
     Setting(
@@ -186,7 +186,7 @@ SETTINGS: tuple[Setting, ...] = (
         "ENTRIES",
         _between(_count, "0", "100000000"),
         "Log entries that are kept behind a snapshot, for members that are not far behind.",
-        "10000",
+        "1024",
         number=True,
     ),
 )

@@ -43,9 +43,7 @@ async def run(count: int, nodes: int, snapshot: bool) -> dict[str, Any]:
     def timed(name: str, start: float) -> None:
         figures[name] = round(time.perf_counter() - start, 3)
 
-    flags = ["--snapshot-threshold", "100000000"]
-    if snapshot:
-        flags = ["--snapshot-threshold", "2000", "--snapshot-trailing-entries", "100"]
+    flags = ["--snapshot-threshold", "1000"] if snapshot else []
     with tempfile.TemporaryDirectory() as folder, agents(Path(folder), nodes, *flags) as group:
         timeout = aiohttp.ClientTimeout(total=120)
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:

@@ -38,7 +38,7 @@ class Members:
     def make(self, name: str, address: str, members: tuple[Member, ...]) -> ReplicatedLog:
         disk = self.disks.setdefault(name, MemoryDisk(Random(len(self.disks))))
         machine = self.machines[name] = Appends()
-        given = {"timing": Timing(0.03, 0.15, 0.3), "reserve_bytes": 0} | self.options
+        given: dict[str, Any] = {"timing": Timing(0.03, 0.15, 0.3), "reserve_bytes": 0} | self.options
         self.logs[name] = ReplicatedLog(
             Options("test", name, address, address, members, **given),
             machine,
