@@ -8,15 +8,12 @@ import re
 import urllib.parse
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.http.conftest import Api, serve, volume
-from volstore.commands import RegisterVolumes
-from volstore.http import lists
-from volstore.model import Claim, Volume
+from volstore.model import Claim
 
 LIST = "/v1/volumes?type=csi"
 
@@ -164,32 +161,6 @@ async def test_a_list_shows_a_change_at_once_though_whole_answers_are_kept(api: 
     await api.do("DELETE", "/v1/node/node-2")
     ((item,)) = (await api.get(LIST))[2]
     assert (item["Schedulable"], item["NodesExpected"], item["Provider"]) == (False, 0, "ebs")
-
-
-@pytest.mark.parametrize("filters", ["", "&prefix=v", "&plugin_id=plugin", "&per_page=4500"])
-async def test_a_long_list_is_of_one_moment_though_it_is_taken_in_slices(api: Api, filters: str) -> None:
-    await api.report_node()
-    ids = [f"v{number:05}" for number in range(2 * lists.TAKEN + 500)]
-    await api.register(*ids, Name="0")
-    renamed = {name: [replace(_row(api, id), name=name) for id in ids] for name in "123"}
-    listing = [asyncio.create_task(api.get(LIST + filters)) for _ in range(3)]
-    for rows in renamed.values():
-        api.registry.apply(RegisterVolumes("default", tuple(rows)))
-        for _ in range(4):
-            await asyncio.sleep(0)
-    for _, headers, items in await asyncio.gather(*listing):
-        assert [item["ID"] for item in items] == ids
-        assert len({item["Name"] for item in items}) == 1
-        assert all(item["ModifyIndex"] == items[0]["ModifyIndex"] for item in items)
-        assert "X-Nomad-NextToken" not in headers
-    (_, _, items) = await api.get(LIST + filters)
-    assert {item["Name"] for item in items} == {"3"}
-
-
-def _row(api: Api, id: str) -> Volume:
-    row = api.registry.state.volume("default", id)
-    assert row is not None
-    return row
 
 
 async def test_bad_pages_are_refused(api: Api) -> None:
