@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
@@ -14,8 +15,10 @@ import uvloop
 from cluster import handshake
 from cluster.frames import Decoder, FrameError, encode
 from cluster.handshake import Card, Hello, Identity, hello_frame, read_invitation
+from cluster.network import TcpNetwork
+from cluster.ports import Listener, Stream
 from cluster.transport import TransportLimits
-from tests.cluster.members import QUICK, Member, Witness, contexts, introduce_all, until_connected
+from tests.cluster.members import QUICK, Member, RecordedLog, Witness, contexts, introduce_all, until_connected
 
 Start = Callable[..., Awaitable[Member]]
 
@@ -48,53 +51,48 @@ class Wire:
         self.target = target
         self.forward = True
         self.backward = True
-        self._server: asyncio.Server
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = asyncio.Event()
+        self._network = TcpNetwork(RecordedLog(Witness()))
+        self._listener: Listener
 
     async def open(self) -> str:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        host, port = self._server.sockets[0].getsockname()
-        return f"{host}:{port}"
+        self._listener = await self._network.listen("127.0.0.1:0", self._join)
+        return self._listener.address()
 
     async def close(self) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        self._closed.set()
+        await self._listener.close()
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._join(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host, port = self.target.split(":")
-        far_reader, far_writer = await asyncio.open_connection(host, int(port))
+    async def _join(self, near: Stream) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._copy(reader, far_writer, lambda: self.forward))
-                group.create_task(self._copy(far_reader, writer, lambda: self.backward))
-        finally:
-            writer.transport.abort()
-            far_writer.transport.abort()
+            far = await self._network.connect(self.target)
+        except ConnectionError:
+            near.close()
+            return
+        ends = [
+            asyncio.create_task(self._copy(near, far, lambda: self.forward)),
+            asyncio.create_task(self._copy(far, near, lambda: self.backward)),
+            asyncio.create_task(self._closed.wait()),
+        ]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        near.close()
+        far.close()
+        for end in ends:
+            end.cancel()
+        await asyncio.wait(ends)
 
-    async def _copy(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, open_: Callable[[], bool]
-    ) -> None:
+    async def _copy(self, source: Stream, sink: Stream, is_open: Callable[[], bool]) -> bool:
         while True:
             try:
-                data = await reader.read(65536)
-            except OSError:
+                data = await source.read(65536)
+            except ConnectionError:
                 data = b""
-            if not open_():
+            if is_open():
                 if not data:
-                    await asyncio.Event().wait()  # not even the end gets through
-                continue
-            if not data:
-                writer.close()
-                return
-            writer.write(data)
+                    return True
+                sink.write(data)
+            elif not data:
+                await self._closed.wait()  # not even the end gets through
 
 
 async def test_two_members_connect_and_know_what_the_other_says_of_itself(start: Start) -> None:
@@ -270,7 +268,22 @@ async def test_an_idle_connection_stays(start: Start, witness: Witness) -> None:
     assert heard.connects == 1
 
 
+async def test_a_pause_of_our_own_is_not_taken_for_the_silence_of_others(start: Start, witness: Witness) -> None:
+    one, two = await start("n1"), await start("n2")
+    introduce_all(one, two)
+    await until_connected(one, two)
+    time.sleep(3 * QUICK.dead_after)  # noqa: ASYNC251  stops this loop as SIGSTOP or a paused machine would
+    heard = one.transport.stats["n2"]
+    enough = heard.bytes_in + 4 * 2 * 3
+    ticks = asyncio.create_task(_ticking(witness))
+    await witness.until(lambda: heard.bytes_in >= enough)
+    ticks.cancel()
+    assert one.changes == [("n2", True)]
+    assert two.changes == [("n1", True)]
+
+
 async def _ticking(witness: Witness) -> None:
+    """Look again and again: a keep-alive tells nobody that it came."""
     while True:
         await asyncio.sleep(0.02)
         witness.tell()
