@@ -43,6 +43,11 @@ class Intake:
     def waiting(self) -> bool:
         return bool(self._batching)
 
+    @property
+    def ready(self) -> bool:
+        """Whether what waits can become an entry now: the one before it is committed."""
+        return self.waiting and self.takes and self._node.engine.commit_index >= self._entry_under_way
+
     # This node's own.
 
     def route(self, pending: Pending) -> None:
@@ -135,8 +140,8 @@ class Intake:
                 self._node.send(waiting.peer, ["no", [[waiting.item[1], waiting.item[2]]], "leadership ended"])
 
     def plan_flush(self) -> None:
-        """Once for all that comes in the same turn of the loop."""
-        if not self._flush_planned:
+        """Once for all that comes in the same turn of the loop; while nothing can be made, the next step asks again."""
+        if not self._flush_planned and self.ready:
             self._flush_planned = True
             self._node.loop.call_soon(self._flush)
 
@@ -147,7 +152,7 @@ class Intake:
     def _make_entry(self) -> None:
         """One entry is in flight at a time; what comes meanwhile is the next one."""
         node = self._node
-        if not self.takes or node.engine.commit_index < self._entry_under_way:
+        if not self.ready:
             return
         now = node.loop.time()
         items: list[Item] = []

@@ -195,7 +195,7 @@ class Node:
             self.loop.call_soon(self._go_on)
         self.compaction.consider()
         self._part()
-        if self.intake.waiting:
+        if self.intake.ready:
             self.intake.plan_flush()
         elif self.engine.leads and self.engine.commit_index > self._told_commit:
             self._told_commit = self.engine.commit_index
