@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -189,9 +188,3 @@ def _is_empty(watch: Watch) -> bool:
     """No waiter, and nothing kept of one but the bucket of its deadline, until that passes."""
     kept = (watch._groups, watch._volumes_of_plugin, watch._lists, watch._node_lists)
     return len(watch) == 0 and not any(kept) and not any(watch._buckets.values())
-
-
-@pytest.fixture(autouse=True)
-async def _no_timer_left() -> AsyncIterator[None]:
-    yield
-    await asyncio.sleep(0)
