@@ -1,0 +1,162 @@
+"""The state machines that the simulated nodes replicate: plain registers, and the real registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
+from typing import Protocol
+
+import msgpack
+from msgspec.structs import replace
+
+from cluster.api import Captured, StateMachine
+from tests.core.machine import fingerprint, node, volume
+from volstore import commands
+from volstore.commands import DeregisterVolume, Idempotency, PutNode, RegisterVolumes, Stamped
+from volstore.fsm import Fsm
+
+EPOCH = 1_700_000_000 * 10**9
+
+
+class Flavour(Protocol):
+    """How operations of the checker's register become commands of one kind of state machine, and back."""
+
+    retries: bool
+    """Whether a client may repeat a command whose outcome it doesn't know (under the same Idempotency-Key)."""
+
+    def machine(self) -> StateMachine: ...
+
+    def first(self, time: float) -> bytes | None:
+        """A command that must be applied before all others, another one at every `time`."""
+        ...
+
+    def command(self, key: str, input: tuple[object, ...], tag: str, time: float) -> bytes: ...
+
+    def background(self, number: int, time: float) -> bytes:
+        """A command beside the registers, for the load that it is."""
+        ...
+
+    def output(self, input: tuple[object, ...], result: bytes) -> object: ...
+
+    def read(self, machine: StateMachine, key: str) -> object: ...
+
+
+class Registers:
+    """A state machine of named registers."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, object] = {}
+        self._applied = 0
+        self._sum = 0
+
+    def apply(self, command: bytes) -> bytes:
+        _tag, key, (kind, *arguments) = msgpack.unpackb(command)
+        self._applied += 1
+        before = self.values.get(key)
+        if kind == "write":
+            self._put(key, arguments[0])
+            return b"\1"
+        if kind == "delete":
+            self._put(key, None)
+            return bytes([before is not None])
+        happens = before == arguments[0]
+        if happens:
+            self._put(key, arguments[1])
+        return bytes([happens])
+
+    def _put(self, key: str, value: object) -> None:
+        if key in self.values:
+            self._sum ^= _row(key, self.values.pop(key))
+        if value is not None:
+            self.values[key] = value
+            self._sum ^= _row(key, value)
+
+    def capture(self) -> Captured:
+        return _Copied(self._applied, dict(self.values))
+
+    def load(self, chunks: Iterable[bytes]) -> Callable[[], None]:
+        fresh = Registers()
+        pieces = iter(chunks)
+        fresh._applied = msgpack.unpackb(next(pieces))
+        for piece in pieces:
+            fresh._put(*msgpack.unpackb(piece))
+        return lambda: self.__dict__.update(fresh.__dict__)
+
+    def digest(self) -> bytes:
+        return blake2b(msgpack.packb([self._applied, self._sum.to_bytes(16, "big")]), digest_size=16).digest()
+
+
+def _row(key: str, value: object) -> int:
+    return int.from_bytes(blake2b(msgpack.packb([key, value]), digest_size=16).digest(), "big")
+
+
+class _Copied:
+    def __init__(self, applied: int, values: dict[str, object]) -> None:
+        self._applied = applied
+        self._values = values
+
+    def chunks(self) -> Iterator[bytes]:
+        yield msgpack.packb(self._applied)
+        for key in sorted(self._values):
+            yield msgpack.packb([key, self._values[key]])
+
+
+class RegisterFlavour:
+    retries = False
+
+    def machine(self) -> StateMachine:
+        return Registers()
+
+    def first(self, time: float) -> bytes | None:
+        return None
+
+    def command(self, key: str, input: tuple[object, ...], tag: str, time: float) -> bytes:
+        packed: bytes = msgpack.packb([tag, key, list(input)])
+        return packed
+
+    def background(self, number: int, time: float) -> bytes:
+        return self.command(f"background-{number % 50}", ("write", "x" * (number % 400)), f"b{number}", time)
+
+    def output(self, input: tuple[object, ...], result: bytes) -> object:
+        return result == b"\1"
+
+    def read(self, machine: StateMachine, key: str) -> object:
+        assert isinstance(machine, Registers)
+        return machine.values.get(key)
+
+
+class RegistryFlavour:
+    """The real FSM: a register is a volume, its value the volume's name."""
+
+    retries = True
+
+    def machine(self) -> StateMachine:
+        return Fsm()
+
+    def first(self, time: float) -> bytes | None:
+        return commands.encode(Stamped(EPOCH + int(time * 1e9), PutNode(node("steady"))))
+
+    def command(self, key: str, input: tuple[object, ...], tag: str, time: float) -> bytes:
+        command: commands.Command
+        if input[0] == "write":
+            command = RegisterVolumes("default", (volume(key, name=str(input[1])),))
+        elif input[0] == "delete":
+            command = DeregisterVolume("default", key)
+        else:
+            raise ValueError(f"the registry has no {input[0]!r}")
+        return commands.encode(Stamped(EPOCH + int(time * 1e9), command, Idempotency("client", tag, tag.encode())))
+
+    def background(self, number: int, time: float) -> bytes:
+        report = node(f"node-{number % 20}", node_plugins={"p": replace(fingerprint(), healthy=number % 3 > 0)})
+        return commands.encode(Stamped(EPOCH + int(time * 1e9), PutNode(report)))
+
+    def output(self, input: tuple[object, ...], result: bytes) -> object:
+        outcome = commands.decode_outcome(result)
+        if outcome.status not in (200, 404):
+            raise ValueError(f"{input} was refused: {outcome}")
+        return outcome.status == 200
+
+    def read(self, machine: StateMachine, key: str) -> object:
+        assert isinstance(machine, Fsm)
+        found = machine.state.volume("default", key)
+        return None if found is None else found.name

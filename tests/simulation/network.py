@@ -1,0 +1,388 @@
+"""A simulated TCP: bytes arrive late, slowly, in order, or the connection breaks; links fail in one direction alone.
+
+What is lost on the way is sent again by TCP, so that loss shows as delay, and a cut link as silence: what was written
+arrives when the link is whole again, unless one of the two gave the connection up meanwhile. A process that dies
+has its connections reset by its kernel; a machine that loses its power says nothing, until it is up again and is
+spoken to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from random import Random
+
+from cluster.ports import Listener, Stream
+from tests.simulation.loop import NodeLoop
+
+_SEND_BUFFER = 64 << 10
+_RECEIVE_BUFFER = 128 << 10
+_SYN_AGAIN = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """One direction between two hosts. `delay` and `jitter` in seconds, `loss` per write, `bandwidth` in bytes/s.
+
+    `blocked` counts the faults that cut it. Each direction has randomness of its own, so that the order in which
+    a host speaks to others at one instant changes nothing.
+    """
+
+    random: Random
+    delay: float = 0.0003
+    jitter: float = 0.0005
+    loss: float = 0.0
+    slow: float = 1.0
+    bandwidth: float = 1e8
+    blocked: int = 0
+
+    def latency(self) -> float:
+        random = self.random.random
+        seconds = (self.delay + self.jitter * random()) * self.slow
+        while self.loss and random() < self.loss:
+            seconds += 0.2
+        return seconds
+
+
+class Wire:
+    """All hosts, their listeners and connections. Runs on the world's own loop: it is the kernel and the cable."""
+
+    def __init__(self, root: NodeLoop, random: Random) -> None:
+        self.root = root
+        self.hosts: dict[str, Host] = {}
+        self.connections: dict[Connection, None] = {}
+        self._random = random
+        self._seed = random.getrandbits(64)
+        self._links: dict[tuple[str, str], Link] = {}
+
+    def link(self, source: str, target: str) -> Link:
+        found = self._links.get((source, target))
+        if found is None:
+            found = Link(Random(f"{self._seed} {source} {target}"))
+            self._links[source, target] = found
+        return found
+
+    def block(self, source: str, target: str) -> None:
+        self.link(source, target).blocked += 1
+
+    def unblock(self, source: str, target: str) -> None:
+        link = self.link(source, target)
+        link.blocked -= 1
+        if not link.blocked:
+            for connection in list(self.connections):
+                for pipe in connection.pipes:
+                    if pipe.link is link:
+                        pipe.pump()
+
+    def break_connections(self, one: str, other: str) -> None:
+        """A middlebox forgets: every connection of the two is reset, with a part of what was on the way."""
+        for connection in list(self.connections):
+            if {pipe.link for pipe in connection.pipes} == {self.link(one, other), self.link(other, one)}:
+                connection.reset_both()
+
+
+class Host:
+    """One machine's place in the network, for one run of its process."""
+
+    def __init__(self, wire: Wire, name: str, loop: NodeLoop) -> None:
+        self.wire = wire
+        self.name = name
+        self.loop = loop
+        self.down = False
+        self.powerless = False
+        self.serves: Callable[[Stream], Awaitable[None]] | None = None
+        wire.hosts[name] = self
+
+    def die(self, *, silently: bool) -> None:
+        """The process ends: its kernel resets its connections, unless the machine went down with it."""
+        self.down = True
+        self.powerless = silently
+        self.serves = None
+        if silently:
+            return
+        for connection in list(self.wire.connections):
+            for endpoint in connection.ends:
+                if endpoint.host is self:
+                    endpoint.hang_up()
+
+    # cluster.ports.Network
+
+    async def listen(self, address: str, serve: Callable[[Stream], Awaitable[None]]) -> Listener:
+        self.serves = serve
+        return _Listener(self, address)
+
+    async def connect(self, address: str) -> Stream:
+        target = address.rpartition(":")[0]
+        future: asyncio.Future[Stream] = self.loop.create_future()
+        self._knock(target, future)
+        return await future
+
+    def _knock(self, target: str, future: asyncio.Future[Stream]) -> None:
+        if future.done() or self.down:
+            return
+        root, there, back = self.wire.root, self.wire.link(self.name, target), self.wire.link(target, self.name)
+        if there.blocked or target not in self.wire.hosts or self.wire.hosts[target].powerless:
+            # Silence: the kernel tries again for as long as the caller waits. (A machine that is up refuses, below.)
+            root.call_later(_SYN_AGAIN, self._knock, target, future)
+            return
+        root.call_later(there.latency(), self._arrive, target, future, back)
+
+    def _arrive(self, target: str, future: asyncio.Future[Stream], back: Link) -> None:
+        root, host = self.wire.root, self.wire.hosts[target]
+        if host.powerless or back.blocked:
+            root.call_later(_SYN_AGAIN, self._knock, target, future)
+        elif host.serves is None:
+            root.call_later(back.latency(), _refuse, future, target)
+        else:
+            connection = Connection(self.wire, self, host)
+            host.loop.create_task(_serve(host.serves, connection.ends[1]))
+            root.call_later(back.latency(), _accepted, future, connection)
+
+
+async def _serve(serve: Callable[[Stream], Awaitable[None]], stream: Stream) -> None:
+    await serve(stream)
+
+
+def _refuse(future: asyncio.Future[Stream], target: str) -> None:
+    if not future.done():
+        future.set_exception(ConnectionRefusedError(f"{target} refused the connection"))
+
+
+def _accepted(future: asyncio.Future[Stream], connection: Connection) -> None:
+    if future.done() or connection.ends[0].host.down:
+        connection.ends[0].hang_up()
+    else:
+        future.set_result(connection.ends[0])
+
+
+class _Listener:
+    def __init__(self, host: Host, address: str) -> None:
+        self._host = host
+        self._address = address
+
+    async def close(self) -> None:
+        self._host.serves = None
+
+    def address(self) -> str:
+        return self._address
+
+
+class Connection:
+    """Two ends and a pipe in each direction."""
+
+    def __init__(self, wire: Wire, dialler: Host, acceptor: Host) -> None:
+        self.wire = wire
+        self.ends = (Endpoint(dialler, acceptor.name), Endpoint(acceptor, dialler.name))
+        one = Pipe(self, wire.link(dialler.name, acceptor.name), self.ends[1])
+        two = Pipe(self, wire.link(acceptor.name, dialler.name), self.ends[0])
+        self.pipes = (one, two)
+        self.ends[0].out, self.ends[1].out = one, two
+        self.ends[0].incoming, self.ends[1].incoming = two, one
+        wire.connections[self] = None
+
+    def reset_both(self) -> None:
+        for pipe in self.pipes:
+            pipe.cut()
+        for end in self.ends:
+            end.broken()
+
+    def forget_if_over(self) -> None:
+        if all(pipe.over for pipe in self.pipes):
+            self.wire.connections.pop(self, None)
+
+
+class Pipe:
+    """One direction of a connection: what is under way, each piece with its time of arrival."""
+
+    def __init__(self, connection: Connection, link: Link, target: Endpoint) -> None:
+        self.connection = connection
+        self.link = link
+        self.target = target
+        self.under_way = 0
+        self.over = False
+        self._queue: deque[tuple[float, bytes]] = deque()
+        self._last = 0.0
+        self._ending: float | None = None
+        self._planned = False
+        self._drained: list[asyncio.Future[None]] = []
+
+    def send(self, data: bytes) -> None:
+        if self.over or self._ending is not None:
+            return
+        now, link = self._root.time(), self.link
+        self._last = max(now + link.latency(), self._last) + len(data) / link.bandwidth
+        self._queue.append((self._last, data))
+        self.under_way += len(data)
+        self._plan(self._last)
+
+    def pump(self) -> None:
+        """Deliver what has arrived, as far as the link and the receiver's buffer let it."""
+        if self.over or self.link.blocked:
+            return
+        now, target = self._root.time(), self.target
+        while self._queue and self._queue[0][0] <= now:
+            if target.host.down:
+                self._undeliverable()
+                return
+            if target.buffered >= _RECEIVE_BUFFER and not target.closed:
+                return  # Its `read` pumps again.
+            _when, data = self._queue.popleft()
+            self.under_way -= len(data)
+            target.receive(data)
+        if self.under_way <= _SEND_BUFFER:
+            self._wake(None)
+        if self._queue:
+            self._plan(self._queue[0][0])
+        elif self._ending is not None:
+            if self._ending <= now:
+                self.over = True
+                target.broken(cleanly=self.link.random.random() < 0.5)
+                self.connection.forget_if_over()
+            else:
+                self._plan(self._ending)
+
+    def finish(self) -> None:
+        """The sender hangs up: some of what is under way is lost, and the other side hears of it by and by."""
+        if self.over or self._ending is not None:
+            return
+        self.cut()
+        self._ending = max(self._last, self._root.time() + self.link.latency())
+        self._wake(ConnectionResetError("the connection was closed"))
+        self._plan(self._ending)
+
+    def cut(self) -> None:
+        """Only a part of what is under way arrives, and it may end in the middle of a frame."""
+        keep = self.link.random.randint(0, self.under_way)
+        kept: deque[tuple[float, bytes]] = deque()
+        for when, data in self._queue:
+            if keep <= 0:
+                break
+            kept.append((when, data[:keep]))
+            keep -= len(data)
+        self._queue = kept
+        self.under_way = sum(len(data) for _, data in kept)
+
+    def drop(self) -> None:
+        self.over = True
+        self._queue.clear()
+        self.under_way = 0
+        self._wake(ConnectionResetError("the connection was reset"))
+        self.connection.forget_if_over()
+
+    async def drained(self) -> None:
+        if self.under_way > _SEND_BUFFER:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._drained.append(future)
+            await future
+
+    def _undeliverable(self) -> None:
+        """The machine that this was for is down, or has forgotten the connection while it was."""
+        up = self.connection.wire.hosts[self.target.host.name]
+        if up is not self.target.host and not up.down:
+            self.connection.reset_both()
+
+    def _wake(self, error: Exception | None) -> None:
+        waiting, self._drained = self._drained, []
+        for future in waiting:
+            if not future.done():
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(error)
+
+    @property
+    def _root(self) -> NodeLoop:
+        return self.connection.wire.root
+
+    def _plan(self, when: float) -> None:
+        if not self._planned:
+            self._planned = True
+            self._root.call_at(when, self._planned_pump)
+
+    def _planned_pump(self) -> None:
+        self._planned = False
+        self.pump()
+
+
+class Endpoint:
+    """`cluster.ports.Stream`."""
+
+    out: Pipe
+    incoming: Pipe
+
+    def __init__(self, host: Host, peer: str) -> None:
+        self.host = host
+        self.closed = False
+        self.buffered = 0
+        self._peer = peer
+        self._buffer: deque[bytes] = deque()
+        self._reset = False
+        self._ended = False
+        self._reader: asyncio.Future[None] | None = None
+
+    def receive(self, data: bytes) -> None:
+        if not self.closed and data:
+            self._buffer.append(data)
+            self.buffered += len(data)
+            self._wake()
+
+    def broken(self, *, cleanly: bool = False) -> None:
+        """The connection was reset; `cleanly`: what was sent before it arrived, and reads end without an error."""
+        self._reset = True
+        self._ended = cleanly
+        self.out.drop()
+        self.incoming.drop()
+        self._wake()
+
+    def hang_up(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._buffer.clear()
+            self.buffered = 0
+            self.out.finish()
+            self.incoming.drop()
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    async def read(self, limit: int) -> bytes:
+        while not self._buffer:
+            if self.closed or self._ended:
+                return b""
+            if self._reset:
+                raise ConnectionResetError("the other side closed or reset the connection")
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        data = self._buffer.popleft()
+        if len(data) > limit:
+            self._buffer.appendleft(data[limit:])
+            data = data[:limit]
+        full = self.buffered >= _RECEIVE_BUFFER
+        self.buffered -= len(data)
+        if full:
+            self.incoming.pump()
+        return data
+
+    def write(self, data: bytes) -> None:
+        if not self.closed and not self._reset and not self.host.down:
+            self.out.send(bytes(data))
+
+    async def drain(self) -> None:
+        if not self.closed and not self._reset:
+            await self.out.drained()
+        if self.closed or self._reset:
+            raise ConnectionResetError("the connection is closed")
+
+    def close(self) -> None:
+        if not self.host.down:
+            self.hang_up()
+
+    def peer(self) -> str:
+        return f"{self._peer}:0"
+
+    def peer_names(self) -> frozenset[str]:
+        return frozenset()

@@ -1,0 +1,264 @@
+"""What must hold at every moment, checked after every step of every node: Raft's invariants and our own promises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from cluster.api import Applied, LogError, NotApplied, Outcome
+from cluster.journal import JournalDamaged
+from tests.cluster.memory_disk import PowerCut
+
+if TYPE_CHECKING:
+    from cluster.messages import Frame
+    from cluster.node import Node
+    from tests.simulation.server import Server
+    from tests.simulation.world import World
+
+_EPSILON = 1e-6
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was checked of one run of one node already."""
+
+    fingerprint: tuple[Any, ...] = ()
+    checked: int = 0
+    checked_term: int = 0
+    committed: int = 0
+    stepped_down: float | None = None
+    led: bool = False
+    matches: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+class Observer:
+    """Knows what all nodes did. Calls `world.violated` at the first thing that may not be."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._leaders: dict[int, str] = {}
+        self._entries: dict[tuple[int, int], tuple[int, int]] = {}
+        """(index, term) → (checksum of the data, term before), of every entry that ever stood in a log."""
+        self.committed: dict[int, tuple[int, int]] = {}
+        self.commit_times: list[tuple[float, int]] = []
+        """(true time, index) at which something was first seen committed."""
+        self.canonical: dict[bytes, tuple[int, bytes]] = {}
+        self._applied_by_index: dict[int, list[tuple[bytes, bytes]]] = {}
+        self._digests: dict[int, tuple[bytes, str]] = {}
+        self._refused: set[bytes] = set()
+        self.acknowledged = 0
+        self._heard: dict[tuple[str, str], float] = {}
+        self._seen: dict[str, Seen] = {}
+
+    # Attached to a node before it starts.
+
+    def attach(self, server: Server) -> None:
+        node = server.node
+        assert node is not None
+        self._seen[server.name] = Seen()
+        self._watch_applying(server, node)
+        take, send = node._take, node.send
+
+        def taken(peer: str, frame: Frame) -> None:
+            if frame[0] == "app":
+                self._heard[peer, server.name] = self._world.scheduler.now
+            take(peer, frame)
+            if frame[0] == "ack" and node.engine.leads:
+                self._check_progress(server, node, peer)
+
+        def sent(peer: str, frame: Frame) -> bool:
+            if frame[0] == "vote?":
+                self._check_candidacy(server, frame)
+            return send(peer, frame)
+
+        setattr(node, "_take", taken)  # noqa: B010 (a method is replaced)
+        setattr(node, "send", sent)  # noqa: B010
+
+    def _watch_applying(self, server: Server, node: Node) -> None:
+        state, machine = node.state, node.state.machine
+        apply_entry, apply_command = state.apply, machine.apply
+        applying: list[tuple[bytes, bytes]] = []
+
+        def command_applied(command: bytes) -> bytes:
+            result = apply_command(command)
+            applying.append((command, result))
+            return result
+
+        def entry_applied(log_index: int, batch: bytes) -> Any:
+            applying.clear()
+            answers = apply_entry(log_index, batch)
+            self._entry_applied(server, log_index, list(applying), state.digest())
+            return answers
+
+        setattr(machine, "apply", command_applied)  # noqa: B010
+        setattr(state, "apply", entry_applied)  # noqa: B010
+
+    def _entry_applied(self, server: Server, index: int, done: list[tuple[bytes, bytes]], digest: bytes) -> None:
+        known = self._applied_by_index.get(index)
+        if known is None:
+            self._applied_by_index[index] = done
+            for command, result in done:
+                if command in self.canonical:
+                    self._violated(
+                        "exactly once",
+                        f"a command of entry {self.canonical[command][0]} is applied again as entry {index}",
+                    )
+                if command in self._refused:
+                    self._violated("honest answers", f"entry {index} applies what was reported as not applied")
+                self.canonical[command] = (index, result)
+        elif known != done:
+            self._violated("same results", f"entry {index} is applied otherwise on {server.name}")
+        first = self._digests.setdefault(index, (digest, server.name))
+        if first[0] != digest:
+            self._violated("same state", f"after entry {index}, {server.name} differs from {first[1]}")
+
+    # After every step.
+
+    def look(self, server: Server) -> None:
+        node = server.node
+        engine = node.__dict__.get("engine") if node is not None else None
+        if engine is None or node is None or server.loop is None or server.loop.dead:
+            return
+        seen, journal = self._seen[server.name], node.journal
+        fingerprint = (journal.changes, engine.commit_index, engine.raft.role, engine.term, journal.last_index)
+        if fingerprint == seen.fingerprint:
+            return
+        seen.fingerprint = fingerprint
+        if engine.leads != seen.led:
+            seen.led = engine.leads
+            if seen.led:
+                self._world.trace.note(server.name, "LEADS", term=engine.term)
+                first = self._leaders.setdefault(engine.term, server.name)
+                if first != server.name:
+                    self._violated("one leader a term", f"{first} and {server.name} both lead term {engine.term}")
+                seen.matches.clear()
+            else:
+                seen.stepped_down = server.loop.time()
+        self._check_log(server, node, seen)
+        self._check_commits(server, node, seen)
+
+    def _check_log(self, server: Server, node: Node, seen: Seen) -> None:
+        """Log Matching (Raft §5.3), by induction: the same index and term mean the same data and predecessor."""
+        journal = node.journal
+        base, last = journal.base_index, journal.last_index
+        start = seen.checked + 1
+        if not base <= seen.checked <= last or journal.term_at(seen.checked) != seen.checked_term:
+            start = base + 1
+        for index in range(start, last + 1):
+            entry = journal.entry(index)
+            before = journal.term_at(index - 1) or 0
+            value = (crc32(entry.data), before)
+            known = self._entries.setdefault((index, entry.term), value)
+            if known != value:
+                self._violated("log matching", f"entry {index} of term {entry.term} differs on {server.name}")
+        seen.checked, seen.checked_term = last, journal.term_at(last) or 0
+
+    def _check_commits(self, server: Server, node: Node, seen: Seen) -> None:
+        journal, engine = node.journal, node.engine
+        commit = min(engine.commit_index, journal.last_index)
+        if engine.commit_index > seen.committed:
+            for index in range(max(seen.committed, journal.base_index) + 1, commit + 1):
+                entry = journal.entry(index)
+                value = (entry.term, crc32(entry.data))
+                known = self.committed.get(index)
+                if known is None:
+                    self.committed[index] = value
+                    if not self.commit_times or index > self.commit_times[-1][1]:
+                        self.commit_times.append((self._world.scheduler.now, index))
+                    if engine.leads:
+                        self._check_majority(node, index, entry.term)
+                elif known != value:
+                    self._violated(
+                        "committed stays",
+                        f"entry {index} was committed in term {known[0]}; {server.name} commits one of {entry.term}",
+                    )
+            seen.committed = max(seen.committed, commit)
+
+    def _check_majority(self, node: Node, index: int, term: int) -> None:
+        """Committed means: on the disks of a majority."""
+        voters = node.engine.configuration.voters
+        holding = 0
+        for voter in voters:
+            server = self._world.servers.get(voter)
+            journal = server.node.__dict__.get("journal") if server is not None and server.node is not None else None
+            if journal is None or (server is not None and server.state == "wiped"):
+                continue
+            held = journal.durable_index >= index and journal.term_at(index) == term
+            holding += held or journal.base_index >= index
+        if holding <= len(voters) // 2:
+            self._violated("on a majority's disks", f"entry {index} is committed with {holding} of {len(voters)} disks")
+
+    def _check_progress(self, server: Server, node: Node, peer: str) -> None:
+        progress = node.engine.progress.get(peer)
+        if progress is None or server.loop is None:
+            return
+        match, seen = node.engine.match_index(peer), self._seen[server.name]
+        if progress.next <= match:
+            self._violated("never back", f"{server.name} would send {peer} entry {progress.next} after match {match}")
+        term, before = seen.matches.get(peer, (0, 0))
+        if term == node.engine.term and match < before:
+            self._violated("never back", f"{server.name}'s match of {peer} goes from {before} back to {match}")
+        seen.matches[peer] = (node.engine.term, match)
+        heard = self._heard.get((server.name, peer))
+        if heard is not None and server.loop.true_time(progress.contact) > heard + _EPSILON:
+            self._violated(
+                "contact is proven",
+                f"{server.name} believes it was heard by {peer} at {server.loop.true_time(progress.contact):.4f}, "
+                f"which last heard it at {heard:.4f}",
+            )
+
+    def _check_candidacy(self, server: Server, frame: Frame) -> None:
+        """Who steps down waits for an election time-out before it stands again, unless it is asked to."""
+        seen = self._seen[server.name]
+        if seen.stepped_down is None or server.loop is None or frame[5]:
+            return
+        waited = server.loop.time() - seen.stepped_down
+        if waited < self._world.timing.election_min - _EPSILON:
+            self._violated("fresh time-out", f"{server.name} asks for votes {waited:.4f} s after it stepped down")
+
+    # What clients were told.
+
+    def answered(self, command: bytes, outcome: Outcome) -> None:
+        known = self.canonical.get(command)
+        if isinstance(outcome, NotApplied):
+            if known is not None:
+                self._violated("honest answers", f"entry {known[0]} was applied and is reported as not applied")
+            self._refused.add(command)
+        elif isinstance(outcome, Applied):
+            self.acknowledged += 1
+            if known is None:
+                self._violated("honest answers", f"entry {outcome.log_index} is acknowledged and applied nowhere")
+            elif known != (outcome.log_index, outcome.result):
+                self._violated("first outcome", f"entry {known[0]} is acknowledged as {outcome}")
+
+    # The process ended by itself.
+
+    def verdict_on_end(self, server: Server, error: Exception) -> str:
+        """What becomes of the server, if ending was right; a violation if it wasn't."""
+        text = str(error)
+        if isinstance(error, PowerCut):
+            return "down"
+        if isinstance(error, LogError):
+            if "was removed from the cluster" in text:
+                return "removed"
+            if "another disk" in text and server.damaged:
+                return "wiped"
+            if isinstance(_root_cause(error), OSError):
+                return "down"
+            if server.damaged:
+                return "broken"
+        if isinstance(error, JournalDamaged) and server.damaged:
+            return "broken"
+        self._violated("fail-stop", f"{server.name} ended: {error!r}")
+        return "broken"
+
+    def _violated(self, invariant: str, text: str) -> None:
+        self._world.violated(invariant, text)
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+

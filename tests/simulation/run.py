@@ -1,0 +1,225 @@
+"""One run of one seed: draws what it will be, lets it happen, then has faults stop and sees whether all recover."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from random import Random
+
+from cluster import applier, leadership
+from tests.simulation import operator
+from tests.simulation.faults import KINDS, Fault, draw_kinds, draw_schedule
+from tests.simulation.workload import Workload
+from tests.simulation.world import Settings, World
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a run depends on. `seconds` of faults, then as long as recovery takes."""
+
+    settings: Settings
+    faults: tuple[Fault, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    plan: Plan
+    violation: tuple[str, str] | None
+    seconds: float
+    answered: int
+    entries: int
+    trace: list[str]
+    counts: dict[str, int]
+
+
+Choice = Callable[[Random], dict[str, float]]
+
+
+def draw_plan(seed: int, *, seconds: float = 15.0, kinds: Choice = draw_kinds, **changes: object) -> Plan:
+    """A run as the seed has it, but for `changes` of its settings."""
+    random = Random(seed)
+    settings = Settings(
+        seed=seed,
+        nodes=random.choice((3, 3, 3, 5)),
+        registry=random.random() < 0.4,
+        clients=random.choice((2, 4, 8)),
+        snapshot_entries=random.choice((20, 60, 200)),
+        trailing_entries=random.choice((0, 5, 40)),
+        segment_bytes=random.choice((2 << 10, 8 << 10, 64 << 10)),
+        message_bytes=random.choice((300, 4 << 10, 64 << 10)),
+        drift=random.choice((0.0, 0.001, 0.03)),
+        think=random.choice((0.05, 0.15, 0.4)),
+    )
+    settings = replace(settings, **changes)  # type: ignore[arg-type]
+    names = [f"n{number + 1}" for number in range(settings.nodes)]
+    faults = draw_schedule(random, names, seconds, kinds(random))
+    return Plan(settings, tuple(faults), seconds)
+
+
+@contextmanager
+def _small_sizes(settings: Settings) -> Iterator[None]:
+    """What `cluster` has as constants for a real network is made small, so that its edges are met."""
+    before = (leadership.MAX_MESSAGE_BYTES, applier.MARK_EVERY)
+    leadership.MAX_MESSAGE_BYTES, applier.MARK_EVERY = settings.message_bytes, settings.mark_every
+    try:
+        yield
+    finally:
+        leadership.MAX_MESSAGE_BYTES, applier.MARK_EVERY = before
+
+
+def run(plan: Plan, *, trace: bool = False) -> Result:
+    """Let the plan happen. The same plan gives the same result, to the byte of its trace."""
+    collecting = gc.isenabled()
+    gc.disable()  # When garbage is collected mustn't depend on what ran before.
+    try:
+        with _small_sizes(plan.settings):
+            return _run(plan, trace=trace)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _run(plan: Plan, *, trace: bool) -> Result:
+    world = World(plan.settings, trace=trace)
+    try:
+        return _lived(world, plan)
+    finally:
+        for server in world.servers.values():
+            if server.loop is not None:
+                server.loop.kill()
+        world.root.kill()
+
+
+def _lived(world: World, plan: Plan) -> Result:
+    workload = Workload(world, Random(plan.settings.seed + 1))
+    for server in world.servers.values():
+        server.start()
+    workload.start()
+    for fault in plan.faults:
+        world.root.call_at(fault.at, _begin, world, fault)
+    world.scheduler.run(plan.seconds)
+    if world.violation is None:
+        world.spawn(lambda: _recover(world, workload))
+        world.scheduler.run(plan.seconds + 120.0)
+    if world.violation is None:
+        workload.judge()
+    return Result(
+        plan,
+        world.violation,
+        world.scheduler.now,
+        workload.answered,
+        len(world.observer.committed),
+        world.trace.lines,
+        world.trace.counts,
+    )
+
+
+def _begin(world: World, fault: Fault) -> None:
+    world.trace.note("FAULT", str(fault))
+
+    async def happen() -> None:
+        await KINDS[fault.kind](world, fault)
+        world.trace.note("FAULT", f"over: {fault}")
+
+    world.spawn(happen)
+
+
+async def _recover(world: World, workload: Workload) -> None:
+    """Faults stop: a leader and progress return within ten election time-outs, and all converge (liveness)."""
+    await _calm(world)
+    limit = 10 * world.timing.election_max
+    began = world.scheduler.now
+    await _within(world, limit, "a leader", lambda: world.leader() is not None)
+    await _within(world, limit, "progress", lambda: workload.last_applied_at > began)
+    await _replace_lost(world)
+    workload.stopping = True
+    await _within(world, 20.0, "one state on all", lambda: _converged(world))
+    _check_bounds(world)
+    world.scheduler.stopped = True
+
+
+async def _calm(world: World) -> None:
+    """End all faults, and switch on whatever is off."""
+    world.trace.note("WORLD", "faults stop")
+    world.calm = True
+    wire = world.wire
+    for one in world.servers:
+        for other in world.servers:
+            link = wire.link(one, other)
+            while link.blocked:
+                wire.unblock(one, other)
+            link.slow, link.loss, link.bandwidth = 1.0, 0.0, 1e8
+    for server in list(world.servers.values()):
+        server.speed.slow, server.speed.stalled_until = 1.0, 0.0
+        server.storage.capacity, server.storage.power = 1 << 40, None
+        server.storage.failures.clear()
+        server.resume()
+        server.start()
+    # A supervisor may still wait before it starts one again, and the disk's owner before it tries again.
+    until = world.scheduler.now + 4.0
+    while world.scheduler.now < until:
+        await asyncio.sleep(0.5)
+        for server in list(world.servers.values()):
+            server.start()
+
+
+async def _within(world: World, limit: float, what: str, condition: Callable[[], bool]) -> None:
+    until = world.scheduler.now + limit
+    while not condition():
+        if world.scheduler.now >= until:
+            states = {s.name: (s.state, s.ready, s.leads, _position(s)) for s in world.servers.values()}
+            world.violated("liveness", f"no {what} within {limit:g} s of calm: {states}")
+            return
+        await asyncio.sleep(0.05)
+
+
+def _position(server: object) -> object:
+    node = getattr(server, "node", None)
+    engine = node.__dict__.get("engine") if node is not None else None
+    if node is None or engine is None:
+        return None
+    return engine.term, engine.commit_index, node.applier.index, node.journal.last_index, node.persistence.fault
+
+
+async def _replace_lost(world: World) -> None:
+    """Members whose disks are lost make place for new ones."""
+    for server in list(world.servers.values()):
+        if server.state in ("wiped", "broken"):
+            if not await operator.remove_named(world, server.name, 15.0):
+                world.violated("liveness", f"{server.name}, whose disk is lost, can't be removed")
+            elif not await operator.add_new(world, 15.0):
+                world.violated("liveness", f"no member could be added in the place of {server.name}")
+
+
+def _converged(world: World) -> bool:
+    leader = world.leader()
+    if leader is None or leader.node is None:
+        return False
+    members = [world.servers[m.name] for m in leader.node.engine.configuration.members]
+    states = set()
+    for server in members:
+        if not server.ready or server.node is None:
+            return False
+        states.add((server.node.applier.index, server.node.state.digest(), server.node.journal.last_index))
+    return len(states) == 1
+
+
+def _check_bounds(world: World) -> None:
+    """No log, queue or table has grown beyond what the options say."""
+    settings = world.settings
+    for server in world.servers.values():
+        node = server.node
+        if not server.ready or node is None:
+            continue
+        length = node.journal.last_index - node.journal.base_index
+        if length > 2 * settings.snapshot_entries + settings.trailing_entries + 50:
+            world.violated("bounded", f"{server.name} keeps {length} log entries")
+        outcomes = sum(len(session.outcomes) for session in node.state._by_member.values())
+        if outcomes > 200 + 20 * len(world.servers):
+            world.violated("bounded", f"{server.name} remembers {outcomes} outcomes of its own nodes")
+        if node.persistence._held or node.intake.waiting or len(node.intake.proposals) > 20:
+            world.violated("bounded", f"{server.name} still holds messages or proposals in calm")

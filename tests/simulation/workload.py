@@ -1,0 +1,216 @@
+"""Clients that write and read on all servers, retry and give up; what they saw is the history that must be explained."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from random import Random
+from typing import TYPE_CHECKING
+
+from cluster.api import Applied, Barrier, LogError, NoLeader, NotApplied, ReadMode, Unknown
+from cluster.log import ReplicatedLog
+from tests.simulation.checker import Operation, TooManyStates, linearizable, register
+from tests.simulation.server import Lost, Server
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+_KEY_LIVES = 120
+"""Operations on one key before another one takes its place: the checker's work grows faster than a history."""
+_STALE_SLACK = 4.0
+"""Seconds by which a stale read's claim may be off: it counts from when the leader's message came, which may have
+been under way until its connection was given up, from a leader that didn't know yet that it was deposed."""
+
+
+class Workload:
+    def __init__(self, world: World, random: Random, *, keys: int = 4) -> None:
+        self.world = world
+        self.histories: dict[str, list[Operation]] = defaultdict(list)
+        self.stopping = False
+        self.answered = 0
+        self.unknown = 0
+        self.last_applied_at = 0.0
+        self._random = random
+        self._keys = [f"k{number}" for number in range(keys)]
+        self._epochs = [0] * keys
+        self._value = 0
+        self._background = 0
+        self._prepared: asyncio.Future[None] = world.root.create_future()
+
+    def start(self) -> None:
+        self.world.spawn(self._prepare)
+        for number in range(self.world.settings.clients):
+            self.world.spawn(lambda random=Random(self._random.getrandbits(64)): self._client(random))  # type: ignore[misc]
+        self.world.spawn(lambda: self._noise(Random(self._random.getrandbits(64))))
+
+    def _key(self, random: Random) -> str:
+        number = random.randrange(len(self._keys))
+        key = f"{self._keys[number]}.{self._epochs[number]}"
+        if len(self.histories[key]) >= _KEY_LIVES:
+            self._epochs[number] += 1
+        return key
+
+    async def _client(self, random: Random) -> None:
+        world = self.world
+        await asyncio.shield(self._prepared)
+        while not self.stopping:
+            await asyncio.sleep(2 * world.settings.think * random.random())
+            server = random.choice(list(world.servers.values()))
+            kind = random.random()
+            if kind < 0.4:
+                await self._read(random, server)
+            elif kind < 0.5:
+                await self._stale_read(random, server)
+            else:
+                await self._write(random, server)
+
+    async def _prepare(self) -> None:
+        """See to it that what all other commands need has been applied."""
+        world, attempt = self.world, 0
+        while (command := world.flavour.first(world.scheduler.now)) is not None:
+            attempt += 1
+            server = list(world.servers.values())[attempt % len(world.servers)]
+            if isinstance(await self._propose(server, command, 2.0), Applied):
+                break
+            await asyncio.sleep(0.2)
+        self._prepared.set_result(None)
+
+    async def _noise(self, random: Random) -> None:
+        """Load beside the registers, so that logs grow and snapshots are due."""
+        world = self.world
+        await asyncio.shield(self._prepared)
+        while not self.stopping:
+            await asyncio.sleep(2 * world.settings.think * random.random())
+            server = random.choice(list(world.servers.values()))
+            self._background += 1
+            number = self._background
+            command = world.flavour.background(number, world.scheduler.now + number * 1e-6)
+            await self._propose(server, command, 2.0)
+
+    async def _propose(self, server: Server, command: bytes, patience: float) -> Applied | NotApplied | Unknown:
+        """Raises nothing: what is lost is unknown."""
+        world = self.world
+
+        async def work(log: ReplicatedLog) -> Applied | NotApplied | Unknown:
+            loop = server.loop
+            assert loop is not None
+            deadline = loop.time() + patience
+            paused_before = server.pauses
+            outcome = await log.propose(command, deadline)
+            if loop.time() > deadline + 1 and server.pauses == paused_before:
+                world.violated("deadline", f"{server.name} answered {loop.time() - deadline:.3f} s after the deadline")
+            world.observer.answered(command, outcome)
+            return outcome
+
+        try:
+            async with asyncio.timeout(patience + 2):
+                outcome = await server.ask(work)
+        except (Lost, TimeoutError):
+            return Unknown("lost")
+        if isinstance(outcome, Applied):
+            self.last_applied_at = world.scheduler.now
+        return outcome
+
+    async def _write(self, random: Random, server: Server) -> None:
+        world, flavour = self.world, self.world.flavour
+        key = self._key(random)
+        self._value += 1
+        number, value = self._value, f"v{self._value}"
+        kind = random.random()
+        input: tuple[object, ...] = ("write", value)
+        if kind < 0.15:
+            input = ("delete",)
+        elif kind < 0.4 and not flavour.retries:
+            history = self.histories[key]
+            guess = history[-1].input[-1] if history and history[-1].input[0] == "write" else None
+            input = ("cas", guess, value)
+        patience = random.choice((0.3, 1.0, 3.0))
+        start = world.scheduler.now
+        attempt = 0
+        exposed = False
+        while True:
+            attempt += 1
+            command = flavour.command(key, input, f"t{number}", world.scheduler.now + 1e-6 * attempt)
+            outcome = await self._propose(server, command, patience)
+            if isinstance(outcome, Applied):
+                self.answered += 1
+                output = flavour.output(input, outcome.result)
+                self.histories[key].append(Operation(start, world.scheduler.now, input, output))
+                return
+            exposed = exposed or isinstance(outcome, Unknown)
+            # Repeating is only safe where the state machine knows the request again.
+            if not flavour.retries or attempt >= 3 or self.stopping:
+                break
+            server = random.choice(list(world.servers.values()))
+            await asyncio.sleep(0.05)
+        if exposed:
+            self.unknown += 1
+            self.histories[key].append(Operation(start, None, input))
+
+    async def _read(self, random: Random, server: Server) -> None:
+        world, key = self.world, self._key(random)
+        patience = random.choice((0.3, 1.0, 3.0))
+        start = world.scheduler.now
+
+        async def work(log: ReplicatedLog) -> object:
+            loop = server.loop
+            assert loop is not None
+            deadline = loop.time() + patience
+            paused_before = server.pauses
+            try:
+                await log.read_barrier(ReadMode.LINEARIZABLE, deadline)
+                return world.flavour.read(server.machine, key)
+            finally:
+                if not loop.dead and loop.time() > deadline + 1 and server.pauses == paused_before:
+                    world.violated("deadline", f"{server.name} answered a read {loop.time() - deadline:.3f} s late")
+
+        try:
+            async with asyncio.timeout(patience + 2):
+                value = await server.ask(work)
+        except (Lost, TimeoutError, NoLeader, LogError):
+            return
+        self.answered += 1
+        self.histories[key].append(Operation(start, world.scheduler.now, ("read",), value))
+
+    async def _stale_read(self, random: Random, server: Server) -> None:
+        """What a stale read shows never goes back on one node, and is no older than it claims."""
+        world = self.world
+
+        async def work(log: ReplicatedLog) -> None:
+            barrier: Barrier = await log.read_barrier(ReadMode.STALE, 0.0)
+            applied = log.status().applied_index
+            if applied < server.stale_index:
+                world.violated("stale goes on", f"{server.name} went back from {server.stale_index} to {applied}")
+            server.stale_index = applied
+            if not barrier.known_leader or server.pauses:
+                return
+            claimed = world.scheduler.now - barrier.last_contact * 1.1 - _STALE_SLACK - world.staleness
+            missing = [index for when, index in world.observer.commit_times[-400:] if when < claimed]
+            if missing and missing[-1] > applied:
+                world.violated(
+                    "as stale as claimed",
+                    f"{server.name} shows entry {applied}, claims {barrier.last_contact:.2f} s, "
+                    f"and entry {missing[-1]} was committed before {claimed:.2f}",
+                )
+
+        try:
+            async with asyncio.timeout(5):
+                await server.ask(work)
+        except (Lost, TimeoutError):
+            return
+
+    def judge(self) -> None:
+        """At the end: is there an order that explains every answer?"""
+        for key, history in self.histories.items():
+            try:
+                explained = linearizable(history, register)
+            except TooManyStates as error:
+                self.world.trace.note("WORLD", "UNDECIDED", key=key, reason=str(error))
+                continue
+            if explained is not None:
+                rest = [operation for operation in history if operation not in explained]
+                following = sorted(rest, key=lambda o: o.end if o.end is not None else 1e9)[:3]
+                self.world.violated(
+                    "linearizable", f"{key}: after {explained[-2:]} nothing explains {following} ({len(history)} in all)"
+                )
+                return
