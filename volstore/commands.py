@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from volstore.model import Node, Volume
+from volstore.model import Allocation, Node, Volume
 
 VERSION = 1
 
@@ -47,10 +47,108 @@ class SetNodeStatus(Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 class DeleteNode(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="delete-node"):
+    """Remove a node, its plugin instances, and the claims held on it. `if_modify_index` as for SetNodeStatus."""
+
+    id: str
+    if_modify_index: int = 0
+
+
+class PutAllocations(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="put-allocations"):
+    """Take all of `allocations` as they were reported (computed fields empty), or none."""
+
+    allocations: tuple[Allocation, ...]
+
+
+class DeleteAllocation(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="delete-allocation"):
+    """Forget an allocation; its claims stay, as of one that vanished."""
+
     id: str
 
 
-Command = RegisterVolumes | DeregisterVolume | PutNode | SetNodeStatus | DeleteNode
+class ClaimVolume(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="claim-volume"):
+    """`mode` and `state` as in model.Claim. `node_id` empty: the allocation's."""
+
+    namespace: str
+    id: str
+    allocation_id: str
+    mode: int
+    state: int = 0
+    node_id: str = ""
+
+
+class DetachVolume(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="detach-volume"):
+    """Release what is claimed on a node where nothing that claims it runs any more."""
+
+    namespace: str
+    id: str
+    node_id: str
+
+
+class ClaimKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One allocation's claims on one volume, and the node where they were found."""
+
+    namespace: str
+    volume_id: str
+    allocation_id: str
+    node_id: str
+
+
+class SweepClaims(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="sweep-claims"):
+    """Release those of `claims` whose node is gone and whose allocation has ended or is gone; others stay."""
+
+    claims: tuple[ClaimKey, ...]
+
+
+class BeginRestore(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="begin-restore"):
+    """Announce a backup that comes in pieces: `size` bytes of state, and their SHA-256."""
+
+    id: str
+    size: int
+    digest: bytes
+
+
+class RestorePiece(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="restore-piece"):
+    """The next piece, numbered from 1, of at most RESTORE_PIECE_BYTES."""
+
+    id: str
+    number: int
+    data: bytes
+
+    def __repr__(self) -> str:
+        """A backup holds secrets."""
+        return f"RestorePiece({self.id}, {self.number})"
+
+
+class CommitRestore(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="commit-restore"):
+    """Put the backup on whose pieces came, or change nothing."""
+
+    id: str
+
+
+class AbandonRestore(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="abandon-restore"):
+    """Drop the pieces that came."""
+
+    id: str
+
+
+RESTORE_PIECE_BYTES = 512 * 1024
+
+Command = (
+    RegisterVolumes
+    | DeregisterVolume
+    | PutNode
+    | SetNodeStatus
+    | DeleteNode
+    | PutAllocations
+    | DeleteAllocation
+    | ClaimVolume
+    | DetachVolume
+    | SweepClaims
+    | BeginRestore
+    | RestorePiece
+    | CommitRestore
+    | AbandonRestore
+)
 
 
 class Idempotency(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

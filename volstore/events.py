@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from volstore.model import Node, Plugin, Volume
+from volstore.model import Allocation, Node, Plugin, Volume
 
 
 class VolumeChanged(Struct, frozen=True):
@@ -31,4 +31,15 @@ class NodeChanged(Struct, frozen=True):
     new: Node | None
 
 
-Event = VolumeChanged | PluginChanged | NodeChanged
+class Restored(Struct, frozen=True):
+    """A backup replaced everything."""
+
+
+class AllocationChanged(Struct, frozen=True):
+    """An allocation came, was reported again, or went. The volumes that show it have events of their own."""
+
+    old: Allocation | None
+    new: Allocation | None
+
+
+Event = AllocationChanged | VolumeChanged | PluginChanged | NodeChanged | Restored

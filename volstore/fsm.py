@@ -12,14 +12,18 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from volstore import commands, rules
+from volstore import claims, commands, rules
 from volstore.commands import (
+    AbandonRestore,
+    BeginRestore,
+    CommitRestore,
     DeleteNode,
     DeregisterVolume,
     Idempotency,
     Outcome,
     PutNode,
     RegisterVolumes,
+    RestorePiece,
     SetNodeStatus,
     Stamped,
 )
@@ -35,7 +39,7 @@ from volstore.state import State
 class Fsm:
     """The state and the only way to change it (`cluster.api.StateMachine`).
 
-    `state` is another object after `restore`: ask for it each time.
+    `state` is another object after `restore`, and once a backup was put on: ask for it each time.
     """
 
     def __init__(self) -> None:
@@ -46,7 +50,10 @@ class Fsm:
 
         Raises commands.UnknownCommand, having changed nothing: the node must stop, it can't follow the others.
         """
-        return commands.encode_outcome(apply(self.state, commands.decode(command)))
+        outcome = apply(self.state, commands.decode(command))
+        if self.state.successor is not None:
+            self.state = self.state.successor
+        return commands.encode_outcome(outcome)
 
     def take_events(self) -> list[Event]:
         """What the commands applied since the last call touched, in order."""
@@ -80,6 +87,7 @@ def apply(state: State, stamped: Stamped) -> Outcome:
     """Move `state` by one command."""
     state.advance(stamped.time)
     state.outcomes.forget_expired(state.log_time)
+    state.staging.forget_expired(state.log_time)
     key = stamped.idempotency
     if key is not None:
         remembered = state.outcomes.find(key, state.log_time)
@@ -198,6 +206,36 @@ def _delete_node(state: State, command: DeleteNode) -> Refusal | None:
         return refusal
     state.remove_node(command.id)
     follow_node(state, old, None)
+    claims.release_node(state, command.id)
+    return None
+
+
+def _begin_restore(state: State, command: BeginRestore) -> Refusal | None:
+    state.staging.begin(command, state.log_time)
+    return None
+
+
+def _restore_piece(state: State, command: RestorePiece) -> Refusal | None:
+    flaw = state.staging.add(command.id, command.number, command.data)
+    return Refusal(409, flaw) if flaw is not None else None
+
+
+def _commit_restore(state: State, command: CommitRestore) -> Refusal | None:
+    pieces = state.staging.whole(command.id)
+    if isinstance(pieces, str):
+        return Refusal(409, pieces)
+    try:
+        backup = State.restored(pieces)
+    except ValueError as error:
+        return Refusal(400, f"validation: the backup can't be restored: {error}")
+    state.put_on(backup)
+    return None
+
+
+def _abandon_restore(state: State, command: AbandonRestore) -> Refusal | None:
+    announced = state.staging.announced
+    if announced is not None and announced.id == command.id:
+        state.staging.clear()
     return None
 
 
@@ -207,4 +245,9 @@ _APPLIERS: dict[type, Callable[[State, Any], Refusal | None]] = {
     PutNode: _put_node,
     SetNodeStatus: _set_node_status,
     DeleteNode: _delete_node,
+    BeginRestore: _begin_restore,
+    RestorePiece: _restore_piece,
+    CommitRestore: _commit_restore,
+    AbandonRestore: _abandon_restore,
+    **claims.APPLIERS,
 }

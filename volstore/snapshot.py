@@ -27,6 +27,7 @@ class Header(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     log_time: int
     departures_floor: int
     tables: tuple[tuple[str, int], ...]
+    restored_at: int = 0
 
 
 class Trailer(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

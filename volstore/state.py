@@ -11,13 +11,15 @@ from hashlib import blake2b
 from typing import Any
 
 from volstore import departures, snapshot
+from volstore.allocations import Allocations
 from volstore.departures import Departures
-from volstore.events import Event, NodeChanged, PluginChanged, VolumeChanged
+from volstore.events import AllocationChanged, Event, NodeChanged, PluginChanged, Restored, VolumeChanged
 from volstore.idempotency import Outcomes
 from volstore.instances import Instances
 from volstore.model import DEFAULT_NAMESPACE, Allocation, Fingerprint, Namespace, Node, Plugin, Volume
 from volstore.ordered import Ordered, with_prefix
 from volstore.queries import Key, VolumeQuery
+from volstore.staging import Staging
 from volstore.tables import Table
 from volstore.volumes import Volumes
 
@@ -35,11 +37,16 @@ class State:
         self.log_time = 0
         self.departures = Departures()
         self.outcomes = Outcomes()
+        self.staging = Staging()
+        self.restored_at = 0
+        """The index at which a backup was put on last; every blocking query from before it is answered."""
+        self.successor: State | None = None
+        """The state that takes this one's place, once a backup is put on."""
         self._namespaces: Table[str, Namespace] = Table("namespaces", Namespace, lambda row: row.name)
         self._nodes: Table[str, Node] = Table("nodes", Node, lambda row: row.id)
         self._plugins: Table[str, Plugin] = Table("plugins", Plugin, lambda row: row.id)
         self._volumes = Volumes(self._plugins, self.departures)
-        self._allocations: Table[str, Allocation] = Table("allocations", Allocation, lambda row: row.id)
+        self._allocations = Allocations(self.departures)
         self._node_ids: Ordered[str] = Ordered()
         self._nodes_touched = 0
         self._instances = Instances()
@@ -106,7 +113,23 @@ class State:
         return len(self._nodes)
 
     def allocation(self, id: str) -> Allocation | None:
-        return self._allocations.get(id)
+        return self._allocations.table.get(id)
+
+    def allocations(self, prefix: str = "", namespace: str | None = None) -> Iterator[Allocation]:
+        """By ID; `namespace` None is every one."""
+        return self._allocations.matching(prefix, namespace)
+
+    def volumes_claimed_by(self, allocation_id: str) -> list[Volume]:
+        """Those that the allocation holds by any claim, by namespace and ID."""
+        return self._volumes.claimed_by(allocation_id)
+
+    def volumes_claimed_on(self, node_id: str) -> list[Volume]:
+        """Those with any claim from this node, known or not, by namespace and ID."""
+        return self._volumes.claimed_on(node_id)
+
+    def claimed_node_ids(self) -> Iterator[str]:
+        """The nodes on which anything is claimed, known or not, in order."""
+        return self._volumes.claimed_node_ids()
 
     # Blocking queries: has what the query answers moved after FSM index `index`? (contract.md, "Blocking queries")
 
@@ -146,6 +169,12 @@ class State:
         return any(node.modify_index > index for node in self.nodes(prefix)) or any(
             gone.kind == departures.NODE and gone.id.startswith(prefix) for gone in self.departures.since(index)
         )
+
+    def allocation_moved_since(self, id: str, index: int) -> bool:
+        return self._allocations.moved_since(id, index)
+
+    def allocations_moved_since(self, prefix: str, namespace: str | None, index: int) -> bool:
+        return self._allocations.list_moved_since(prefix, namespace, index)
 
     def namespaces_moved_since(self, index: int) -> bool:
         return any(row.modify_index > index for row in self._namespaces)
@@ -202,10 +231,11 @@ class State:
         self._namespaces.put(namespace)
 
     def put_allocation(self, allocation: Allocation) -> None:
-        self._allocations.put(allocation)
+        """Add or replace; its `modify_index` must be the present index. `claims.py` moves the volumes that show it."""
+        self._events.append(AllocationChanged(self._allocations.put(allocation, self.index), allocation))
 
     def remove_allocation(self, id: str) -> None:
-        self._allocations.remove(id)
+        self._events.append(AllocationChanged(self._allocations.remove(id, self.index), None))
 
     # The whole of it.
 
@@ -216,15 +246,16 @@ class State:
             self._nodes,
             self._plugins,
             self._volumes.table,
-            self._allocations,
+            self._allocations.table,
             self.departures.table,
             self.outcomes.table,
+            self.staging.table,
         )
 
     def digest(self) -> bytes:
         """16 bytes that differ when states differ; O(1)."""
         digest = blake2b(digest_size=16, person=b"volstore state")
-        for number in (self.index, self.log_time, self.departures.floor):
+        for number in (self.index, self.log_time, self.departures.floor, self.restored_at):
             digest.update(number.to_bytes(16, "big", signed=True))
         for table in self._tables():
             digest.update(table.sum.to_bytes(16, "big"))
@@ -235,7 +266,11 @@ class State:
         tables = self._tables()
         return snapshot.Captured(
             snapshot.Header(
-                self.index, self.log_time, self.departures.floor, tuple((table.name, len(table)) for table in tables)
+                self.index,
+                self.log_time,
+                self.departures.floor,
+                tuple((table.name, len(table)) for table in tables),
+                self.restored_at,
             ),
             tuple(tuple(table.frames.values()) for table in tables),
             self.digest(),
@@ -249,6 +284,7 @@ class State:
         state = cls()
         state.index, state.log_time = header.index, header.log_time
         state.departures.floor = header.departures_floor
+        state.restored_at = header.restored_at
         state._namespaces.remove(DEFAULT_NAMESPACE)
         loaders = {
             "namespaces": state._namespaces.load,
@@ -258,6 +294,7 @@ class State:
             "allocations": state._allocations.load,
             "departures": state.departures.load,
             "outcomes": state.outcomes.load,
+            "staged": state.staging.load,
         }
         if [name for name, _ in header.tables] != list(loaders):
             raise ValueError(
@@ -271,6 +308,15 @@ class State:
         if reader.finish() != state.digest():
             raise ValueError("the snapshot is damaged: its content isn't what its digest says")
         return state
+
+    def put_on(self, backup: State) -> None:
+        """Let `backup` take this state's place, at an index above both of theirs, and have everybody woken."""
+        backup.index = self.index = max(self.index, backup.index + 1)
+        backup.log_time = max(self.log_time, backup.log_time)
+        backup.restored_at = backup.index
+        backup.staging.clear()
+        backup._events.append(Restored())
+        self.successor = backup
 
     def _load_node(self, encoded: bytes) -> None:
         node = self._nodes.load(encoded)

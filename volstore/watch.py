@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from volstore.errors import Overloaded
-from volstore.events import Event, NodeChanged, PluginChanged, VolumeChanged
+from volstore.events import AllocationChanged, Event, NodeChanged, PluginChanged, Restored, VolumeChanged
 from volstore.queries import VolumeQuery
 
 Key = TypeVar("Key")
@@ -57,11 +57,35 @@ class NodesTopic:
 
 
 @dataclass(frozen=True, slots=True)
+class AllocationTopic:
+    """One allocation, present or not."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationsTopic:
+    """The allocations of a namespace (None: of all) whose ID begins with `prefix`."""
+
+    prefix: str
+    namespace: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class NamespacesTopic:
     """The list of namespaces."""
 
 
-Topic = VolumeTopic | VolumeQuery | PluginTopic | NodeTopic | NodesTopic | NamespacesTopic
+Topic = (
+    VolumeTopic
+    | VolumeQuery
+    | PluginTopic
+    | NodeTopic
+    | NodesTopic
+    | AllocationTopic
+    | AllocationsTopic
+    | NamespacesTopic
+)
 
 ALL_PLUGINS = PluginTopic("")
 
@@ -87,6 +111,7 @@ class Watch:
         self._volumes_of_plugin: dict[str, set[VolumeTopic]] = {}
         self._lists: dict[str | None, set[VolumeQuery]] = {}
         self._node_lists: set[NodesTopic] = set()
+        self._allocation_lists: set[AllocationsTopic] = set()
         self._buckets: dict[int, set[asyncio.Future[None]]] = {}
         self._bucket_order: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -127,6 +152,9 @@ class Watch:
     def notify(self, events: Iterable[Event]) -> None:
         """Wake the groups that these changes may concern."""
         for event in events:
+            if isinstance(event, Restored):
+                self.wake_all()
+                continue
             for topic in list(self._concerned(event)):
                 self._wake(topic)
 
@@ -173,6 +201,15 @@ class Watch:
                 yield NodeTopic(node.id)
                 yield from (topic for topic in self._node_lists if node.id.startswith(topic.prefix))
 
+            case AllocationChanged():
+                rows = [row for row in (event.old, event.new) if row is not None]
+                yield AllocationTopic(rows[0].id)
+                yield from (
+                    topic
+                    for topic in self._allocation_lists
+                    if any(row.id.startswith(topic.prefix) and topic.namespace in (None, row.namespace) for row in rows)
+                )
+
     def _lists_over(self, namespace: str) -> Iterator[VolumeQuery]:
         yield from self._lists.get(namespace, ())
         yield from self._lists.get(None, ())
@@ -201,6 +238,8 @@ class Watch:
                     self._lists.setdefault(topic.namespace, set()).add(topic)
                 case NodesTopic():
                     self._node_lists.add(topic)
+                case AllocationsTopic():
+                    self._allocation_lists.add(topic)
         group.waiters.add(waiter)
 
     def _leave(self, topic: Topic, waiter: asyncio.Future[None]) -> None:
@@ -220,6 +259,8 @@ class Watch:
                 _discard(self._lists, topic.namespace, topic)
             case NodesTopic():
                 self._node_lists.discard(topic)
+            case AllocationsTopic():
+                self._allocation_lists.discard(topic)
 
     def _buckets_add(self, loop: asyncio.AbstractEventLoop, bucket: int, waiter: asyncio.Future[None]) -> None:
         members = self._buckets.get(bucket)

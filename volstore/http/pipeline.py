@@ -71,7 +71,7 @@ class Pipeline:
         Between the look at the state and the place among the waiters nothing is awaited, so no change is missed.
         """
         registry, loop = call.service.registry, asyncio.get_running_loop()
-        while not question.moved_since(registry.state, index):
+        while registry.state.restored_at <= index and not question.moved_since(registry.state, index):
             if loop.time() >= until or registry.watch.closed:
                 break
             topic, plugin_id = question.topic(registry.state)
