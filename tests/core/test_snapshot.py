@@ -119,7 +119,7 @@ def frame(value: object) -> bytes:
     return len(encoded).to_bytes(4, "big") + encoded
 
 
-TABLES = ("namespaces", "nodes", "plugins", "volumes", "allocations", "departures", "outcomes")
+TABLES = ("namespaces", "nodes", "plugins", "volumes", "allocations", "departures", "outcomes", "staged")
 
 
 def crafted(counts: dict[str, int], rows: list[object], trailer: Trailer) -> bytes:
