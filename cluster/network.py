@@ -5,20 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import cast
 
 from cluster.ports import Listener, Stream
 from cluster.ratelimit import Logger, RateLimitedLog
+from cluster.tcp_stream import TcpStream, join_address
 
-_READ_AHEAD = 256 << 10
-"""Bytes that may wait for `read` before the kernel is asked to hold back the other side."""
-
-_SEND_BUFFER = 256 << 10
-"""Bytes that the kernel may hold unsent (Linux doubles it). Left alone it grows to megabytes on a slow line, and a
-heartbeat would wait behind all of them, unseen by whoever counts what is queued."""
+_ACCEPT_PAUSE = 1.0
+"""Seconds until the next try to accept after one failed for want of descriptors or memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,48 +47,36 @@ class TcpNetwork:
     async def listen(self, address: str, serve: Callable[[Stream], Awaitable[None]]) -> Listener:
         """Serve each connection, once its certificate is verified, in a task of its own. OSError names the address."""
         host, port = split_address(address)
-        listener = _TcpListener()
+        loop = asyncio.get_running_loop()
+        try:
+            family, _, _, _, resolved = (
+                await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            )[0]
+            sock = socket.create_server((resolved[0], resolved[1]), family=family, backlog=128)
+        except OSError as error:
+            raise OSError(error.errno, f"can't listen on {address}: {error.strerror or error}") from error
+        sock.setblocking(False)
 
-        async def welcome(stream: _TcpStream) -> None:
+        async def welcome(listener: TcpListener, stream: TcpStream) -> None:
             if self._tls is None or await self._secure_accepted(listener, stream, self._tls.server):
                 await serve(stream)
 
-        def accepted(stream: _TcpStream) -> None:
-            if listener.closed:
-                stream.close()
-                return
-            task = loop.create_task(welcome(stream))
-            listener.tasks.add(task)
-            task.add_done_callback(served)
-
-        def served(task: asyncio.Task[None]) -> None:
-            listener.tasks.discard(task)
-            if not task.cancelled() and (failure := task.exception()) is not None:
-                # A defect: strangers raise OSError only. Now, not whenever the task is collected.
-                loop.call_exception_handler({"message": "serving a connection failed", "exception": failure})
-
-        loop = asyncio.get_running_loop()
-        held = self._tls is not None
-        try:
-            listener.server = await loop.create_server(lambda: _TcpStream(loop, accepted, hold=held), host, port)
-        except OSError as error:
-            raise OSError(error.errno, f"can't listen on {address}: {error.strerror or error}") from error
-        return listener
+        return TcpListener(loop, sock, welcome, self._log, hold=self._tls is not None)
 
     async def connect(self, address: str) -> Stream:
         """Connect, and with TLS verify the other side. OSError names the address."""
         host, port = split_address(address)
         loop = asyncio.get_running_loop()
         try:
-            _, stream = await loop.create_connection(lambda: _TcpStream(loop, hold=self._tls is not None), host, port)
+            _, stream = await loop.create_connection(lambda: TcpStream(loop, hold=self._tls is not None), host, port)
             if self._tls is not None:
                 await stream.secure(self._tls.client, self._handshake_timeout, host)
         except OSError as error:
             raise ConnectionError(f"can't connect to {address}: {error}") from error
         return stream
 
-    async def _secure_accepted(self, listener: _TcpListener, stream: _TcpStream, context: ssl.SSLContext) -> bool:
-        now, host = asyncio.get_running_loop().time(), _host(stream.peer())
+    async def _secure_accepted(self, listener: TcpListener, stream: TcpStream, context: ssl.SSLContext) -> bool:
+        now, host = asyncio.get_running_loop().time(), stream.peer().rpartition(":")[0]
         if len(listener.handshakes) >= self._handshakes:
             oldest = next(iter(listener.handshakes))
             del listener.handshakes[oldest]
@@ -113,184 +96,76 @@ class TcpNetwork:
         return True
 
 
-class _TcpListener:
-    def __init__(self) -> None:
-        self.server: asyncio.Server | None = None
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.handshakes: dict[_TcpStream, None] = {}
-        self.closed = False
-
-    async def close(self) -> None:
-        self.closed = True
-        if self.server is not None:
-            self.server.close()
-        for stream in list(self.handshakes):
-            stream.close()
-        if self.tasks:
-            await asyncio.wait(self.tasks)
-        # The loop may hold a connection that it accepted just before, which nobody can see yet: it needs one turn to
-        # give it a stream, one to present it here (where it is closed), and one to close its socket.
-        for _ in range(3):
-            await asyncio.sleep(0)
-
-    def address(self) -> str:
-        assert self.server is not None
-        return _join(self.server.sockets[0].getsockname())
-
-
-class _TcpStream(asyncio.Protocol):
-    """One TCP connection: what was received waits here for `read`; `drain` ends when the kernel has everything."""
+class TcpListener:
+    """Accepts connections. Its own accept loop, as asyncio's server (until Python 3.12) leaves a socket open that it
+    accepts in the turn in which it is closed: here each belongs to a task, which `close` waits for."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        accepted: Callable[[_TcpStream], None] | None = None,
+        sock: socket.socket,
+        welcome: Callable[[TcpListener, TcpStream], Awaitable[None]],
+        log: RateLimitedLog,
         *,
-        hold: bool = False,
+        hold: bool,
     ) -> None:
-        """`hold`: read nothing before `secure`, as bytes from before it would pass for bytes that came inside it."""
+        self.handshakes: dict[TcpStream, None] = {}
+        """TLS handshakes that are going on, the oldest first."""
+        self.closed = False
         self._loop = loop
-        self._accepted = accepted
+        self._sock = sock
+        self._address = join_address(sock.getsockname())
+        self._welcome = welcome
+        self._log = log
         self._hold = hold
-        self._transport: asyncio.Transport | None = None
-        self._received: deque[bytes] = deque()
-        self._waiting = 0
-        self._reader: asyncio.Future[None] | None = None
-        self._drained: asyncio.Future[None] | None = None
-        self._ended = False
-        self._lost: BaseException | None = None
-        self._closed = False
-        self._peer = "unknown"
-        self._names: frozenset[str] = frozenset()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listen()
 
-    async def secure(self, context: ssl.SSLContext, within: float, host: str | None) -> None:
-        """Turn the connection into a TLS one `within` seconds, as the client when `host` is given. Raises OSError."""
-        transport = self._transport
+    async def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._loop.remove_reader(self._sock)
+            self._sock.close()
+        for stream in list(self.handshakes):
+            stream.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def address(self) -> str:
+        return self._address
+
+    def _listen(self) -> None:
+        if not self.closed:
+            self._loop.add_reader(self._sock, self._accept)
+
+    def _accept(self) -> None:
         try:
-            if transport is None or self._ended:
-                raise ConnectionError("closed before the TLS handshake")
-            secured = await self._loop.start_tls(
-                transport,
-                self,
-                context,
-                server_side=host is None,
-                server_hostname=host,
-                ssl_handshake_timeout=within,
-            )
-            if secured is None:
-                raise ConnectionError("closed during the TLS handshake")
-            self._transport = secured
-            self._limit_writing(secured)
-            certificate = secured.get_extra_info("peercert") or {}
-            self._names = frozenset(name for kind, name in certificate.get("subjectAltName", ()) if kind == "DNS")
-            if not self._names:
-                # Without a name the handshake couldn't tell this from a connection without TLS.
-                raise ConnectionError("the certificate names no member: it has no DNS name in its subjectAltName")
-        except BaseException:
-            self.close()
-            if transport is not None:
-                transport.abort()
-            raise
-
-    async def read(self, limit: int) -> bytes:
-        while not self._received:
-            if self._lost is not None:
-                raise ConnectionError(str(self._lost) or type(self._lost).__name__) from self._lost
-            if self._ended:
-                return b""
-            self._reader = self._loop.create_future()
-            try:
-                await self._reader
-            finally:
-                self._reader = None
-        data = self._received.popleft()
-        if len(data) > limit:
-            self._received.appendleft(data[limit:])
-            data = data[:limit]
-        before, self._waiting = self._waiting, self._waiting - len(data)
-        if before > _READ_AHEAD >= self._waiting and self._transport is not None and not self._ended:
-            self._transport.resume_reading()
-        return data
-
-    def write(self, data: bytes) -> None:
-        if self._transport is not None and not self._ended and not self._closed:
-            self._transport.write(data)
-
-    async def drain(self) -> None:
-        if self._drained is not None:
-            await asyncio.shield(self._drained)
-        if self._ended or self._closed:
-            raise ConnectionError(str(self._lost) if self._lost else "the connection is closed")
-
-    def close(self) -> None:
-        self._closed = True
-        self._received.clear()
-        self._waiting = 0
-        if self._transport is not None:
-            # Not close(): that waits, for ever if need be, until the other side has taken what is unsent.
-            self._transport.abort()
-        self._end()
-
-    def peer(self) -> str:
-        return self._peer
-
-    def peer_names(self) -> frozenset[str]:
-        return self._names
-
-    # What the loop calls.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # A cast, not a check: uvloop's transports don't inherit from asyncio's.
-        self._transport = tcp = cast(asyncio.Transport, transport)
-        self._limit_writing(tcp)
-        address = transport.get_extra_info("peername")
-        if address:
-            self._peer = _join(address)
-        if self._hold:
-            tcp.pause_reading()
-        if self._accepted is not None:
-            self._accepted(self)
-
-    def data_received(self, data: bytes) -> None:
-        if self._closed:
+            connection, _ = self._sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
-        self._received.append(data)
-        before, self._waiting = self._waiting, self._waiting + len(data)
-        if before <= _READ_AHEAD < self._waiting and self._transport is not None:
-            self._transport.pause_reading()
-        self._wake(self._reader)
+        except OSError as error:
+            # Out of descriptors or memory: the connection stays in the kernel's queue, and would call again at once.
+            self._log.warning(self._loop.time(), error.errno, "accept_failed", reason=str(error), address=self._address)
+            self._loop.remove_reader(self._sock)
+            self._loop.call_later(_ACCEPT_PAUSE, self._listen)
+            return
+        connection.setblocking(False)
+        task = self._loop.create_task(self._serve(connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._served)
 
-    def connection_lost(self, error: BaseException | None) -> None:
-        if not self._closed:
-            self._lost = error
-        self._end()
+    async def _serve(self, connection: socket.socket) -> None:
+        _, stream = await self._loop.connect_accepted_socket(lambda: TcpStream(self._loop, hold=self._hold), connection)
+        if self.closed:
+            stream.close()
+        else:
+            await self._welcome(self, stream)
 
-    def pause_writing(self) -> None:
-        if self._drained is None:
-            self._drained = self._loop.create_future()
-
-    def resume_writing(self) -> None:
-        self._wake(self._drained)
-        self._drained = None
-
-    def _end(self) -> None:
-        self._ended = True
-        self._wake(self._reader)
-        self.resume_writing()
-
-    @staticmethod
-    def _wake(future: asyncio.Future[None] | None) -> None:
-        if future is not None and not future.done():
-            future.set_result(None)
-
-    @staticmethod
-    def _limit_writing(transport: asyncio.Transport) -> None:
-        # 1, not 0: with 0 asyncio's TLS pauses on an empty buffer, and nothing is left that would resume it.
-        transport.set_write_buffer_limits(high=1, low=0)
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            # A defect: strangers raise OSError only. Now, not whenever the task is collected.
+            self._loop.call_exception_handler({"message": "serving a connection failed", "exception": failure})
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -299,12 +174,3 @@ def split_address(address: str) -> tuple[str, int]:
     if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise OSError(f"{address!r} isn't an address: HOST:PORT is expected, as in 10.0.0.1:4647 or [::1]:4647")
     return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def _join(address: tuple[str, int]) -> str:
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _host(address: str) -> str:
-    return address.rpartition(":")[0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
 import ssl
 from collections.abc import AsyncIterator
 
@@ -191,6 +193,29 @@ async def test_who_cannot_prove_a_name_never_reaches_serve_and_is_logged_once(
     assert door.accepted.empty()
     assert len(door.log.named("stranger_refused")) == 1
     assert door.log.named("stranger_refused")[0]["reason"]
+
+
+async def test_bytes_from_before_tls_do_not_pass_for_bytes_from_inside_it(authority: trustme.CA) -> None:
+    door = Door(contexts(authority, "n1"))
+    host, port = (await door.open()).split(":")
+    sock = socket.create_connection((host, int(port)))
+    sock.sendall(b"injected")
+    sock.setblocking(False)
+    with pytest.raises((ConnectionError, ssl.SSLError)):
+        await asyncio.open_connection(sock=sock, ssl=contexts(authority, "n2").client, server_hostname="n1")
+    await door.close()
+    assert door.accepted.empty()
+
+
+async def test_a_connection_that_comes_in_the_turn_of_the_close_is_closed() -> None:
+    door = Door()
+    host, port = (await door.open()).split(":")
+    for _ in range(3):  # the kernel has them, the loop is told in one turn, and closes in the same
+        socket.create_connection((host, int(port))).close()
+    await asyncio.sleep(0)
+    await door.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    gc.collect()  # a socket that was left open warns here
 
 
 async def test_a_server_of_another_authority_is_not_talked_to(authority: trustme.CA) -> None:
