@@ -18,10 +18,12 @@ KEPT = 4096
 VOLUME = "volume"
 PLUGIN = "plugin"
 NODE = "node"
+ALLOCATION = "allocation"
 
 
 class Departure(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
-    """Something left at FSM index `index`: a volume, plugin or node, or (with `node_ids` alone) a volume from nodes.
+    """Something left at FSM index `index`: a volume, plugin, node or allocation, or a volume
+    left some nodes.
 
     `number` counts departures from 1. `plugin_id` and `node_ids` say which filters the volume passed before.
     """

@@ -22,6 +22,13 @@ ACCESS_MODES = (
 )
 ATTACHMENT_MODES = ("file-system", "block-device")
 NODE_STATUSES = ("initializing", "ready", "down")
+CLIENT_STATUSES = ("pending", "running", "complete", "failed", "lost", "unknown")
+DESIRED_STATUSES = ("run", "stop", "evict")
+
+READ, WRITE, RELEASE = 0, 1, 2
+"""A claim's modes."""
+TAKEN, NODE_DETACHED, CONTROLLER_DETACHED, READY_TO_FREE = 0, 1, 2, 3
+"""A claim's states."""
 
 
 class Topology(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -198,7 +205,7 @@ class Namespace(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
 
 
 class Allocation(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
-    """An allocation stub as it was reported: the fields that rules need, and the whole of it in `stub`."""
+    """An allocation as it was reported: the fields that rules need, and the whole stub (but for its indexes)."""
 
     id: str
     namespace: str = DEFAULT_NAMESPACE
@@ -213,3 +220,8 @@ class Allocation(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
     @property
     def terminal(self) -> bool:
         return self.client_status in ("complete", "failed", "lost")
+
+    @property
+    def ended(self) -> bool:
+        """Whether its end was seen, and so its volumes unmounted; of a lost one only its node could tell."""
+        return self.client_status in ("complete", "failed")

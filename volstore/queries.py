@@ -53,6 +53,11 @@ def claimed_nodes(volume: Volume) -> frozenset[str]:
     return frozenset(claim.node_id for by_allocation in claims for claim in by_allocation.values())
 
 
+def claimants(volume: Volume) -> set[str]:
+    """The IDs of the allocations that hold the volume, by any claim."""
+    return {*volume.read_claims, *volume.write_claims, *volume.past_claims}
+
+
 class _Groups:
     """Volume keys by a name (of a plugin, of a node): names in order, and each name's keys in order."""
 
@@ -79,19 +84,23 @@ class _Groups:
     def named(self, name: str) -> Ordered[Key] | None:
         return self._by_name.get(name)
 
+    def names(self) -> Iterator[str]:
+        return iter(self._names)
+
     def with_prefix(self, prefix: str) -> list[Ordered[Key]]:
         return [self._by_name[name] for name in with_prefix(self._names, prefix)]
 
 
 class VolumeIndex:
-    """The keys of all volumes in the order of lists, whole, by plugin and by node."""
+    """The keys of all volumes in the order of lists: whole, by plugin, by node and by allocation."""
 
-    __slots__ = ("_all", "_by_node", "_by_plugin", "_in_namespace")
+    __slots__ = ("_all", "_by_allocation", "_by_node", "_by_plugin", "_in_namespace")
 
     def __init__(self) -> None:
         self._all: Ordered[Key] = Ordered()
         self._by_plugin = _Groups()
         self._by_node = _Groups()
+        self._by_allocation: dict[str, set[Key]] = {}
         self._in_namespace: dict[str, int] = {}
 
     def replace(self, old: Volume | None, new: Volume | None) -> None:
@@ -106,13 +115,26 @@ class VolumeIndex:
                 self._by_plugin.remove(old_plugin, key)
             if new_plugin is not None:
                 self._by_plugin.add(new_plugin, key)
+        self._follow_claims(key, old, new)
+
+    def _follow_claims(self, key: Key, old: Volume | None, new: Volume | None) -> None:
+        if (old is None or not old.in_use) and (new is None or not new.in_use):
+            return
         old_nodes = claimed_nodes(old) if old else frozenset()
         new_nodes = claimed_nodes(new) if new else frozenset()
-        if old_nodes != new_nodes:
-            for node in old_nodes - new_nodes:
-                self._by_node.remove(node, key)
-            for node in new_nodes - old_nodes:
-                self._by_node.add(node, key)
+        for node in old_nodes - new_nodes:
+            self._by_node.remove(node, key)
+        for node in new_nodes - old_nodes:
+            self._by_node.add(node, key)
+        before = claimants(old) if old else set()
+        after = claimants(new) if new else set()
+        for allocation in before - after:
+            keys = self._by_allocation[allocation]
+            keys.remove(key)
+            if not keys:
+                del self._by_allocation[allocation]
+        for allocation in after - before:
+            self._by_allocation.setdefault(allocation, set()).add(key)
 
     def candidates(self, query: VolumeQuery, after: Key | None) -> Iterator[Key]:
         """Keys in order, strictly after `after`, among them all that `query` takes; exact in namespace and prefix.
@@ -141,6 +163,16 @@ class VolumeIndex:
         if keys is None or namespace is None:
             return keys is not None
         return any(True for _ in _span(keys, namespace, "", None))
+
+    def claimed_by(self, allocation_id: str) -> list[Key]:
+        return sorted(self._by_allocation.get(allocation_id, ()))
+
+    def claimed_on(self, node_id: str) -> list[Key]:
+        return list(self._by_node.named(node_id) or ())
+
+    def nodes(self) -> Iterator[str]:
+        """The IDs of the nodes on which anything is claimed, in order."""
+        return self._by_node.names()
 
     def _come_or_go(self, key: Key, *, come: bool) -> None:
         count = self._in_namespace.get(key[0], 0)

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from volstore.commands import DeleteNode, DeregisterVolume, PutNode, RegisterVolumes, SetNodeStatus
-from volstore.model import ACCESS_MODES, ATTACHMENT_MODES, NODE_STATUSES, Capability, Claim, Fingerprint, Node, Volume
+from volstore.holders import claims, holders, is_alive
+from volstore.model import ACCESS_MODES, ATTACHMENT_MODES, NODE_STATUSES, Capability, Fingerprint, Node, Volume
 from volstore.state import State
 
 ID_BYTES = 256
 _SHOWN = 256
 """Characters of a client's value that a text repeats: outcomes are remembered, so they stay small."""
-_SHOWN_CLAIMS = 3
 
 # White space and control characters are listed one by one: what Python's \s takes depends on its Unicode tables, and
 # members may run different Pythons.
@@ -47,12 +46,12 @@ def id_refusal(what: str, id: str) -> str | None:
     found = _NOT_IN_IDS.search(id)
     if found is not None:
         return (
-            f"validation: {what} id {_quoted(id)} has the character {_quoted(found.group())}: an id has no / ? # %, "
+            f"validation: {what} id {quoted(id)} has the character {quoted(found.group())}: an id has no / ? # %, "
             "white space or control characters"
         )
     size = len(id.encode())
     if size > ID_BYTES:
-        return f"validation: {what} id {_quoted(id)} is {size} bytes long: an id has at most {ID_BYTES}"
+        return f"validation: {what} id {quoted(id)} is {size} bytes long: an id has at most {ID_BYTES}"
     return None
 
 
@@ -79,7 +78,7 @@ def _modes_refusal(where: str, access: str, attachment: str) -> str | None:
     """Absent modes pass here."""
     for kind, mode, known in (("access", access, ACCESS_MODES), ("attachment", attachment, ATTACHMENT_MODES)):
         if mode and mode not in known:
-            return f"validation: {where}unknown {kind} mode {_quoted(mode)}, one of: {', '.join(known)}"
+            return f"validation: {where}unknown {kind} mode {quoted(mode)}, one of: {', '.join(known)}"
     return None
 
 
@@ -117,16 +116,16 @@ def check_register(state: State, command: RegisterVolumes) -> Refusal | None:
         if form is not None:
             return Refusal(400, form)
         if volume.id in seen:
-            return Refusal(400, f"validation: volume id {_quoted(volume.id)} is given twice")
+            return Refusal(400, f"validation: volume id {quoted(volume.id)} is given twice")
         seen.add(volume.id)
         if state.plugin(volume.plugin_id) is None:
             # A repeat can mend this one: plugins come as nodes start.
-            return Refusal(400, f"no CSI plugin named: {_short(volume.plugin_id)} could be found")
+            return Refusal(400, f"no CSI plugin named: {short(volume.plugin_id)} could be found")
     for volume in command.volumes:
         if state.namespace(command.namespace) is None:
             return Refusal(
                 400,
-                f"volume {volume.id} is in nonexistent namespace {_short(command.namespace)}: "
+                f"volume {volume.id} is in nonexistent namespace {short(command.namespace)}: "
                 "validation: a volume is registered in a namespace that exists",
             )
         existing = state.volume(command.namespace, volume.id)
@@ -139,7 +138,7 @@ def check_register(state: State, command: RegisterVolumes) -> Refusal | None:
 def _change_refusal(state: State, existing: Volume, volume: Volume) -> str | None:
     """Why the registered volume can't become the new one."""
     if existing.in_use:
-        return f"cannot be updated while in use by {_holders(existing)}"
+        return f"cannot be updated while in use by {holders(state, existing)}"
     plugin = state.plugin(volume.plugin_id)
     changes = (
         ("external ID", existing.external_id, volume.external_id),
@@ -148,7 +147,7 @@ def _change_refusal(state: State, existing: Volume, volume: Volume) -> str | Non
     )
     for name, old, new in changes:
         if old != new:
-            return f"its {name} cannot be updated from {_quoted(old)} to {_quoted(new)}; deregister the volume first"
+            return f"its {name} cannot be updated from {quoted(old)} to {quoted(new)}; deregister the volume first"
     return None
 
 
@@ -158,32 +157,10 @@ def check_deregister(state: State, command: DeregisterVolume) -> Refusal | None:
         return Refusal(400, "missing volume ID")
     volume = state.volume(command.namespace, command.id)
     if volume is None:
-        return Refusal(404, f"volume not found: {_short(command.id)}")
-    if not volume.in_use or (command.force and not any(_is_alive(state, claim) for claim in _claims(volume))):
+        return Refusal(404, f"volume not found: {short(command.id)}")
+    if not volume.in_use or (command.force and not any(is_alive(state, claim) for claim in claims(volume))):
         return None
-    return Refusal(409, f"volume in use: {volume.id}: claimed by {_holders(volume)}")
-
-
-def _is_alive(state: State, claim: Claim) -> bool:
-    allocation = state.allocation(claim.allocation_id)
-    return allocation is not None and not allocation.terminal
-
-
-def _claims(volume: Volume) -> Iterator[Claim]:
-    """Readers, writers, past; each by allocation ID."""
-    for claims in (volume.read_claims, volume.write_claims, volume.past_claims):
-        for id in sorted(claims):
-            yield claims[id]
-
-
-def _holders(volume: Volume) -> str:
-    claims = {claim.allocation_id: claim for claim in _claims(volume)}
-    shown = [
-        f"allocation {claim.allocation_id} (job {claim.job_id or 'unknown'}, node {claim.node_id})"
-        for claim in list(claims.values())[:_SHOWN_CLAIMS]
-    ]
-    more = len(claims) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+    return Refusal(409, f"volume in use: {volume.id}: claimed by {holders(state, volume)}")
 
 
 # Nodes.
@@ -213,23 +190,24 @@ def check_set_node_status(state: State, command: SetNodeStatus) -> Refusal | Non
     node = state.node(command.id)
     if node is None:
         return Refusal(404, "node not found")
-    if command.if_modify_index not in (0, node.modify_index):
-        return Refusal(
-            409,
-            f"node {node.id} has changed meanwhile: its ModifyIndex is {node.modify_index}, not "
-            f"{command.if_modify_index}",
-        )
-    return None
+    return _changed_meanwhile(node, command.if_modify_index)
 
 
 def check_delete_node(state: State, command: DeleteNode) -> Refusal | None:
-    return Refusal(404, "node not found") if state.node(command.id) is None else None
+    node = state.node(command.id)
+    return Refusal(404, "node not found") if node is None else _changed_meanwhile(node, command.if_modify_index)
+
+
+def _changed_meanwhile(node: Node, wanted: int) -> Refusal | None:
+    if wanted in (0, node.modify_index):
+        return None
+    return Refusal(409, f"node {node.id} has changed meanwhile: its ModifyIndex is {node.modify_index}, not {wanted}")
 
 
 def _status_refusal(status: str) -> str | None:
     if status in NODE_STATUSES:
         return None
-    return f"validation: unknown node status {_quoted(status)}, one of: {', '.join(NODE_STATUSES)}"
+    return f"validation: unknown node status {quoted(status)}, one of: {', '.join(NODE_STATUSES)}"
 
 
 def _fingerprints_refusal(name: str, fingerprints: dict[str, Fingerprint]) -> str | None:
@@ -239,7 +217,7 @@ def _fingerprints_refusal(name: str, fingerprints: dict[str, Fingerprint]) -> st
             return refusal
         if fingerprint.plugin_id not in ("", plugin_id):
             return (
-                f"validation: {name}[{_quoted(plugin_id)}] has the PluginID {_quoted(fingerprint.plugin_id)}: "
+                f"validation: {name}[{quoted(plugin_id)}] has the PluginID {quoted(fingerprint.plugin_id)}: "
                 "it must be the plugin's that it stands under"
             )
     return None
@@ -269,10 +247,10 @@ def normalised_node(node: Node) -> Node:
     return replace(node, controller_plugins=named(node.controller_plugins), node_plugins=named(node.node_plugins))
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """In double quotes, with anything unprintable escaped."""
-    return json.dumps(_short(text), ensure_ascii=not text.isascii() and bool(_SURROGATE.search(text)))
+    return json.dumps(short(text), ensure_ascii=not text.isascii() and bool(_SURROGATE.search(text)))

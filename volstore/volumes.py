@@ -61,6 +61,15 @@ class Volumes:
     def uses_plugin(self, plugin_id: str) -> bool:
         return self._index.uses_plugin(plugin_id)
 
+    def claimed_by(self, allocation_id: str) -> list[Volume]:
+        return [self.table.rows[key] for key in self._index.claimed_by(allocation_id)]
+
+    def claimed_on(self, node_id: str) -> list[Volume]:
+        return [self.table.rows[key] for key in self._index.claimed_on(node_id)]
+
+    def claimed_node_ids(self) -> Iterator[str]:
+        return self._index.nodes()
+
     def touched(self, volume: Volume) -> int:
         plugin = self._plugins.get(volume.plugin_id)
         return volume.touch_index if plugin is None else max(volume.touch_index, plugin.touch_index)
