@@ -183,6 +183,14 @@ class Log(Protocol):
         """Return when this node may answer a read of that mode. Raises NoLeader past the deadline."""
         ...
 
+    async def ask_leader(self, question: bytes, deadline: float) -> bytes:
+        """What the leader's user answers to `question`, outside of the log and not linearizable.
+
+        A question whose answer is lost is put again, so it must be one that may be asked twice. Raises NoLeader past
+        the deadline.
+        """
+        ...
+
     def status(self) -> Status: ...
 
     async def transfer_leadership(self, to: str | None, deadline: float) -> str:

@@ -18,6 +18,7 @@ from cluster.api import (
     Status,
     Unknown,
 )
+from cluster.asks import Answer
 from cluster.node import Node
 from cluster.options import Options
 from cluster.ports import Disk, Network, Random
@@ -95,6 +96,14 @@ class ReplicatedLog:
         except TimeoutError:
             raise NoLeader("no leader confirmed the read before its deadline") from None
         return Barrier(0.0, True)
+
+    async def ask_leader(self, question: bytes, deadline: float) -> bytes:
+        """What the leader's user answers to `question`, outside of the log. Raises NoLeader past the deadline."""
+        return await self._node.asks.ask(question, deadline)
+
+    def on_ask(self, answer: Answer) -> None:
+        """Have `answer` called, while this member leads, with what any member asks. To be set before the start."""
+        self._node.answer = answer
 
     def status(self) -> Status:
         return describe(self._node)

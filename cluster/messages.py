@@ -18,6 +18,8 @@ _FORMS: dict[str, tuple[type | tuple[type, ...], ...]] = {
     "prop": (list,),  # items of sessions.py, to the leader
     "no": (list, str),  # [[session, number]] that were not taken, and why
     "read?": (int,),  # which question
+    "ask": (int, bytes),  # which question, and what is asked of the leader's user
+    "told": (int, (bytes, type(None))),  # which question, and the answer; None: ask again
     "read": (int, (int, type(None))),  # which question, the index to have applied
     # a piece of a snapshot: term, index, its term, file size, offset, data, digest, membership, extra
     "snap": (int, int, int, int, int, bytes, bytes, bytes, bytes),

@@ -13,6 +13,7 @@ from typing import Any
 from cluster import messages
 from cluster.api import LogError, Member, StateMachine
 from cluster.applier import Applier
+from cluster.asks import Answer, Asks
 from cluster.boot import boot
 from cluster.compaction import Compaction
 from cluster.engine import CONFIGURATION, Engine
@@ -50,6 +51,7 @@ class Node:
         self.state = ReplicatedState(machine)
         self.running = False
         self.leadership_listeners: list[Callable[[], None]] = []
+        self.answer: Answer | None = None
         self._disk = disk
         self._snapshot_disk = snapshot_disk
         self._network = network
@@ -77,6 +79,8 @@ class Node:
         self.engine = self._make_engine(booted.configurations)
         self.persistence = Persistence(self)
         self.questions = Questions(self)
+        self.asks = Asks(self)
+        self.asks.answer = self.answer
         self.compaction = Compaction(self, booted.applied)
         self._receiving = Receiving(self.store, self.send, self._install, self._snapshot_damaged, self._has)
         self.transport = Transport(
@@ -182,6 +186,7 @@ class Node:
         self.engine.tick(now)
         self.intake.resend(now)
         self.questions.repeat()
+        self.asks.repeat()
 
     # What follows from a step.
 
@@ -225,6 +230,7 @@ class Node:
         self.intake.resend(self.loop.time())
         self.questions.lost()
         self.questions.repeat()
+        self.asks.lost()
 
     def _adopt(self, configuration: Configuration) -> None:
         before, self._adopted = self._adopted, configuration
@@ -284,6 +290,10 @@ class Node:
             engine.read(now, lambda index: self._answer_read(peer, frame[1], index))
         elif kind == "read":
             self.questions.answered(frame[1], frame[2])
+        elif kind == "ask":
+            self.send(peer, ["told", frame[1], self.asks.taken(frame[2])])
+        elif kind == "told":
+            self.asks.answered(frame[1], frame[2])
         elif kind == "snap":
             if peer == engine.leader and frame[1] == engine.term:
                 engine.heard_leader(now)
@@ -304,6 +314,7 @@ class Node:
         if peer == self.engine.leader:
             self.intake.lost()
             self.questions.lost()
+            self.asks.lost()
         self.step(lambda: self.engine.peers_changed(self.loop.time(), self.transport.connected()))
 
     def _admit(self, name: str, incarnation: bytes, meta: Mapping[str, str]) -> str | None:
