@@ -25,15 +25,16 @@ from volstore.volumes import Volumes
 
 
 class State:
-    """A new cluster's state, at FSM index 0 with the default namespace (whose indexes are 1, the first there is).
+    """A new cluster's state, at FSM index 1 with the default namespace (whose indexes that is).
 
-    `index` is the number of commands applied; `log_time` the greatest time that one was stamped with, in nanoseconds
-    since 1970. Methods that return iterators read the state while they are consumed: finish with them before the
-    next command is applied (that is, without an await between).
+    `index` is one more than the number of commands applied: it is never 0, on which Nomad's clients spin, and a wait
+    from a new cluster's index misses nothing. `log_time` is the greatest time that a command was stamped with, in
+    nanoseconds since 1970. Methods that return iterators read the state while they are consumed: finish with them
+    before the next command is applied (that is, without an await between).
     """
 
     def __init__(self) -> None:
-        self.index = 0
+        self.index = 1
         self.log_time = 0
         self.departures = Departures()
         self.outcomes = Outcomes()

@@ -33,7 +33,7 @@ def test_a_command_that_is_not_known_stops_the_node_and_changes_nothing(data: by
     with pytest.raises(UnknownCommand, match="this version of volstore"):
         machine.fsm.apply(data)
     assert machine.fsm.digest() == digest
-    assert machine.state.index == 1
+    assert machine.state.index == 2
 
 
 @pytest.mark.parametrize(

@@ -132,5 +132,5 @@ def test_outcomes_keep_no_secret_of_the_request() -> None:
     assert b"xyzzy" not in b"".join(machine.fsm.capture().chunks())
 
 
-def test_the_first_command_of_a_new_cluster_has_index_one() -> None:
-    assert Machine().register().index == 1
+def test_the_first_command_of_a_new_cluster_has_index_two() -> None:
+    assert Machine().register().index == 2

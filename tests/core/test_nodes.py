@@ -112,7 +112,7 @@ def test_a_status_moves_the_node_only_when_it_is_another() -> None:
         (
             SetNodeStatus("n1", "down", if_modify_index=7),
             409,
-            "node n1 has changed meanwhile: its ModifyIndex is 1, no",
+            "node n1 has changed meanwhile: its ModifyIndex is 2, no",
         ),
         (DeleteNode("none"), 404, "node not found"),
     ],

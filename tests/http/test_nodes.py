@@ -95,7 +95,7 @@ async def test_another_secret_is_refused(api: Api) -> None:
 async def test_a_node_leaves_with_its_plugins(api: Api) -> None:
     await api.do("PUT", "/v1/node/n1", json=REPORT)
     status, headers, answer = await api.do("DELETE", "/v1/node/n1")
-    assert (status, answer, headers["X-Nomad-Index"]) == (200, "", "2")
+    assert (status, answer, headers["X-Nomad-Index"]) == (200, "", "3")
     assert (await api.get("/v1/node/n1"))[::2] == (404, "node not found")
     assert (await api.get("/v1/plugin/csi/p"))[::2] == (404, "plugin not found")
     assert (await api.do("DELETE", "/v1/node/n1"))[::2] == (404, "node not found")

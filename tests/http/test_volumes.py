@@ -48,7 +48,7 @@ async def test_a_register_answers_the_volumes_as_read(api: Api) -> None:
     await api.report_node()
     body = {"Volumes": [volume("b"), volume("a")]}
     status, headers, answer = await api.do("PUT", "/v1/volume/csi/many", json=body)
-    assert (status, headers["X-Nomad-Index"], headers["X-Nomad-KnownLeader"]) == (200, "2", "true")
+    assert (status, headers["X-Nomad-Index"], headers["X-Nomad-KnownLeader"]) == (200, "3", "true")
     reads = [(await api.get(f"/v1/volume/csi/{id}"))[2] for id in ("b", "a")]
     assert answer == {"Volumes": reads, "Warnings": ""}
 
