@@ -195,7 +195,9 @@ class Node:
         self._notice_changes()
         if self.engine.leads and self.engine.configuration.index == 0 and self.engine.takes_proposals:
             self._pin_members()
-        if self.applier.advance(self.journal, self.engine.commit_index) and not self._more_planned:
+        # Not beyond this disk: after a failed sync the journal is read again, and must hold what the state holds.
+        safe = min(self.engine.commit_index, self.journal.durable_index)
+        if self.applier.advance(self.journal, safe) and not self._more_planned:
             self._more_planned = True
             self.loop.call_soon(self._go_on)
         self.compaction.consider()
@@ -337,7 +339,6 @@ class Node:
         return None
 
     def _on_refused(self, peer: str, reason: str) -> None:
-        self.limited.warning(self.loop.time(), (peer, reason), "refused_by_member", peer=peer, reason=reason)
         if "another disk" in reason:
             self.fail(LogError(f"{peer} refuses this node: {reason}"))
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from cluster.messages import Frame
 from cluster.snapshots import Incoming, SnapshotDamaged, SnapshotMeta, SnapshotStore
 
-PIECE_BYTES = 256 << 10
+PIECE_BYTES = 128 << 10
 _ANSWER_TIMEOUT = 2.0
 
 Send = Callable[[str, Frame], bool]
