@@ -285,7 +285,8 @@ class Journal:
         """Remove retired segments, one file at a time, so that a sync never waits for more than one."""
         try:
             while self._retired:
-                await self._disk.run(lambda: self._writer.remove(self._retired[0].number))
+                number = self._retired[0].number
+                await self._disk.run(lambda number=number: self._writer.remove(number))  # type: ignore[misc]
                 del self._retired[0]
         except OSError as error:
             self.failed = error
@@ -297,7 +298,6 @@ class Journal:
             raise JournalFailed(self.failed)
 
     async def _quiet(self) -> None:
-        """Return when no disk work of this journal runs."""
-        for task in (self._running, self._cleaning):
-            if task is not None:
-                await asyncio.shield(task)
+        """Return when no disk work of this journal runs; what ends may have begun other work."""
+        while (task := self._running or self._cleaning) is not None:
+            await asyncio.shield(task)
