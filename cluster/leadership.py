@@ -131,7 +131,8 @@ class Leadership:
             if not progress.needs_snapshot:
                 progress.rejected(index, engine.match_index(peer))
         if engine.leads:
-            if progress.next <= engine.journal.last_index:
+            # Only entries: answering an answer with a heartbeat would go on without end.
+            if progress.next <= engine.journal.last_index and progress.may_send_entries(WINDOW):
                 self.send_to(peer)
             self.advanced()
 
