@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from volstore.http.lists import VolumeLists
 from volstore.http.parameters import Query
@@ -22,6 +23,23 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Origin:
+    """A request as it came, for sending it on: `target` is its path and query, `headers` those that say who asks.
+
+    `hops` counts the nodes that it came through already.
+    """
+
+    method: str = "GET"
+    target: str = "/"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    hops: int = 0
+
+
+NO_ORIGIN = Origin()
+"""Of requests that are never sent on."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Call:
     """A routed request. `ids` are the decoded variable segments of its path, `body` is empty where none is taken.
 
@@ -32,3 +50,4 @@ class Call:
     query: Query
     ids: tuple[str, ...] = ()
     body: bytes = b""
+    origin: Origin = NO_ORIGIN

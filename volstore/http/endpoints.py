@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -51,6 +51,8 @@ class Endpoint:
     parameters: tuple[str, ...] = ()
     statuses: tuple[int, ...] = ()
     body: Kind[Any] | None = None
+    largest_body: int = 0
+    """Bytes that are taken of a body that is no JSON; 0: none is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,3 +76,14 @@ class Local(Endpoint):
     """What this node knows by itself: no barrier, no index."""
 
     reply: Callable[[Call], Reply]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation(Endpoint):
+    """What an operator has a node do, or asks it, beside the state: no barrier, no index.
+
+    `on_leader`: it is done where the leader is, to which other nodes send it on.
+    """
+
+    reply: Callable[[Call], Awaitable[Reply]]
+    on_leader: bool = False

@@ -10,7 +10,7 @@ import msgspec
 from volstore.http.endpoints import Endpoint, Local, Read, Write
 from volstore.http.parameters import EVERYWHERE, PARAMETERS
 from volstore.http.replies import JSON, Json, Reply
-from volstore.http.routes import API, Route
+from volstore.http.routes import Route
 
 _REASONS = {
     200: "Done",
@@ -32,8 +32,8 @@ _FRESHNESS = {
 }
 
 
-def openapi_endpoint(version: str) -> Local:
-    """The endpoint that serves the document, itself described in it."""
+def document_route(version: str, served: tuple[Route, ...]) -> Route:
+    """The route that serves the document of all that is `served`, itself described in it."""
     held: list[Json] = []
     endpoint = Local(
         name="openapi",
@@ -41,9 +41,9 @@ def openapi_endpoint(version: str) -> Local:
         answer=dict[str, Any],
         reply=lambda call: Reply(json=held[0]),
     )
-    routes = (*API, Route("/v1/openapi.json", {"GET": endpoint}))
-    held.append(Json(msgspec.json.encode(document(routes, version), order="deterministic")))
-    return endpoint
+    route = Route("/v1/openapi.json", {"GET": endpoint})
+    held.append(Json(msgspec.json.encode(document((*served, route), version), order="deterministic")))
+    return route
 
 
 def document(routes: tuple[Route, ...], version: str) -> dict[str, Any]:
@@ -106,6 +106,8 @@ def _operation(route: Route, method: str, endpoint: Endpoint, schema_of: dict[st
     }
     if endpoint.body is not None:
         operation["requestBody"] = {"required": True, "content": {JSON: {"schema": endpoint.body.schema()}}}
+    if endpoint.largest_body:
+        operation["requestBody"] = {"required": True, "content": {"application/octet-stream": {}}}
     return operation
 
 
@@ -118,7 +120,7 @@ def statuses(endpoint: Endpoint) -> tuple[int, ...]:
         found |= {429, 503}
     if isinstance(endpoint, Write):
         found.add(409)  # an Idempotency-Key of another request
-    if endpoint.body is not None:
+    if endpoint.body is not None or endpoint.largest_body:
         found |= {408, 413}
     return tuple(sorted(found))
 

@@ -63,6 +63,16 @@ class Query:
         return "stale" in self._members and "consistent" not in self._members
 
     @property
+    def max_stale(self) -> float | None:
+        """Seconds since this node heard from the leader up to which its own state is good enough; None: not asked."""
+        if "max_stale" not in self._members or "consistent" in self._members:
+            return None
+        try:
+            return parse_duration(self._members["max_stale"])
+        except ValueError as error:
+            raise ApiError(400, f"Invalid max_stale: {error}") from None
+
+    @property
     def index(self) -> int:
         """The index to wait beyond; 0 for an answer at once."""
         text = self.text("index")
@@ -144,7 +154,7 @@ _DURATION = {"type": "string", "pattern": r"^(0|([0-9]+(\.[0-9]*)?(ns|us|ms|s|m|
 _NUMBER = {"type": "integer", "minimum": 0, "maximum": _INT32_MAX}
 
 EVERYWHERE = ("region", "pretty")
-READS = ("stale", "consistent")
+READS = ("stale", "consistent", "max_stale")
 BLOCKING = (*READS, "index", "wait")
 
 PARAMETERS: dict[str, Parameter] = {
@@ -153,6 +163,9 @@ PARAMETERS: dict[str, Parameter] = {
     "namespace": Parameter("The namespace; default when absent.", _TEXT),
     "stale": Parameter("Answer from this node's state, whatever its age.", _TEXT),
     "consistent": Parameter("Linearizable, as without it.", _TEXT),
+    "max_stale": Parameter(
+        "Answer from this node's state if it heard from the leader within this time, else linearizable.", _DURATION
+    ),
     "index": Parameter("Wait until the answer changed after this index.", {"type": "integer", "minimum": 0}),
     "wait": Parameter("Wait no longer than this (Go duration, at most 10m); default 5m.", _DURATION),
     "prefix": Parameter("Only what has an ID that begins so.", _TEXT),
@@ -162,5 +175,8 @@ PARAMETERS: dict[str, Parameter] = {
     "per_page": Parameter("Items per page; 0 for all.", _NUMBER),
     "next_token": Parameter("X-Nomad-NextToken of the page before.", _TEXT),
     "node": Parameter("The node to detach from.", _TEXT, required=True),
+    "id": Parameter("The server's ID, or its name.", _TEXT),
+    "address": Parameter("The server's raft HOST:PORT.", _TEXT),
+    "format": Parameter("prometheus, or absent for JSON.", _TEXT),
     "force": Parameter("Deregister though claimed, if every claimant is gone.", {"type": "boolean"}),
 }

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from volstore.commands import Idempotency
 from volstore.errors import ApiError
 from volstore.http.call import Call
-from volstore.http.endpoints import Absent, Endpoint, Local, Question, Read, Write
+from volstore.http.endpoints import Absent, Endpoint, Local, Operation, Question, Read, Write
+from volstore.http.forward import on_leader
 from volstore.http.parameters import WAIT_JITTER
 from volstore.http.replies import Reply, refusal
 from volstore.registry import Contact
@@ -40,6 +41,9 @@ class Pipeline:
                 return await self._write(endpoint, call, idempotency)
             case Local():
                 return endpoint.reply(call)
+            case Operation():
+                self._authorize(call, endpoint, call.service.registry.state)
+                return await (on_leader(call, endpoint.reply) if endpoint.on_leader else endpoint.reply(call))
             case _:
                 raise TypeError(f"{endpoint.name} is no kind of endpoint that has a pipeline")
 
@@ -91,7 +95,12 @@ class Pipeline:
 
     async def _barrier(self, call: Call) -> Contact:
         deadline = asyncio.get_running_loop().time() + call.service.settings.deadline
-        return await call.service.registry.barrier(stale=call.query.stale, deadline=deadline)
+        registry, max_stale = call.service.registry, call.query.max_stale
+        if max_stale is not None:
+            contact = await registry.barrier(stale=True, deadline=deadline)
+            if contact.known_leader and contact.last_contact <= max_stale * 1000:
+                return contact
+        return await registry.barrier(stale=call.query.stale and max_stale is None, deadline=deadline)
 
 
 def freshness(index: int, contact: Contact) -> dict[str, str]:

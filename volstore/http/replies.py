@@ -39,11 +39,12 @@ class Json:
 
 
 class Reply(Struct, kw_only=True):
-    """An answer: JSON, or `text` as plain text, or neither for an empty body."""
+    """An answer: JSON, or `text` as plain text, or `content` of the type that `headers` name, or an empty body."""
 
     status: int = 200
     json: Json | None = None
     text: str = ""
+    content: bytes | None = None
     headers: dict[str, str] = {}
 
 

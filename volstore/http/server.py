@@ -11,6 +11,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import structlog
@@ -20,15 +21,17 @@ from aiohttp.web_request import BaseRequest
 
 from volstore.commands import Idempotency
 from volstore.errors import ApiError
-from volstore.http.call import Call, Service
-from volstore.http.endpoints import Write
+from volstore.http.call import NO_ORIGIN, Call, Origin, Service
+from volstore.http.endpoints import Endpoint, Operation, Write
+from volstore.http.forward import HOPS_HEADER
 from volstore.http.lists import VolumeLists
-from volstore.http.openapi import openapi_endpoint
+from volstore.http.openapi import document_route
 from volstore.http.parameters import Query
 from volstore.http.pipeline import Pipeline
 from volstore.http.rendered import VolumeRenderer
 from volstore.http.replies import JSON, TEXT, Json, Reply, refusal
-from volstore.http.routes import with_document
+from volstore.http.requests import RequestFigures
+from volstore.http.routes import API, Route, Router
 from volstore.http.settings import HttpSettings
 from volstore.registry import Registry
 
@@ -38,6 +41,8 @@ _log = structlog.get_logger("volstore.http")
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _LONGEST_KEY = 255
+_LARGE_BODY_DEADLINE = 600.0
+_WHO_ASKS = ("X-Nomad-Token", "Authorization", "X-Request-Id")
 _LONG_WORK = 64 * 1024
 """Bytes of an answer from which on compressing and indenting take more than a millisecond."""
 
@@ -56,14 +61,22 @@ class HttpServer:
     """Serves one registry. `draw` gives numbers from [0, 1), for the jitter of waits."""
 
     def __init__(
-        self, registry: Registry, settings: HttpSettings, *, draw: Callable[[], float] = random.random
+        self,
+        registry: Registry,
+        settings: HttpSettings,
+        more: tuple[Route, ...] = (),
+        *,
+        draw: Callable[[], float] = random.random,
     ) -> None:
+        """`more`: routes of a node that is operated, beside the registry's own."""
+        self.requests = RequestFigures()
         renderer = VolumeRenderer()
         self._registry = registry
         self._settings = settings
         self._service = Service(registry, settings, renderer, VolumeLists(renderer))
         self._pipeline = Pipeline(draw)
-        self._router = with_document(openapi_endpoint(settings.version))
+        routes = (*API, *more)
+        self._router = Router((*routes, document_route(settings.version, routes)))
         self._runner: web.ServerRunner | None = None
 
     async def start(self, host: str, port: int) -> str:
@@ -102,8 +115,10 @@ class HttpServer:
         given = request.headers.get("X-Request-Id", "")
         request_id = given if _SANE_REQUEST_ID.fullmatch(given) else os.urandom(8).hex()
         path, _, raw_query = _target(request).partition("?")
+        route: Route | None = None
         try:
-            reply = await self._reply(request, path, raw_query)
+            route, ids = self._router.find(path)
+            reply = await self._reply(request, route, ids, path, raw_query)
         except ApiError as error:
             reply = refusal(error)
         except (asyncio.CancelledError, ConnectionError):
@@ -119,18 +134,26 @@ class HttpServer:
         if given and given == request_id:
             reply.headers = {**reply.headers, "X-Request-Id": request_id}
         response = await self._response(request, reply)
+        seconds = time.perf_counter() - started
+        self.requests.answered(route, request.method, reply.status, seconds)
         _log.debug(
             "http_request",
             method=request.method,
             path=path,
             status=reply.status,
-            ms=round((time.perf_counter() - started) * 1000, 3),
+            ms=round(seconds * 1000, 3),
             request_id=request_id,
         )
         return response
 
-    async def _reply(self, request: BaseRequest, path: str, raw_query: str) -> Reply:
-        route, ids = self._router.find(path)
+    def use(self, settings: HttpSettings) -> None:
+        """From now on. The version and the region stay what they were."""
+        self._settings = settings
+        self._service = replace(self._service, settings=settings)
+
+    async def _reply(
+        self, request: BaseRequest, route: Route, ids: tuple[str, ...], path: str, raw_query: str
+    ) -> Reply:
         method = request.method
         if method == "OPTIONS":
             return Reply(status=204, headers={"Allow": ", ".join(route.allow)})
@@ -141,16 +164,21 @@ class HttpServer:
             raise ApiError(
                 400, f"No path to region: validation: the one region of this cluster is {self._settings.region}"
             )
-        body = b"" if endpoint.body is None else await self._body(request)
+        body = await self._body(request, endpoint)
         idempotency = _idempotency(request, path, raw_query, body) if isinstance(endpoint, Write) else None
-        reply = await self._pipeline.run(endpoint, Call(self._service, query, ids, body), idempotency)
+        origin = _origin(request, path, raw_query) if isinstance(endpoint, Operation) else NO_ORIGIN
+        call = Call(self._service, query, ids, body, origin)
+        reply = await self._pipeline.run(endpoint, call, idempotency)
         if reply.json is not None and query.pretty:
             reply.json = await _away(reply.json, reply.json.indented)
         return reply
 
-    async def _body(self, request: BaseRequest) -> bytes:
-        """The whole body, within the limits of size and time."""
-        limit = self._settings.max_body_bytes
+    async def _body(self, request: BaseRequest, endpoint: Endpoint) -> bytes:
+        """The whole body, within the limits of size and time; nothing where none is taken."""
+        if endpoint.body is None and not endpoint.largest_body:
+            return b""
+        limit = endpoint.largest_body or self._settings.max_body_bytes
+        within = _LARGE_BODY_DEADLINE if endpoint.largest_body else self._settings.body_deadline
         encoding = request.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
             raise ApiError(400, "validation: this Content-Encoding is not supported; send the body as it is")
@@ -161,19 +189,21 @@ class HttpServer:
             request.writer.output_size = 0
         body = bytearray()
         try:
-            async with asyncio.timeout(self._settings.body_deadline):
+            async with asyncio.timeout(within):
                 while chunk := await request.content.readany():
                     body += chunk
                     if len(body) > limit:
                         raise _too_large(limit)
         except TimeoutError:
-            raise ApiError(408, f"the body did not come within {self._settings.body_deadline:g} s") from None
+            raise ApiError(408, f"the body did not come within {within:g} s") from None
         except web.RequestPayloadError:
             raise ApiError(400, "validation: the body broke off or is not framed as its headers say") from None
         return bytes(body)
 
     async def _response(self, request: BaseRequest, reply: Reply) -> web.Response:
         headers = {**reply.headers, "Server": "volstore"}
+        if reply.content is not None:
+            return web.Response(status=reply.status, body=reply.content, headers=headers)
         if reply.json is None:
             body = reply.text.encode(errors="backslashreplace")
             if body:
@@ -220,6 +250,16 @@ def _idempotency(request: BaseRequest, path: str, raw_query: str, body: bytes) -
         digest.update(part.encode(errors="surrogateescape") + b"\0")
     digest.update(body)
     return Idempotency(caller="anonymous", key=key, request_hash=digest.digest())
+
+
+def _origin(request: BaseRequest, path: str, raw_query: str) -> Origin:
+    hops = request.headers.get(HOPS_HEADER, "")
+    return Origin(
+        request.method,
+        f"{path}?{raw_query}" if raw_query else path,
+        {name: request.headers[name] for name in _WHO_ASKS if name in request.headers},
+        int(hops) if hops in ("1", "2") else 0,
+    )
 
 
 def _takes_gzip(accepted: str) -> bool:
