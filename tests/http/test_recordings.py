@@ -9,10 +9,11 @@ import pytest
 from tests.comparison import Comparison
 from tests.http.conftest import Api
 from tests.replay import Replay, covered_by
+from tests.replay_claims import STEPS
 
 STORIES = ("volumes.jsonl", "blocking.jsonl", "plugins.jsonl")
 
-# What comes with later issues: allocations, claims, access, the operator's routes.
+# What comes with later issues: access, the operator's routes.
 OURS = (
     "/v1/volume",
     "/v1/plugin",
@@ -39,6 +40,13 @@ async def test_a_story_goes_as_recorded(api: Api, story: str) -> None:
     replay = Replay([api.url], waiting=lambda: _waits(api))
     assert await replay.file(story) == []
     assert replay.comparison.compared > 25
+
+
+# The recorder's nodes have classes and versions that its steps don't tell.
+async def test_the_claims_story_goes_as_recorded(api: Api) -> None:
+    comparison = Comparison(compares=lambda path: not path.startswith("/v1/nodes"))
+    assert await Replay([api.url], comparison=comparison, others=STEPS).file("claims.jsonl") == []
+    assert comparison.compared > 70
 
 
 async def test_the_cluster_story_goes_as_recorded_until_servers_die(api: Api) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 from msgspec import UNSET
 
+from volstore.http.allocation_body import stub_of
 from volstore.http.node_body import ZERO_TIME
 from volstore.http.views import (
     CapabilityView,
+    ClaimedVolumeView,
     ClaimView,
     ControllerInfoView,
     FingerprintView,
+    MountOptionsView,
     NamespaceView,
     NodeInfoView,
     NodeItem,
@@ -58,7 +64,7 @@ def volume_view(state: State, volume: Volume, plugin: Plugin | None) -> VolumeVi
     allocations = [found for claimant in claimants if (found := state.allocation(claimant)) is not None]
     return VolumeView(
         access_mode=volume.access_mode,
-        allocations=[allocation.stub for allocation in allocations],
+        allocations=[stub_of(allocation) for allocation in allocations],
         attachment_mode=volume.attachment_mode,
         capacity=volume.capacity,
         clone_id=volume.clone_id,
@@ -100,6 +106,17 @@ def volume_view(state: State, volume: Volume, plugin: Plugin | None) -> VolumeVi
         write_allocs=dict.fromkeys(volume.write_claims),
         write_claims=_claims(volume.write_claims),
     )
+
+
+def claimed_volume_view(state: State, volume: Volume, plugin: Plugin | None) -> ClaimedVolumeView:
+    """For the answer of a claim alone: it must not be kept, nor shown to anybody else."""
+    read, options = volume_view(state, volume, plugin), volume.mount_options
+    shown: dict[str, Any] = {
+        **msgspec.structs.asdict(read),
+        "mount_options": options and MountOptionsView(fs_type=options.fs_type, mount_flags=list(options.mount_flags)),
+        "secrets": volume.secrets,
+    }
+    return ClaimedVolumeView(**shown)
 
 
 def plugin_item(plugin: Plugin) -> PluginItem:

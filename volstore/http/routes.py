@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from volstore.errors import ApiError
-from volstore.http import cluster, nodes, plugins, search, volumes
-from volstore.http.endpoints import Endpoint, Local
+from volstore.http import allocations, claims, cluster, nodes, plugins, search, volumes
+from volstore.http.endpoints import Endpoint
 
 VARIABLE = "{id}"
 
@@ -63,12 +63,23 @@ API: tuple[Route, ...] = (
     ),
     Route("/v1/volume/csi/{id}/create", {"PUT": volumes.CREATE, "POST": volumes.CREATE}),
     Route("/v1/volume/csi/{id}/delete", {"DELETE": volumes.DELETE}),
-    Route("/v1/volume/csi/{id}/detach", {"DELETE": volumes.DETACH}),
+    Route("/v1/volume/csi/{id}/detach", {"DELETE": claims.DETACH}),
+    Route("/v1/volume/csi/{id}/claim", {"PUT": claims.CLAIM, "POST": claims.CLAIM}),
     Route("/v1/plugins", {"GET": plugins.LIST}),
     Route("/v1/plugin/csi/{id}", {"GET": plugins.READ}),
     Route("/v1/nodes", {"GET": nodes.LIST}),
     Route("/v1/node/{id}", {"GET": nodes.READ, "PUT": nodes.PUT, "POST": nodes.PUT, "DELETE": nodes.DELETE}),
     Route("/v1/node/{id}/status", {"PUT": nodes.SET_STATUS, "POST": nodes.SET_STATUS}),
+    Route("/v1/allocations", {"GET": allocations.LIST, "PUT": allocations.PUT_MANY, "POST": allocations.PUT_MANY}),
+    Route(
+        "/v1/allocation/{id}",
+        {
+            "GET": allocations.READ,
+            "PUT": allocations.PUT,
+            "POST": allocations.PUT,
+            "DELETE": allocations.DELETE,
+        },
+    ),
     Route("/v1/status/leader", {"GET": cluster.LEADER}),
     Route("/v1/status/peers", {"GET": cluster.PEERS}),
     Route("/v1/agent/health", {"GET": cluster.HEALTH}),
@@ -141,8 +152,3 @@ def _decoded(segment: str) -> str:
         return unquote_to_bytes(segment.encode("utf-8", "surrogateescape")).decode()
     except UnicodeDecodeError:
         raise ApiError(400, "validation: the path is not UTF-8") from None
-
-
-def with_document(document: Local) -> Router:
-    """All routes, and the document that describes them."""
-    return Router((*API, Route("/v1/openapi.json", {"GET": document})))

@@ -37,6 +37,7 @@ BODY: Object[SearchRequest] = Object(
 _Found = Callable[[State, str | None, str], Iterable[str]]
 
 _CONTEXTS: dict[str, _Found] = {
+    "allocs": lambda state, namespace, prefix: (allocation.id for allocation in state.allocations(prefix, namespace)),
     "nodes": lambda state, namespace, prefix: (node.id for node in state.nodes(prefix)),
     "plugins": lambda state, namespace, prefix: (
         plugin.id for plugin in state.plugins() if plugin.id.startswith(prefix)

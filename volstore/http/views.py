@@ -111,6 +111,18 @@ class VolumeView(View):
     write_claims: dict[str, ClaimView]
 
 
+class MountOptionsView(View):
+    fs_type: str
+    mount_flags: list[str]
+
+
+class ClaimedVolumeView(VolumeView):
+    """A volume as a claim's answer has it: with what whoever mounts it must know, and nobody else may."""
+
+    mount_options: MountOptionsView | None  # type: ignore[assignment]  # a reader has none of these two
+    secrets: dict[str, str] | None  # type: ignore[assignment]
+
+
 class RegisteredView(View):
     """What a register answers: the volumes as read."""
 

@@ -17,7 +17,7 @@ from volstore.http.replies import Json, Reply
 from volstore.http.views import RegisteredView, VolumeItem, VolumeView
 from volstore.http.volume_body import REGISTER, path_disagrees, read_volumes
 from volstore.model import Volume
-from volstore.queries import VolumeQuery, claimed_nodes
+from volstore.queries import VolumeQuery
 from volstore.registry import Contact
 from volstore.rules import form_refusal
 from volstore.state import State
@@ -83,7 +83,7 @@ def _list(call: Call) -> Question | Reply:
 
 
 def _read(call: Call) -> Question:
-    return ReadVolume(call.service.renderer, call.query.namespace, _id(call))
+    return ReadVolume(call.service.renderer, call.query.namespace, volume_id(call))
 
 
 def _register(call: Call) -> Command:
@@ -127,14 +127,15 @@ def _registered(call: Call, command: Command, outcome: Outcome) -> Json:
 
 
 def _deregister(call: Call) -> Command:
-    return DeregisterVolume(call.query.namespace, _id(call), call.query.flag("force"))
+    return DeregisterVolume(call.query.namespace, volume_id(call), call.query.flag("force"))
 
 
 def no_body(call: Call, command: Command, outcome: Outcome) -> None:
     return None
 
 
-def _id(call: Call) -> str:
+def volume_id(call: Call) -> str:
+    """The ID in the path. Raises ApiError 400 where there is none."""
     (id,) = call.ids
     if not id:
         raise ApiError(400, "missing volume ID")
@@ -143,37 +144,6 @@ def _id(call: Call) -> str:
 
 def _not_ours(call: Call) -> Reply:
     raise ApiError(501, NOT_OURS)
-
-
-@dataclass(frozen=True, slots=True)
-class Detach:
-    """Release a node's claims on a volume. No volume can be claimed yet, so there is nothing to release, and the
-    answer is what is true after it: the volume is there, and not held on that node."""
-
-    namespace: str
-    id: str
-    node_id: str
-
-    def topic(self, state: State) -> tuple[Topic, str]:
-        return VolumeTopic(self.namespace, self.id), ""
-
-    def moved_since(self, state: State, index: int) -> bool:
-        return True
-
-    async def answer(self, state: State, contact: Contact) -> Reply:
-        volume = state.volume(self.namespace, self.id)
-        if volume is None:
-            raise Absent(f"volume not found: {self.id}")
-        if self.node_id in claimed_nodes(volume):
-            raise ApiError(501, "detaching is not supported: this version of volstore takes and releases no claims")
-        return Reply()
-
-
-def _detach(call: Call) -> Question:
-    node_id = call.query.text("node")
-    if not node_id:
-        raise ApiError(400, "detach requires node ID")
-    return Detach(call.query.namespace, _id(call), node_id)
 
 
 LIST = Read(
@@ -207,14 +177,6 @@ DEREGISTER = Write(
     statuses=(404,),
     command=_deregister,
     render=no_body,
-)
-DETACH = Read(
-    name="detachVolume",
-    summary="Release a node's claims on a volume",
-    parameters=("namespace", "node"),
-    statuses=(404,),
-    ask=_detach,
-    blocking=False,
 )
 CREATE = Local(name="createVolume", summary="Not supported", statuses=(501,), reply=_not_ours)
 DELETE = Local(name="deleteVolume", summary="Not supported", statuses=(501,), reply=_not_ours)
