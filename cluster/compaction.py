@@ -41,9 +41,12 @@ class Compaction:
         return applier.bytes - self._bytes_then >= max(options.snapshot_bytes, self._size)
 
     async def write(self) -> int:
-        """A snapshot of what is applied now, or of a moment ago if one is being written; its log index."""
+        """A snapshot of what is applied now, or of a moment ago if one is being written; its log index. LogError."""
         task = self._writing or self._start_writing()
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except OSError as error:
+            raise LogError(f"the snapshot can't be written: {error}") from error
 
     def _start_writing(self) -> asyncio.Task[int]:
         self._writing = self._node.loop.create_task(self._write())

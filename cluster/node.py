@@ -27,7 +27,7 @@ from cluster.ports import Disk, Network, Random
 from cluster.questions import Questions
 from cluster.ratelimit import Logger, RateLimitedLog
 from cluster.sessions import ReplicatedState
-from cluster.snapshots import SnapshotDamaged, SnapshotMeta
+from cluster.snapshots import SnapshotMeta
 from cluster.transfer import Receiving
 from cluster.transport import Identity, Transport
 
@@ -82,7 +82,7 @@ class Node:
         self.asks = Asks(self)
         self.asks.answer = self.answer
         self.compaction = Compaction(self, booted.applied)
-        self._receiving = Receiving(self.store, self.send, self._install, self._snapshot_damaged, self._has)
+        self._receiving = Receiving(self.store, self.send, self._install, self._snapshot_refused, self._has)
         self.transport = Transport(
             network=self._network,
             random=self._random,
@@ -172,6 +172,11 @@ class Node:
     def restart_engine(self) -> None:
         """The journal was read again from a disk that had failed: what was not synced is not believed."""
         connected = self.engine.connected
+        snapshot = self.store.latest()
+        if snapshot is not None and snapshot.index <= self.applier.index:
+            if self.journal.term_at(snapshot.index) != snapshot.term:
+                # The log's switch to a received snapshot was lost; state and snapshot stand there already.
+                self.journal.reset(snapshot.index, snapshot.term)
         self.engine = self._make_engine(Configurations(self.engine.configurations.at(self.applier.index)))
         self.step(lambda: self.engine.peers_changed(self.loop.time(), connected))
 
@@ -351,8 +356,8 @@ class Node:
     def _has(self, index: int) -> bool:
         return self.applier.index >= index
 
-    def _snapshot_damaged(self, error: SnapshotDamaged) -> None:
-        self.log.error("snapshot_refused", reason=str(error))
+    def _snapshot_refused(self, error: Exception) -> None:
+        self.limited.warning(self.loop.time(), "snapshot", "snapshot_refused", reason=str(error))
 
     async def _install(self, meta: SnapshotMeta) -> None:
         """Replace state and log by a snapshot that is durable and verified (Raft §7)."""
@@ -370,7 +375,7 @@ class Node:
         self.engine.heard_leader(self.loop.time())
         self.applier.installed(meta.index)
         self.compaction.installed(meta.index)
-        await self.journal.sync()
         self.intake.snapshot_installed()
+        await self.journal.sync()
         self.log.info("snapshot_installed", index=meta.index, bytes=meta.size)
         self.step(lambda: None)

@@ -77,7 +77,7 @@ class Persistence:
     async def _make_room(self) -> None:
         """A disk that our own log has filled: the reserve gives room for a snapshot, which lets the log go."""
         node = self._node
-        await node.journal.reopen(need_reserve=False)
+        await self._reopen(need_reserve=False)
         index = await node.compaction.write()
         if index > node.journal.base_index:
             node.journal.drop_to(index)
@@ -95,12 +95,19 @@ class Persistence:
             try:
                 if _is_full(failure):
                     await self._make_room()
-                await node.journal.reopen()
+                await self._reopen()
                 break
             except (OSError, JournalFailed, LogError) as error:
                 node.limited.warning(node.loop.time(), "reopen", "disk_still_failing", reason=str(error))
             await asyncio.sleep(_REOPEN_EVERY)
-        self._held.clear()
         self.fault = None
-        node.restart_engine()
+        node.engine.unable = False
         node.log.info("disk_recovered", last_index=node.journal.last_index)
+
+    async def _reopen(self, *, need_reserve: bool = True) -> None:
+        """Read the journal again, and at once Raft's state from it: nothing may act on what the disk doesn't have."""
+        node = self._node
+        await node.journal.reopen(need_reserve=need_reserve)
+        self._held.clear()
+        node.restart_engine()
+        node.engine.unable = True

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from cluster.journal import JournalFailed
 from cluster.messages import Frame
 from cluster.snapshots import Incoming, SnapshotDamaged, SnapshotMeta, SnapshotStore
 
@@ -68,12 +69,12 @@ class Receiving:
 
     def __init__(
         self, store: SnapshotStore, send: Send, install: Callable[[SnapshotMeta], Awaitable[None]],
-        damaged: Callable[[SnapshotDamaged], None], already: Callable[[int], bool],
+        refused: Callable[[Exception], None], already: Callable[[int], bool],
     ) -> None:  # fmt: skip
         self._store = store
         self._send = send
         self._install = install
-        self._damaged = damaged
+        self._refused = refused
         self._already = already
         self._pieces: asyncio.Queue[tuple[str, Frame]] = asyncio.Queue(maxsize=64)
         self._incoming: Incoming | None = None
@@ -86,7 +87,11 @@ class Receiving:
     async def run(self) -> None:
         while True:
             peer, frame = await self._pieces.get()
-            await self._take(peer, *frame[1:])
+            try:
+                await self._take(peer, *frame[1:])
+            except (OSError, JournalFailed) as error:
+                # It isn't acknowledged, so the leader sends it again; the disk may be well by then.
+                self._refused(error)
 
     async def _take(
         self, peer: str, term: int, index: int, snapshot_term: int, size: int, offset: int, data: bytes,
@@ -107,7 +112,7 @@ class Receiving:
         try:
             meta = await incoming.finish()
         except SnapshotDamaged as error:
-            self._damaged(error)
+            self._refused(error)
             self._send(peer, ["snapack", term, index, 0, False])
             return
         await self._install(meta)
