@@ -30,7 +30,7 @@ lint: $(READY)
 # Newest versions that pyproject.toml allows, with hashes, naming no index; needs `uv` on PATH.
 lock:
 	uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --upgrade \
-		--generate-hashes --no-emit-index-url --no-header --no-annotate --output-file requirements.lock
+		--generate-hashes --no-header --no-annotate --output-file requirements.lock
 
 clean:
 	git clean -xdff

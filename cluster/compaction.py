@@ -70,6 +70,8 @@ class Compaction:
         newest = node.store.latest()
         if newest is not None and newest.index >= index:
             return newest.index
+        if node.engine.configurations.at(index).index == 0:
+            raise LogError("a cluster that has not formed yet has nothing to keep")
         term = node.journal.term_at(index)
         if term is None:
             raise LogError(f"the log doesn't reach the applied entry {index} yet; the leader sends it anew")

@@ -49,7 +49,8 @@ class Configuration:
 
     def pinned(self, incarnations: dict[str, bytes]) -> Configuration:
         """The same members, each bound to the disk that it has now."""
-        return replace(self, members=tuple(replace(m, incarnation=incarnations[m.name]) for m in self.members))
+        members = tuple(replace(m, incarnation=incarnations.get(m.name, m.incarnation)) for m in self.members)
+        return replace(self, members=members)
 
     def with_learner(self, member: Member) -> Configuration:
         if (present := self.member(member.name)) is not None:

@@ -17,6 +17,7 @@ from cluster.asks import Answer, Asks
 from cluster.boot import boot
 from cluster.compaction import Compaction
 from cluster.engine import CONFIGURATION, Engine
+from cluster.freshness import Freshness
 from cluster.guard import SafetyViolation
 from cluster.intake import Intake
 from cluster.membership import Configuration, Configurations
@@ -31,6 +32,8 @@ from cluster.snapshots import SnapshotMeta
 from cluster.transfer import Receiving
 from cluster.transport import Identity, Transport
 
+OTHER_DISK = "comes with another disk than the one that this cluster knows"
+"""In the reason of a refusal: whoever is told so can't be a member as it is, and stops."""
 _RAFTS = frozenset({"app", "commit", "ack", "vote?", "vote", "now"})
 
 
@@ -64,6 +67,7 @@ class Node:
         self._told_commit = 0
         self._more_planned = False
         self._incarnations: dict[str, bytes] = {}
+        self._callers: dict[str, str] = {}
 
     # Life.
 
@@ -83,6 +87,8 @@ class Node:
         self.asks.answer = self.answer
         self.compaction = Compaction(self, booted.applied)
         self._receiving = Receiving(self.store, self.send, self._install, self._snapshot_refused, self._has)
+        self._card = {**self.options.meta, "raft": self.options.advertise, "configuration": "0"}
+        self.freshness = Freshness(self.loop.time())
         self.transport = Transport(
             network=self._network,
             random=self._random,
@@ -90,7 +96,7 @@ class Node:
                 self.options.name,
                 self.incarnation,
                 self.options.cluster_id,
-                {**self.options.meta, "raft": self.options.advertise},
+                self._card,
             ),
             bind=self.options.bind,
             log=self.log,
@@ -205,6 +211,7 @@ class Node:
         if self.applier.advance(self.journal, safe) and not self._more_planned:
             self._more_planned = True
             self.loop.call_soon(self._go_on)
+        self.freshness.applied(self.applier.index)
         self.compaction.consider()
         self._part()
         if self.intake.ready:
@@ -243,10 +250,10 @@ class Node:
         before, self._adopted = self._adopted, configuration
         if before is not None and self.engine.leads:
             self._leaving = tuple(m for m in before.members if configuration.member(m.name) is None)
+        self._card["configuration"] = str(configuration.index)
+        self._callers.clear()
         if configuration.members:
-            peers = {m.name: m.address for m in (*configuration.members, *self._leaving)}
-            peers.pop(self.options.name, None)
-            self.transport.set_peers(peers)
+            self._set_peers()
         self.log.info(
             "configuration", index=configuration.index, voters=configuration.voters, learners=configuration.learners
         )
@@ -261,10 +268,14 @@ class Node:
             self.loop.call_later(self.options.timing.election_max, self._forget_peers)
 
     def _forget_peers(self) -> None:
-        configuration = self.engine.configuration
-        if self.running and configuration.members:
-            me = self.options.name
-            self.transport.set_peers({m.name: m.address for m in configuration.members if m.name != me})
+        if self.running and self.engine.configuration.members:
+            self._set_peers()
+
+    def _set_peers(self) -> None:
+        members = (*self.engine.configuration.members, *self._leaving)
+        peers = self._callers | {member.name: member.address for member in members}
+        peers.pop(self.options.name, None)
+        self.transport.set_peers(peers)
 
     def _pin_members(self) -> None:
         """The first entry of a new cluster binds each first member to its disk; nothing is taken before it."""
@@ -289,6 +300,8 @@ class Node:
             if kind == "app" and frame[7] is not None and frame[1] >= engine.term:
                 self.applier.expect((frame[7][0], frame[7][1]))
             engine.receive(now, peer, frame)
+            if kind in ("app", "commit") and frame[1] == engine.term:
+                self.freshness.heard(now, frame[5] if kind == "app" else frame[2], self.applier.index)
         elif kind == "prop":
             self.intake.take(peer, frame[1])
         elif kind == "no":
@@ -329,27 +342,32 @@ class Node:
         configuration = self.engine.configuration
         member = configuration.member(name)
         if member is None:
-            if not configuration.members and "raft" in meta:
-                # A node that waits to be added learns of the cluster by whoever calls it.
-                self.transport.set_peers({name: meta["raft"]})
+            known_there = meta.get("configuration", "")
+            if known_there.isdecimal() and int(known_there) > configuration.index and "raft" in meta:
+                # It knows of a later configuration than this node's log, which waits to be added or was away: whoever
+                # leads may be one that it hasn't heard of (Raft dissertation §4.1).
+                self._callers[name] = meta["raft"]
+                self._set_peers()
                 return None
             return f"{name!r} is not a member of this cluster"
         known = member.incarnation or self._incarnations.get(name, b"")
         if known and incarnation != known and self.options.closings.pinned_incarnations:
-            return (
-                f"{name!r} comes with another disk than the one that this cluster knows (was it wiped?): "
-                f"remove the old {name!r} first, then add it anew"
-            )
+            return f"{name!r} {OTHER_DISK} (was it wiped?): remove the old {name!r} first, then add it anew"
         self._incarnations[name] = incarnation
         return None
 
     def _on_refused(self, peer: str, reason: str) -> None:
-        if "another disk" in reason:
+        if OTHER_DISK in reason:
             self.fail(LogError(f"{peer} refuses this node: {reason}"))
 
     def last_contact(self) -> float:
-        """Seconds since this node heard from the leader; 0 on the leader."""
-        return 0.0 if self.engine.leads else self.loop.time() - self.engine.last_contact
+        """Seconds since this node had all that the leader, when it was heard, had committed; 0 on the leader."""
+        return 0.0 if self.engine.leads else self.freshness.age(self.loop.time())
+
+    @property
+    def knows_its_age(self) -> bool:
+        """Whether there is a leader, and this node has had all of what it committed at least once since it started."""
+        return self.engine.leads or (self.engine.leader is not None and self.freshness.known)
 
     # Snapshots that come from the leader.
 
