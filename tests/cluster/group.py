@@ -31,13 +31,15 @@ class Members:
         self.disks: dict[str, MemoryDisk] = {}
         self.logs: dict[str, ReplicatedLog] = {}
         self.machines: dict[str, Appends] = {}
+        self.kinds: dict[str, type[Appends]] = {}
+        """The machines of these members, where they aren't plain."""
 
     def __getitem__(self, name: str) -> ReplicatedLog:
         return self.logs[name]
 
     def make(self, name: str, address: str, members: tuple[Member, ...]) -> ReplicatedLog:
         disk = self.disks.setdefault(name, MemoryDisk(Random(len(self.disks))))
-        machine = self.machines[name] = Appends()
+        machine = self.machines[name] = self.kinds.get(name, Appends)()
         given: dict[str, Any] = {"timing": Timing(0.03, 0.15, 0.3), "reserve_bytes": 0} | self.options
         self.logs[name] = ReplicatedLog(
             Options("test", name, address, address, members, **given),

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cluster.api import Applied, LogError, NoLeader, NotApplied, ReadMode, Role, Unknown
+from cluster.applier import MARK_EVERY, StateDiverged
 from tests.cluster.group import Members, later
+from tests.cluster.machines import Appends
 from tests.process.agents import until
 
 
@@ -220,6 +222,51 @@ async def test_a_lone_node_with_a_full_disk_acknowledges_nothing_until_there_is_
     disk.capacity = capacity
     assert isinstance(await members.propose("s1", b"room again", seconds=10), Applied)
     await members.stop()
+
+
+class Forgetful(Appends):
+    """Answers like the others, and keeps something else."""
+
+    def apply(self, command: bytes) -> bytes:
+        return super().apply(b"" if command == b"forget me" else command)
+
+
+class Raising(Appends):
+    def apply(self, command: bytes) -> bytes:
+        if command == b"raise":
+            raise ZeroDivisionError("a defect")
+        return super().apply(command)
+
+
+async def test_a_member_whose_state_differs_stops_and_names_the_index() -> None:
+    members = Members(["s1", "s2", "s3"])
+    members.kinds = {"s3": Forgetful}
+    await members.start()
+    leader = await members.led()
+    if leader is members["s3"]:
+        await leader.transfer_leadership("s1", later(5))
+        leader = await members.led()
+    await members.propose("s1", b"forget me")
+    while leader.status().applied_index < MARK_EVERY:
+        await members.propose(leader.options.name, b"x")
+    with pytest.raises(StateDiverged, match=f"at log index {MARK_EVERY} this node's state has digest"):
+        await asyncio.wait_for(members["s3"].failed, 10)
+    assert isinstance(await members.propose("s1", b"the others go on"), Applied)
+    await members.stop()
+
+
+async def test_an_exception_while_applying_ends_the_node_and_does_not_skip_the_entry() -> None:
+    members = Members(["s1"])
+    members.kinds = {"s1": Raising}
+    await members.start()
+    await members.fill("s1", 3)
+    applied = members["s1"].status().applied_index
+    proposal = asyncio.create_task(members.propose("s1", b"raise", seconds=2))
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(members["s1"].failed, 5)
+    assert members["s1"].status().applied_index == applied
+    await members.stop()
+    assert isinstance(await proposal, Unknown)
 
 
 async def test_a_proposal_past_the_limit_of_waiting_ones_is_refused_as_overload(three: Members) -> None:
