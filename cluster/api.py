@@ -52,8 +52,9 @@ class ReadMode(enum.Enum):
 class Barrier:
     """A read may be answered from this node's state now.
 
-    `last_contact` is seconds since this node last heard from the leader (0.0 on the leader and for linearizable
-    reads); `known_leader` says whether the node knows a leader.
+    `last_contact` is seconds since this node had all that the leader, when it heard from it, had committed (0.0 on
+    the leader and for linearizable reads); `known_leader` says whether the node knows a leader and has caught up with
+    one since it started: otherwise it can't tell how old its state is.
     """
 
     last_contact: float

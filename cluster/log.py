@@ -49,6 +49,10 @@ class ReplicatedLog:
     def failed(self) -> asyncio.Future[None]:
         return self._node.failed
 
+    def fail(self, error: BaseException) -> None:
+        """Stop acting at once, for a defect of the log's user: as for one of the log's own, `failed` says so."""
+        self._node.fail(error)
+
     async def start(self) -> None:
         await self._node.start()
 
@@ -89,7 +93,7 @@ class ReplicatedLog:
     async def read_barrier(self, mode: ReadMode, deadline: float) -> Barrier:
         node = self._node
         if mode is ReadMode.STALE:
-            return Barrier(node.last_contact(), node.engine.leader is not None)
+            return Barrier(node.last_contact(), node.knows_its_age)
         try:
             async with asyncio.timeout_at(deadline):
                 await node.applier.reached(await node.questions.ask())

@@ -180,11 +180,14 @@ class Node:
         connected = self.engine.connected
         snapshot = self.store.latest()
         if snapshot is not None and snapshot.index <= self.applier.index:
-            if self.journal.term_at(snapshot.index) != snapshot.term:
-                # The log's switch to a received snapshot was lost; state and snapshot stand there already.
-                self.journal.reset(snapshot.index, snapshot.term)
+            # The log's switch to a received snapshot may be lost; state and snapshot stand there already.
+            self._reset_unless_held(snapshot)
         self.engine = self._make_engine(Configurations(self.engine.configurations.at(self.applier.index)))
         self.step(lambda: self.engine.peers_changed(self.loop.time(), connected))
+
+    def _reset_unless_held(self, snapshot: SnapshotMeta) -> None:
+        if self.journal.term_at(snapshot.index) != snapshot.term:
+            self.journal.reset(snapshot.index, snapshot.term)
 
     def _tick(self) -> None:
         if self.running:
