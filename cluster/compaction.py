@@ -28,6 +28,9 @@ class Compaction:
         # After a failed disk was read again the log may lack what was applied, until the leader has sent it anew.
         if self._writing is None and self._due() and node.applier.index <= node.journal.last_index:
             self._start_writing()
+        for peer, (sending, _task) in self._sending.items():
+            if not node.engine.leads or node.engine.term != sending.term or peer not in node.engine.connected:
+                sending.give_up()
         if node.engine.leads:
             for peer, progress in node.engine.progress.items():
                 if progress.needs_snapshot and peer not in self._sending and peer in node.engine.connected:
@@ -118,7 +121,7 @@ class Compaction:
             index = await sending.run()
             node.log.info("snapshot_sent", peer=peer, index=index)
             node.step(lambda: node.engine.snapshot_installed(node.loop.time(), peer, index))
-        except (TimeoutError, FileNotFoundError) as error:
+        except (TimeoutError, ConnectionError, FileNotFoundError) as error:
             # The next step starts over: it resumes where the member stands, or sends a newer snapshot.
             node.log.warning("snapshot_not_sent", peer=peer, reason=str(error) or "no answer")
         except Exception as error:

@@ -16,6 +16,7 @@ from cluster.snapshots import Incoming, SnapshotDamaged, SnapshotMeta, SnapshotS
 
 PIECE_BYTES = 128 << 10
 _ANSWER_TIMEOUT = 2.0
+_REFUSAL_WAITS = 1.0
 
 Send = Callable[[str, Frame], bool]
 
@@ -24,16 +25,18 @@ class Sending:
     """The leader's side: one transfer to one member."""
 
     def __init__(self, store: SnapshotStore, peer: str, term: int, send: Send) -> None:
+        self.term = term
         self._store = store
         self._peer = peer
-        self._term = term
         self._send = send
+        self._over = False
         self._answer: asyncio.Future[tuple[int, bool]] | None = None
         self._meta: SnapshotMeta | None = None
         self.progress = 0.0
 
     async def run(self) -> int:
-        """Send the newest snapshot; its index once it is installed. TimeoutError when the member doesn't answer."""
+        """Send the newest snapshot; its index once it is installed. TimeoutError when the member doesn't answer,
+        ConnectionError when it was given up."""
         meta = self._store.latest()
         assert meta is not None, "a log that starts after its beginning has a snapshot"
         self._meta = meta
@@ -46,11 +49,13 @@ class Sending:
         return meta.index
 
     async def _exchange(self, meta: SnapshotMeta, offset: int, data: bytes) -> tuple[int, bool]:
+        if self._over:
+            raise ConnectionError("the connection or the leadership is lost")
         self._answer = asyncio.get_running_loop().create_future()
         self._send(
             self._peer,
             [
-                "snap", self._term, meta.index, meta.term, meta.size, offset, data,
+                "snap", self.term, meta.index, meta.term, meta.size, offset, data,
                 meta.digest, meta.membership, meta.extra,
             ],
         )  # fmt: skip
@@ -58,6 +63,12 @@ class Sending:
         timeout = _ANSWER_TIMEOUT if offset + len(data) < meta.size else 30.0
         async with asyncio.timeout(timeout):
             return await self._answer
+
+    def give_up(self) -> None:
+        """The piece under way, or its answer, is lost: don't wait for it."""
+        self._over = True
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionError("the connection or the leadership was lost"))
 
     def answered(self, index: int, held: int, installed: bool) -> None:
         if self._meta is not None and index == self._meta.index and self._answer and not self._answer.done():
@@ -90,8 +101,12 @@ class Receiving:
             try:
                 await self._take(peer, *frame[1:])
             except (OSError, JournalFailed) as error:
-                # It isn't acknowledged, so the leader sends it again; the disk may be well by then.
                 self._refused(error)
+                # The leader asks again when it hears that nothing more is held; the disk may be well by then.
+                await asyncio.sleep(_REFUSAL_WAITS)
+                _kind, term, index, *_rest = frame
+                held = self._incoming.received if self._incoming is not None else 0
+                self._send(peer, ["snapack", term, index, held, False])
 
     async def _take(
         self, peer: str, term: int, index: int, snapshot_term: int, size: int, offset: int, data: bytes,
