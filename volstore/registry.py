@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
+
 from volstore.commands import Command, Idempotency, Outcome
 from volstore.state import State
 from volstore.watch import Watch
@@ -45,6 +47,15 @@ class ClusterView:
     stats: dict[str, dict[str, str]]
 
 
+class Heard(Struct, frozen=True, array_like=True):
+    """The leader heard of a node: nanoseconds within which it shall be heard of again, and where it stands."""
+
+    ttl: int
+    node_modify_index: int
+    node_count: int
+    index: int
+
+
 class Registry(Protocol):
     """One running node of volstore."""
 
@@ -65,6 +76,17 @@ class Registry(Protocol):
 
     async def barrier(self, *, stale: bool, deadline: float) -> Contact:
         """Return when `state` may answer: linearizable, or at once when `stale`. Raises NoLeader past the deadline."""
+        ...
+
+    async def heartbeat(self, node_id: str, deadline: float) -> Heard:
+        """Have the leader know that a node is alive; one that was down is ready again.
+
+        Raises NoLeader past the deadline, Overloaded, and ApiError 404 for an unknown node.
+        """
+        ...
+
+    def heartbeat_ttl(self, node_id: str) -> int:
+        """Nanoseconds within which a node that has just reported shall be heard of again."""
         ...
 
     def cluster(self) -> ClusterView: ...

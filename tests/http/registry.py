@@ -9,7 +9,9 @@ from dataclasses import replace
 from volstore.commands import Command, Idempotency, Outcome, Stamped, decode_outcome, encode
 from volstore.errors import NoLeader
 from volstore.fsm import Fsm
-from volstore.registry import ClusterView, Contact, ServerView
+from volstore.heartbeats import Heartbeats, HeartbeatSettings
+from volstore.leading import Leading, hear
+from volstore.registry import ClusterView, Contact, Heard, ServerView
 from volstore.state import State
 from volstore.watch import MAX_WAITERS, Watch
 
@@ -34,6 +36,16 @@ class InProcessRegistry:
     def __init__(self, max_waiters: int = MAX_WAITERS) -> None:
         self.fsm = Fsm()
         self._watch = Watch(max_waiters)
+        self.heartbeats = Heartbeats(HeartbeatSettings(), clock=time.monotonic, wall=time.time)
+        self.leading = Leading(
+            self,
+            self.heartbeats,
+            term=lambda: 1,
+            wall=time.time,
+            node_gc_threshold=86_400,
+            failed=lambda error: None,
+        )
+        self.leading._begin()
         self.cut_off = False
         self.barriers = 0
 
@@ -54,8 +66,23 @@ class InProcessRegistry:
     def apply(self, command: Command, idempotency: Idempotency | None = None) -> Outcome:
         """The way of a committed entry: apply, then wake who is concerned."""
         result = self.fsm.apply(encode(Stamped(time.time_ns(), command, idempotency)))
-        self._watch.notify(self.fsm.take_events())
+        events = self.fsm.take_events()
+        self._watch.notify(events)
+        self.leading.applied(events)
         return decode_outcome(result)
+
+    async def heartbeat(self, node_id: str, deadline: float) -> Heard:
+        return await hear(node_id, self._ask, self, deadline)
+
+    async def _ask(self, question: bytes, deadline: float) -> bytes:
+        answer = None if self.cut_off else self.leading.answer(question)
+        if answer is None:
+            await _until(deadline)
+            raise NoLeader
+        return answer
+
+    def heartbeat_ttl(self, node_id: str) -> int:
+        return round(self.heartbeats.settings.ttl(node_id, self.state.node_count()) * 1e9)
 
     async def barrier(self, *, stale: bool, deadline: float) -> Contact:
         self.barriers += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 from volstore.commands import Command, DeleteNode, Outcome, PutNode, SetNodeStatus
 from volstore.errors import ApiError
 from volstore.http.call import Call
-from volstore.http.endpoints import Absent, Question, Read, Write
+from volstore.http.endpoints import Absent, Operation, Question, Read, Write
 from volstore.http.node_body import REPORT, STATUS, read_node, read_status
 from volstore.http.parameters import BLOCKING
 from volstore.http.render import node_item, node_view
@@ -81,16 +82,34 @@ def _delete(call: Call) -> Command:
 
 
 def _reported(call: Call, command: Command, outcome: Outcome) -> Json:
-    """HeartbeatTTL is 0: no heartbeat is expected, and a node stays as it was last reported."""
-    state = call.service.registry.state
-    node = state.node(_id(call))
+    """A node that is down isn't expected to be heard of."""
+    registry, id = call.service.registry, _id(call)
+    node = registry.state.node(id)
     return Json(
         encode(
             NodeReportedView(
-                heartbeat_ttl=0,
+                heartbeat_ttl=0 if node is None or node.status == "down" else registry.heartbeat_ttl(id),
                 index=outcome.index,
                 node_modify_index=outcome.index if node is None else node.modify_index,
-                num_nodes=state.node_count(),
+                num_nodes=registry.state.node_count(),
+            )
+        )
+    )
+
+
+async def _heartbeat(call: Call) -> Reply:
+    """It counts where the leader is, and is no command, unless it makes the node ready."""
+    deadline = asyncio.get_running_loop().time() + call.service.settings.deadline
+    heard = await call.service.registry.heartbeat(_id(call), deadline)
+    return Reply(
+        json=Json(
+            encode(
+                NodeReportedView(
+                    heartbeat_ttl=heard.ttl,
+                    index=heard.index,
+                    node_modify_index=heard.node_modify_index,
+                    num_nodes=heard.node_count,
+                )
             )
         )
     )
@@ -122,5 +141,12 @@ SET_STATUS = Write(
     body=STATUS,
     command=_set_status,
     render=_reported,
+)
+HEARTBEAT = Operation(
+    name="heartbeat",
+    summary="Say that a node is alive",
+    answer=NodeReportedView,
+    statuses=(404, 429, 503),
+    reply=_heartbeat,
 )
 DELETE = Write(name="deleteNode", summary="Remove a node", statuses=(404,), command=_delete, render=no_body)

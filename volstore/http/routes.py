@@ -70,6 +70,7 @@ API: tuple[Route, ...] = (
     Route("/v1/nodes", {"GET": nodes.LIST}),
     Route("/v1/node/{id}", {"GET": nodes.READ, "PUT": nodes.PUT, "POST": nodes.PUT, "DELETE": nodes.DELETE}),
     Route("/v1/node/{id}/status", {"PUT": nodes.SET_STATUS, "POST": nodes.SET_STATUS}),
+    Route("/v1/node/{id}/heartbeat", {"PUT": nodes.HEARTBEAT, "POST": nodes.HEARTBEAT}),
     Route("/v1/allocations", {"GET": allocations.LIST, "PUT": allocations.PUT_MANY, "POST": allocations.PUT_MANY}),
     Route(
         "/v1/allocation/{id}",

@@ -240,7 +240,7 @@ class NodeView(View):
 
 
 class NodeReportedView(View):
-    """What a node's report answers. `HeartbeatTTL` is in nanoseconds; 0: heartbeats are not expected."""
+    """What a node's report answers. `HeartbeatTTL` is in nanoseconds; 0: heartbeats are not expected (it is down)."""
 
     heartbeat_ttl: int
     index: int
