@@ -46,6 +46,11 @@ class ReplicatedLog:
         self._stopping = False
 
     @property
+    def incarnation(self) -> bytes:
+        """This member's, drawn when its data directory was made; known once it was started."""
+        return self._node.incarnation
+
+    @property
     def failed(self) -> asyncio.Future[None]:
         return self._node.failed
 
