@@ -214,7 +214,7 @@ class Node:
         if self.applier.advance(self.journal, safe) and not self._more_planned:
             self._more_planned = True
             self.loop.call_soon(self._go_on)
-        self.freshness.applied(self.applier.index)
+        self.freshness.applied(self.applier.index, self._has_this_term)
         self.compaction.consider()
         self._part()
         if self.intake.ready:
@@ -243,6 +243,7 @@ class Node:
         if not engine.leads:
             self._told_commit = 0
             self.intake.leadership_ended()
+        self.freshness.leader_changed()
         self.intake.lost()
         self.intake.resend(self.loop.time())
         self.questions.lost()
@@ -304,7 +305,8 @@ class Node:
                 self.applier.expect((frame[7][0], frame[7][1]))
             engine.receive(now, peer, frame)
             if kind in ("app", "commit") and frame[1] == engine.term:
-                self.freshness.heard(now, frame[5] if kind == "app" else frame[2], self.applier.index)
+                commit = frame[5] if kind == "app" else frame[2]
+                self.freshness.heard(now, commit, self.applier.index, self._has_this_term)
         elif kind == "prop":
             self.intake.take(peer, frame[1])
         elif kind == "no":
@@ -365,12 +367,18 @@ class Node:
 
     def last_contact(self) -> float:
         """Seconds since this node had all that the leader, when it was heard, had committed; 0 on the leader."""
-        return 0.0 if self.engine.leads else self.freshness.age(self.loop.time())
+        return 0.0 if self.engine.leads and self._has_this_term else self.freshness.age(self.loop.time())
+
+    @property
+    def _has_this_term(self) -> bool:
+        """An entry of the present term is applied, and with it all that earlier leaders committed."""
+        return self.journal.term_at(self.applier.index) == self.engine.term
 
     @property
     def knows_its_age(self) -> bool:
         """Whether there is a leader, and this node has had all of what it committed at least once since it started."""
-        return self.engine.leads or (self.engine.leader is not None and self.freshness.known)
+        leads = self.engine.leads and self._has_this_term
+        return leads or (self.engine.leader is not None and self.freshness.known)
 
     # Snapshots that come from the leader.
 
