@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
+from volstore.acl_commands import AclCommand, Caller
 from volstore.model import Allocation, Node, Volume
 
 VERSION = 1
@@ -148,6 +149,7 @@ Command = (
     | RestorePiece
     | CommitRestore
     | AbandonRestore
+    | AclCommand
 )
 
 
@@ -160,11 +162,12 @@ class Idempotency(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
 
 
 class Stamped(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A command as it travels: with the proposer's time, in nanoseconds since 1970."""
+    """A command as it travels: with the proposer's time, in nanoseconds since 1970, and who asked for it."""
 
     time: int
     command: Command
     idempotency: Idempotency | None = None
+    caller: Caller | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()

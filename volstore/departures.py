@@ -19,6 +19,7 @@ VOLUME = "volume"
 PLUGIN = "plugin"
 NODE = "node"
 ALLOCATION = "allocation"
+NAMESPACE = "namespace"
 
 
 class Departure(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):

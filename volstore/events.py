@@ -42,4 +42,14 @@ class AllocationChanged(Struct, frozen=True):
     new: Allocation | None
 
 
-Event = AllocationChanged | VolumeChanged | PluginChanged | NodeChanged | Restored
+class NamespacesChanged(Struct, frozen=True):
+    """A namespace came, changed, or went."""
+
+
+class AccessChanged(Struct, frozen=True):
+    """A policy or token (`kind`, as access.POLICY and access.TOKEN) came, changed, or went."""
+
+    kind: str
+
+
+Event = AllocationChanged | VolumeChanged | PluginChanged | NodeChanged | Restored | NamespacesChanged | AccessChanged

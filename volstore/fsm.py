@@ -12,7 +12,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from volstore import claims, commands, rules
+from volstore import acl_tables, claims, commands, rules
+from volstore.acl_rules import check_caller
 from volstore.commands import (
     AbandonRestore,
     BeginRestore,
@@ -88,6 +89,9 @@ def apply(state: State, stamped: Stamped) -> Outcome:
     state.advance(stamped.time)
     state.outcomes.forget_expired(state.log_time)
     state.staging.forget_expired(state.log_time)
+    forbidden = check_caller(state, stamped.caller, stamped.command)
+    if forbidden is not None:
+        return _refused(state, forbidden)
     key = stamped.idempotency
     if key is not None:
         remembered = state.outcomes.find(key, state.log_time)
@@ -250,4 +254,5 @@ _APPLIERS: dict[type, Callable[[State, Any], Refusal | None]] = {
     CommitRestore: _commit_restore,
     AbandonRestore: _abandon_restore,
     **claims.APPLIERS,
+    **acl_tables.APPLIERS,
 }

@@ -11,9 +11,18 @@ from hashlib import blake2b
 from typing import Any
 
 from volstore import departures, snapshot
+from volstore.access import Access
 from volstore.allocations import Allocations
 from volstore.departures import Departures
-from volstore.events import AllocationChanged, Event, NodeChanged, PluginChanged, Restored, VolumeChanged
+from volstore.events import (
+    AllocationChanged,
+    Event,
+    NamespacesChanged,
+    NodeChanged,
+    PluginChanged,
+    Restored,
+    VolumeChanged,
+)
 from volstore.idempotency import Outcomes
 from volstore.instances import Instances
 from volstore.model import DEFAULT_NAMESPACE, Allocation, Fingerprint, Namespace, Node, Plugin, Volume
@@ -52,6 +61,7 @@ class State:
         self._nodes_touched = 0
         self._instances = Instances()
         self._events: list[Event] = []
+        self.access = Access(self.departures, self._note)
         self._namespaces.put(Namespace(name=DEFAULT_NAMESPACE, create_index=1, modify_index=1))
 
     # What is there.
@@ -109,6 +119,10 @@ class State:
         rows = self._nodes.rows
         for id in with_prefix(self._node_ids, prefix):
             yield rows[id]
+
+    def counts(self) -> dict[str, int]:
+        """Rows by table."""
+        return {table.name: len(table) for table in self._tables()}
 
     def node_count(self) -> int:
         return len(self._nodes)
@@ -178,7 +192,13 @@ class State:
         return self._allocations.list_moved_since(prefix, namespace, index)
 
     def namespaces_moved_since(self, index: int) -> bool:
-        return any(row.modify_index > index for row in self._namespaces)
+        return self.departures.last_of(departures.NAMESPACE) > index or any(
+            row.modify_index > index for row in self._namespaces
+        )
+
+    def namespace_moved_since(self, name: str, index: int) -> bool:
+        row = self._namespaces.get(name)
+        return (self.departures.last(departures.NAMESPACE, name) if row is None else row.modify_index) > index
 
     # Changes. `index` is already the one of the command that is being applied.
 
@@ -218,6 +238,7 @@ class State:
         if old is None:
             self._node_ids.add(node.id)
         self._instances.replace(old, node)
+        self.access.follow_node(old, node)
         self._nodes_touched = node.modify_index
         self._events.append(NodeChanged(old, node))
 
@@ -225,11 +246,19 @@ class State:
         old = self._nodes.remove(id)
         self._node_ids.remove(id)
         self._instances.replace(old, None)
+        self.access.follow_node(old, None)
         self.departures.record(self.index, departures.NODE, id)
         self._events.append(NodeChanged(old, None))
 
     def put_namespace(self, namespace: Namespace) -> None:
+        """Add or replace; its `modify_index` must be the present index."""
         self._namespaces.put(namespace)
+        self._note(NamespacesChanged())
+
+    def remove_namespace(self, name: str) -> None:
+        self._namespaces.remove(name)
+        self.departures.record(self.index, departures.NAMESPACE, name)
+        self._note(NamespacesChanged())
 
     def put_allocation(self, allocation: Allocation) -> None:
         """Add or replace; its `modify_index` must be the present index. `claims.py` moves the volumes that show it."""
@@ -237,6 +266,9 @@ class State:
 
     def remove_allocation(self, id: str) -> None:
         self._events.append(AllocationChanged(self._allocations.remove(id, self.index), None))
+
+    def _note(self, event: Event) -> None:
+        self._events.append(event)
 
     # The whole of it.
 
@@ -251,6 +283,7 @@ class State:
             self.departures.table,
             self.outcomes.table,
             self.staging.table,
+            *self.access.tables(),
         )
 
     def digest(self) -> bytes:
@@ -296,6 +329,7 @@ class State:
             "departures": state.departures.load,
             "outcomes": state.outcomes.load,
             "staged": state.staging.load,
+            **state.access.loaders(),
         }
         if [name for name, _ in header.tables] != list(loaders):
             raise ValueError(
@@ -323,4 +357,5 @@ class State:
         node = self._nodes.load(encoded)
         self._node_ids.add(node.id)
         self._instances.replace(None, node)
+        self.access.follow_node(None, node)
         self._nodes_touched = max(self._nodes_touched, node.modify_index)

@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from volstore.errors import Overloaded
-from volstore.events import AllocationChanged, Event, NodeChanged, PluginChanged, Restored, VolumeChanged
+from volstore.events import (
+    AccessChanged,
+    AllocationChanged,
+    Event,
+    NamespacesChanged,
+    NodeChanged,
+    PluginChanged,
+    Restored,
+    VolumeChanged,
+)
 from volstore.queries import VolumeQuery
 
 Key = TypeVar("Key")
@@ -73,7 +82,14 @@ class AllocationsTopic:
 
 @dataclass(frozen=True, slots=True)
 class NamespacesTopic:
-    """The list of namespaces."""
+    """The namespaces, each and all."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessTopic:
+    """The policies or the tokens (`kind`, as access.POLICY and access.TOKEN), each and all."""
+
+    kind: str
 
 
 Topic = (
@@ -85,6 +101,7 @@ Topic = (
     | AllocationTopic
     | AllocationsTopic
     | NamespacesTopic
+    | AccessTopic
 )
 
 ALL_PLUGINS = PluginTopic("")
@@ -200,6 +217,12 @@ class Watch:
                     return
                 yield NodeTopic(node.id)
                 yield from (topic for topic in self._node_lists if node.id.startswith(topic.prefix))
+
+            case NamespacesChanged():
+                yield NamespacesTopic()
+
+            case AccessChanged():
+                yield AccessTopic(event.kind)
 
             case AllocationChanged():
                 rows = [row for row in (event.old, event.new) if row is not None]

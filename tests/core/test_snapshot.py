@@ -10,6 +10,7 @@ from volstore.commands import DeleteNode, DeregisterVolume, Idempotency, Registe
 from volstore.fsm import Fsm
 from volstore.model import Allocation
 from volstore.snapshot import MAGIC, PIECE_BYTES, VERSION, Header, Trailer
+from volstore.state import State
 
 
 def full_machine() -> Machine:
@@ -119,7 +120,7 @@ def frame(value: object) -> bytes:
     return len(encoded).to_bytes(4, "big") + encoded
 
 
-TABLES = ("namespaces", "nodes", "plugins", "volumes", "allocations", "departures", "outcomes", "staged")
+TABLES = tuple(table.name for table in State()._tables())
 
 
 def crafted(counts: dict[str, int], rows: list[object], trailer: Trailer) -> bytes:
