@@ -21,11 +21,14 @@ class TlsContexts:
     """Both must verify the other side (`verify_mode` CERT_REQUIRED) and show this member's certificate.
 
     A certificate's SAN DNS names are the names of the member that it proves; they are compared in the handshake, so
-    `check_hostname` of the client's context is usually off (on, it checks the host of the address besides).
+    `check_hostname` of the client's context is usually off (on, it checks the host of the address besides). With
+    `every_member`, a certificate must have that name too: an authority that also signs for others gives it to
+    members only.
     """
 
     server: ssl.SSLContext
     client: ssl.SSLContext
+    every_member: str = ""
 
 
 class TcpNetwork:
@@ -36,13 +39,21 @@ class TcpNetwork:
     ) -> None:
         """At most `handshakes` TLS handshakes of strangers at a time (the oldest goes first), each at most
         `handshake_timeout` seconds. ValueError when a context doesn't verify the other side."""
-        for context in (tls.server, tls.client) if tls else ():
-            if context.verify_mode is not ssl.CERT_REQUIRED:
-                raise ValueError("TLS between members must be mutual: both contexts need verify_mode CERT_REQUIRED")
         self._log = RateLimitedLog(log)
         self._tls = tls
+        if tls is not None:
+            self.use(tls)
         self._handshake_timeout = handshake_timeout
         self._handshakes = handshakes
+
+    def use(self, tls: TlsContexts) -> None:
+        """For new connections, in both directions; those that are open go on. ValueError as above, or without TLS."""
+        if self._tls is None:
+            raise ValueError("a network that began without TLS can't go on with it")
+        for context in (tls.server, tls.client):
+            if context.verify_mode is not ssl.CERT_REQUIRED:
+                raise ValueError("TLS between members must be mutual: both contexts need verify_mode CERT_REQUIRED")
+        self._tls = tls
 
     async def listen(self, address: str, serve: Callable[[Stream], Awaitable[None]]) -> Listener:
         """Serve each connection, once its certificate is verified, in a task of its own. OSError names the address."""
@@ -58,7 +69,7 @@ class TcpNetwork:
         sock.setblocking(False)
 
         async def welcome(listener: TcpListener, stream: TcpStream) -> None:
-            if self._tls is None or await self._secure_accepted(listener, stream, self._tls.server):
+            if self._tls is None or await self._secure_accepted(listener, stream, self._tls):
                 await serve(stream)
 
         return TcpListener(loop, sock, welcome, self._log, hold=self._tls is not None)
@@ -70,12 +81,13 @@ class TcpNetwork:
         try:
             _, stream = await loop.create_connection(lambda: TcpStream(loop, hold=self._tls is not None), host, port)
             if self._tls is not None:
-                await stream.secure(self._tls.client, self._handshake_timeout, host)
+                tls = self._tls
+                await stream.secure(tls.client, self._handshake_timeout, host, tls.every_member)
         except OSError as error:
             raise ConnectionError(f"can't connect to {address}: {error}") from error
         return stream
 
-    async def _secure_accepted(self, listener: TcpListener, stream: TcpStream, context: ssl.SSLContext) -> bool:
+    async def _secure_accepted(self, listener: TcpListener, stream: TcpStream, tls: TlsContexts) -> bool:
         now, host = asyncio.get_running_loop().time(), stream.peer().rpartition(":")[0]
         if len(listener.handshakes) >= self._handshakes:
             oldest = next(iter(listener.handshakes))
@@ -84,7 +96,7 @@ class TcpNetwork:
             self._log.warning(now, host, "stranger_dropped", peer_address=oldest.peer(), reason="too many handshakes")
         listener.handshakes[stream] = None
         try:
-            await stream.secure(context, self._handshake_timeout, None)
+            await stream.secure(tls.server, self._handshake_timeout, None, tls.every_member)
         except OSError as error:
             cause = getattr(error, "reason", None) or type(error).__name__
             self._log.warning(

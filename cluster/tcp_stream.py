@@ -39,8 +39,11 @@ class TcpStream(asyncio.Protocol):
         self._peer = "unknown"
         self._names: frozenset[str] = frozenset()
 
-    async def secure(self, context: ssl.SSLContext, within: float, host: str | None) -> None:
-        """Turn the connection into a TLS one `within` seconds, as the client when `host` is given. Raises OSError."""
+    async def secure(self, context: ssl.SSLContext, within: float, host: str | None, wanted: str = "") -> None:
+        """Turn the connection into a TLS one `within` seconds, as the client when `host` is given. Raises OSError.
+
+        The other side's certificate must have a DNS name, and the name `wanted`, if that is given, among them.
+        """
         transport = self._transport
         try:
             if transport is None or self._ended:
@@ -62,6 +65,9 @@ class TcpStream(asyncio.Protocol):
             if not self._names:
                 # Without a name the handshake couldn't tell this from a connection without TLS.
                 raise ConnectionError("the certificate names no member: it has no DNS name in its subjectAltName")
+            if wanted and wanted not in self._names:
+                shown = ", ".join(sorted(self._names))[:200]
+                raise ConnectionError(f"the certificate isn't a member's: it lacks the name {wanted}, and has {shown}")
         except BaseException:
             self.close()
             if transport is not None:

@@ -7,6 +7,7 @@ import gc
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import trustme
@@ -156,11 +157,11 @@ def one_sided(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-@pytest.mark.parametrize("stranger", ["another authority", "no certificate", "no name", "no TLS"])
+@pytest.mark.parametrize("stranger", ["another authority", "no certificate", "no name", "another role", "no TLS"])
 async def test_who_cannot_prove_a_name_never_reaches_serve_and_is_logged_once(
     authority: trustme.CA, stranger: str
 ) -> None:
-    door = Door(contexts(authority, "n1"))
+    door = Door(replace(contexts(authority, "n1", "member.test"), every_member="member.test"))
     host, port = (await door.open()).split(":")
 
     async def knock() -> None:
@@ -172,6 +173,8 @@ async def test_who_cannot_prove_a_name_never_reaches_serve_and_is_logged_once(
         elif stranger == "no name":
             context = one_sided(authority)
             authority.issue_cert(common_name="n2", organization_name="x").configure_cert(context)
+        elif stranger == "another role":
+            context = contexts(authority, "n2", "client.test").client
         else:
             context = None
         try:
@@ -225,6 +228,39 @@ async def test_a_server_of_another_authority_is_not_talked_to(authority: trustme
     with pytest.raises(ConnectionError, match="certificate verify failed"):
         await other.connect(door.listener.address())
     await door.close()
+
+
+async def test_a_server_that_is_no_member_is_not_talked_to(authority: trustme.CA) -> None:
+    door = Door(contexts(authority, "n1"))
+    await door.open()
+    member = TcpNetwork(door.log, replace(contexts(authority, "n2", "member.test"), every_member="member.test"))
+    with pytest.raises(ConnectionError, match=r"isn't a member's: it lacks the name member\.test, and has n1"):
+        await member.connect(door.listener.address())
+    await door.close()
+
+
+async def test_new_contexts_are_for_new_connections_and_open_ones_go_on(authority: trustme.CA) -> None:
+    new = trustme.CA()
+    door = Door(contexts(authority, "n1"))
+    address = await door.open()
+    here = await TcpNetwork(door.log, contexts(authority, "n2")).connect(address)
+    there = await door.accepted.get()
+
+    door.network.use(contexts(new, "n1"))
+
+    with pytest.raises(ConnectionError, match="certificate verify failed"):
+        await TcpNetwork(door.log, contexts(authority, "n2")).connect(address)
+    late = await TcpNetwork(door.log, contexts(new, "n2")).connect(address)
+    here.write(b"still here")
+    assert await read_exactly(there, 10) == b"still here"
+    for stream in (here, late):
+        stream.close()
+    await door.close()
+
+
+def test_a_network_does_not_begin_with_tls_half_way(authority: trustme.CA) -> None:
+    with pytest.raises(ValueError, match="began without TLS"):
+        TcpNetwork(RecordedLog(Witness())).use(contexts(authority, "n1"))
 
 
 async def test_silent_strangers_are_bounded_in_number_and_the_oldest_goes_first(authority: trustme.CA) -> None:

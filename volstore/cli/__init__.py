@@ -27,6 +27,7 @@ _COMMANDS = {
     "server": "volstore.cli.server:server",
     "status": "volstore.cli.server:status",
     "journal": "volstore.cli.journal:journal",
+    "tls": "volstore.cli.tls:tls",
     "completion": "volstore.cli.completion:completion",
     "version": "volstore.cli:version",
 }
