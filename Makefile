@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup run test lint lock clean
+.PHONY: setup run cluster test lint lock clean
 
 setup: $(READY)
 
@@ -18,6 +18,9 @@ $(READY): requirements.lock pyproject.toml
 
 run: $(READY)
 	@$(BIN)/volstore agent --dev $(ARGS)
+
+cluster: $(READY)
+	@$(BIN)/python deploy/local/cluster.py $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)

@@ -23,6 +23,11 @@ class DataIdentity:
     incarnation: bytes
 
 
+def held(disk: Disk) -> DataIdentity | None:
+    """Whose directory this is, None for an empty one. LogError when that can't be read."""
+    return _read(disk) if _FILE in disk.list() else None
+
+
 def claim(disk: Disk, cluster_id: str, name: str, random: Random) -> DataIdentity:
     """The directory's identity; a new one for an empty directory. LogError when it is another member's."""
     if _FILE not in disk.list():
@@ -37,6 +42,11 @@ def claim(disk: Disk, cluster_id: str, name: str, random: Random) -> DataIdentit
     if found.name != name:
         raise LogError(f"the data directory belongs to member {found.name!r}, this node is configured as {name!r}")
     return found
+
+
+def replace(disk: Disk, identity: DataIdentity) -> None:
+    """Make the directory another member's, or another cluster's; only for one whose log was made to fit."""
+    _write(disk, identity)
 
 
 def _write(disk: Disk, identity: DataIdentity) -> None:

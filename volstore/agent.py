@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
 import structlog
-import uvloop
 
-from cluster.api import Applied, Captured, LogError, MemberStatus, NotApplied, ReadMode
+from cluster.api import Applied, Captured, NotApplied, ReadMode, Role
 from cluster.api import Member as LogMember
 from cluster.api import NoLeader as LogHasNoLeader
 from cluster.disk import RealDisk
 from cluster.engine import Timing
 from cluster.log import ReplicatedLog
+from cluster.measured import MeasuredDisk
 from cluster.network import TcpNetwork
 from cluster.options import Options
-from volstore import commands, logs
+from volstore import commands
 from volstore.commands import Command, Idempotency, Outcome, Stamped
-from volstore.config import AgentConfig
+from volstore.config import AgentConfig, Server
 from volstore.config_settings import host_and_port
 from volstore.errors import NoLeader, Overloaded
+from volstore.events import Event
 from volstore.fsm import Fsm
+from volstore.heartbeats import Heartbeats, HeartbeatSettings
+from volstore.http.metrics import metrics_route
+from volstore.http.operator import operator_routes
+from volstore.http.requests import Histogram
 from volstore.http.server import HttpServer
 from volstore.http.settings import HttpSettings
-from volstore.registry import ClusterView, Contact, ServerView
-from volstore.sample import PLUGIN_ID, sample_nodes, try_next
+from volstore.leading import Leading, hear
+from volstore.logs import CountedLog
+from volstore.metrics import Family, Figures, families
+from volstore.operating import Operating, server_view
+from volstore.registry import ClusterView, Contact, Heard
+from volstore.sample import PLUGIN_ID, sample_nodes
 from volstore.state import State
 from volstore.watch import Watch
 
@@ -47,11 +53,17 @@ class WatchedFsm:
 
     def __init__(self, watch: Watch) -> None:
         self.fsm = Fsm()
+        self.applies = Histogram()
+        self.applied: Callable[[Iterable[Event]], None] = lambda events: None
         self._watch = watch
 
     def apply(self, command: bytes) -> bytes:
+        started = time.perf_counter()
         outcome = self.fsm.apply(command)
-        self._watch.notify(self.fsm.take_events())
+        self.applies.observe(time.perf_counter() - started)
+        events = self.fsm.take_events()
+        self._watch.notify(events)
+        self.applied(events)
         return outcome
 
     def capture(self) -> Captured:
@@ -73,36 +85,58 @@ class WatchedFsm:
 class Agent:
     """One node; a `volstore.registry.Registry`."""
 
-    def __init__(self, config: AgentConfig) -> None:
+    def __init__(self, config: AgentConfig, cluster_id: str) -> None:
+        """A node that joins has no first members: it waits until the cluster's log reaches it."""
         self.config = config
         self.watch = Watch()
         self._machine = WatchedFsm(self.watch)
+        first: tuple[Server, ...] = () if config.join else config.servers
+        disk, syncs, log = RealDisk(config.data_dir), Histogram(), CountedLog(structlog.get_logger("cluster"))
         self.log = ReplicatedLog(
             Options(
-                cluster_id=config.cluster_id,
+                cluster_id=cluster_id,
                 name=config.name,
                 bind=config.raft_addr,
                 advertise=config.raft_advertise,
-                members=tuple(LogMember(server.name, server.address) for server in config.servers),
+                members=tuple(LogMember(server.name, server.address) for server in first),
                 meta={"http": config.http_advertise, "version": VERSION},
                 timing=Timing(config.heartbeat_interval, config.election_timeout_min, config.election_timeout_max),
                 snapshot_entries=config.snapshot_threshold,
                 trailing_entries=config.snapshot_trailing_entries,
             ),
             self._machine,
-            disk=RealDisk(config.data_dir),
+            disk=MeasuredDisk(disk, syncs.observe),
             snapshot_disk=RealDisk(config.data_dir),
-            network=TcpNetwork(structlog.get_logger("cluster")),
+            network=TcpNetwork(log),
             random=random.SystemRandom(),
-            log=structlog.get_logger("cluster"),
+            log=log,
         )
-        settings = HttpSettings(
-            region=config.region,
-            datacenter=config.datacenter,
-            version=VERSION,
-            max_body_bytes=config.max_body_bytes,
+        self.operating = Operating(
+            config, self.log, disk, VERSION, lambda: (self.state.index, self._machine.fsm.digest())
         )
-        self.http = HttpServer(self, settings)
+        more = (*operator_routes(self.operating), metrics_route(self._families))
+        self.http = HttpServer(self, _http_settings(config), more)
+        self._figures = Figures(self.http.requests, syncs, self._machine.applies, log.counts)
+
+        self._heartbeats = HeartbeatSettings(
+            config.min_heartbeat_ttl, config.heartbeat_grace, config.max_heartbeats_per_second
+        )
+        self._leading = Leading(
+            self,
+            Heartbeats(
+                self._heartbeats,
+                clock=asyncio.get_running_loop().time,
+                wall=time.time,
+                kept_alive=[command.node.id for command in sample_nodes()] if config.dev else (),
+            ),
+            term=self._led_term,
+            wall=time.time,
+            node_gc_threshold=config.node_gc_threshold,
+            failed=self.log.fail,
+        )
+        self._machine.applied = self._leading.applied
+        self.log.on_leadership(self._leading.leadership_changed)
+        self.log.on_ask(self._leading.answer)
 
     # The registry.
 
@@ -129,9 +163,22 @@ class Agent:
             raise NoLeader from None
         return Contact(round(barrier.last_contact * 1000), barrier.known_leader)
 
+    async def heartbeat(self, node_id: str, deadline: float) -> Heard:
+        try:
+            return await hear(node_id, self.log.ask_leader, self, deadline)
+        except LogHasNoLeader:
+            raise NoLeader from None
+
+    def heartbeat_ttl(self, node_id: str) -> int:
+        return round(self._heartbeats.ttl(node_id, self.state.node_count()) * 1e9)
+
+    def _led_term(self) -> int | None:
+        status = self.log.status()
+        return status.term if status.role is Role.LEADER else None
+
     def cluster(self) -> ClusterView:
         status = self.log.status()
-        servers = tuple(self._server(member, status.leader) for member in status.members)
+        servers = tuple(server_view(member, status.leader) for member in status.members)
         raft = {
             "applied_index": status.applied_index,
             "commit_index": status.commit_index,
@@ -150,19 +197,8 @@ class Agent:
         leader = next((server for server in servers if server.leader), None)
         return ClusterView(self.config.name, self.config.region, self.config.datacenter, leader, servers, figures)
 
-    @staticmethod
-    def _server(status: MemberStatus, leader: str | None) -> ServerView:
-        member = status.member
-        return ServerView(
-            name=member.name,
-            incarnation=member.incarnation.hex(),
-            raft_address=member.address,
-            http_address=member.meta.get("http", ""),
-            version=member.meta.get("version", ""),
-            leader=member.name == leader,
-            voter=member.voter,
-            status="alive" if status.connected else "failed",
-        )
+    def _families(self) -> Iterable[Family]:
+        return families(self.operating.node(), self.state, len(self.watch), self._figures)
 
     # Life.
 
@@ -170,10 +206,16 @@ class Agent:
         """Take part in the cluster and serve HTTP; the "HOST:PORT" that is bound. Raises LogError or OSError."""
         await self.log.start()
         try:
-            return await self.http.start(*host_and_port(self.config.http_addr))
+            address = await self.http.start(*host_and_port(self.config.http_addr))
         except OSError:
             await self.log.stop()
             raise
+        self.operating.begin_joining()
+        return address
+
+    def reload(self, config: AgentConfig) -> None:
+        """Take over what can change while a node runs: the limits of its HTTP API."""
+        self.http.use(_http_settings(config))
 
     async def seed(self) -> None:
         """Give a --dev node that has none its sample nodes and plugin. Raises NoLeader."""
@@ -184,54 +226,16 @@ class Agent:
                 await self.submit(command, deadline)
 
     async def stop(self) -> None:
+        await self.operating.stop_joining()
         await self.http.stop()
+        await self._leading.stop()
         await self.log.stop()
 
 
-async def _run(config: AgentConfig) -> int:
-    loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    agent = Agent(config)
-    # A collection that walks a large state stops the node for tens of milliseconds: have it look seldom, and never
-    # at what was loaded at the start.
-    gc.set_threshold(50_000, 20, 100)
-    try:
-        address = await agent.start()
-    except (LogError, OSError) as error:
-        _log.error("agent_can_not_start", reason=str(error))
-        return 1
-    try:
-        gc.collect()
-        gc.freeze()
-        _log.info("agent_started", name=config.name, http=address, raft=config.raft_advertise, version=VERSION)
-        if config.dev:
-            await agent.seed()
-            print(_welcome(address), flush=True)  # noqa: T201 - for the person at the terminal, not for the log
-        agent.log.failed.add_done_callback(lambda _failed: stopping.set())
-        await stopping.wait()
-        if agent.log.failed.done():
-            _log.error("agent_failed", reason=str(agent.log.failed.exception()))
-            return 1
-        _log.info("agent_stops")
-        return 0
-    except NoLeader as error:
-        _log.error("agent_can_not_seed", reason=error.text)
-        return 1
-    finally:
-        await agent.stop()
-
-
-def _welcome(address: str) -> str:
-    lines = "\n".join(f"  {line}" for line in try_next(address, program=sys.argv[0]))
-    return (
-        f"volstore {VERSION} serves http://{address} (one node, for trying things; Ctrl-C stops it). Try next:\n{lines}"
+def _http_settings(config: AgentConfig) -> HttpSettings:
+    return HttpSettings(
+        region=config.region,
+        datacenter=config.datacenter,
+        version=VERSION,
+        max_body_bytes=config.max_body_bytes,
     )
-
-
-def run(config: AgentConfig) -> int:
-    """Run a node until SIGTERM, SIGINT (exit code 0) or a defect (1)."""
-    logs.configure(config.log_level, config.log_format)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(config))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse, HTTPSConnection
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -117,7 +117,8 @@ class Client:
         if body is not None:
             data = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"
-        status, text = self._exchange(method, f"{path}?{query}" if query else path, data, headers)
+        status, _, raw = self._exchange(method, f"{path}?{query}" if query else path, data, headers)
+        text = raw.decode("utf-8", "replace")
         if status >= 300:
             raise HttpError(status, text.strip())
         if not text.strip():
@@ -127,7 +128,20 @@ class Client:
         except ValueError:
             raise BadAnswer(f"{self._url()} answered something that is not JSON; is it volstore?") from None
 
-    def _exchange(self, method: str, target: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, str]:
+    def transfer(self, method: str, path: str, content: bytes | None = None) -> tuple[bytes, HTTPMessage]:
+        """Bytes that are no JSON, sent or fetched, and the answer's headers. Raises as `request` does."""
+        query = urlencode({"region": self.connection.region}) if self.connection.region else ""
+        headers = {"X-Nomad-Token": self.connection.token} if self.connection.token else {}
+        if content is not None:
+            headers["Content-Type"] = "application/octet-stream"
+        status, answered, raw = self._exchange(method, f"{path}?{query}" if query else path, content, headers)
+        if status >= 300:
+            raise HttpError(status, raw.decode("utf-8", "replace").strip())
+        return raw, answered
+
+    def _exchange(
+        self, method: str, target: str, data: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, HTTPMessage, bytes]:
         connection = self._connect()
         try:
             try:
@@ -147,7 +161,7 @@ class Client:
                 raise BadAddress("the token or the address holds characters that HTTP can't carry") from None
         finally:
             connection.close()
-        return answer.status, raw.decode("utf-8", "replace")
+        return answer.status, answer.headers, raw
 
     def _connect(self) -> HTTPConnection:
         if self._scheme == "http":

@@ -47,7 +47,8 @@ class AgentConfig:
 
     `servers` always has this node in it, at `raft_advertise`. Port 0 in `http_addr` or `raft_addr` means any free one;
     then the advertised address has port 0 too, which stands for the one that was bound. `servers` and `cluster_id`
-    are for the first start: what the data directory says later wins.
+    are for the first start: what the data directory says later wins (over `cluster_id` unless `cluster_id_given`).
+    With `join` the members at these HTTP addresses are asked to add this node, until it has its vote.
     """
 
     name: str
@@ -57,7 +58,9 @@ class AgentConfig:
     raft_addr: str
     raft_advertise: str
     servers: tuple[Server, ...]
+    join: tuple[str, ...]
     cluster_id: str
+    cluster_id_given: bool
     region: str
     datacenter: str
     log_level: str
@@ -68,6 +71,10 @@ class AgentConfig:
     max_body_bytes: int
     snapshot_threshold: int
     snapshot_trailing_entries: int
+    min_heartbeat_ttl: float
+    heartbeat_grace: float
+    max_heartbeats_per_second: int
+    node_gc_threshold: float
     dev: bool = False
     fresh: bool = False
 
@@ -155,9 +162,8 @@ def _file_text(setting: Setting, value: object, source: str) -> str | list[str]:
     elif setting.number:
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
-        expected = (
-            "a whole number" if setting.metavar == "ENTRIES" else 'a whole number of bytes or a string like "4MiB"'
-        )
+        counts = setting.metavar in ("ENTRIES", "COUNT")
+        expected = "a whole number" if counts else 'a whole number of bytes or a string like "4MiB"'
     else:
         expected = 'a string like "50ms"' if setting.metavar == "DURATION" else "a string"
     raise ConfigError(f"{setting.name} ({source}): expected {expected}, got {_toml_type(value)}")
@@ -183,6 +189,8 @@ def _check(given: Mapping[str, _Given], dev: bool) -> None:
     """What must be said, or must not, before anything else makes sense."""
     if dev and "servers" in given:
         raise ConfigError(f"servers ({given['servers'].source}): --dev is one node alone; leave one of the two out")
+    if dev and "join" in given:
+        raise ConfigError(f"join ({given['join'].source}): --dev is one node alone; leave one of the two out")
     if not dev and "data_dir" not in given:
         raise ConfigError(
             "data_dir is not set: give --data-dir DIR, VOLSTORE_DATA_DIR or data_dir in the file "
@@ -206,7 +214,9 @@ def _build(settings: Mapping[str, _Given], given: Mapping[str, _Given], dev: boo
         "raft_advertise": raft,
         "http_advertise": values.get("http_advertise") or _http_advertise(values["http_addr"], raft),
         "servers": servers,
+        "join": values.get("join", ()),
         "cluster_id": values.get("cluster_id") or _cluster_id(servers),
+        "cluster_id_given": "cluster_id" in given,
     }
     return AgentConfig(**values, dev=dev, fresh=fresh)
 

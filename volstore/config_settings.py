@@ -54,6 +54,12 @@ def _server(text: str) -> tuple[str, str]:
     return _name(name), _reachable(address)
 
 
+def _member(text: str) -> str:
+    """The address of a member's HTTP API, also as a URL."""
+    address = text.removeprefix("http://").rstrip("/")
+    return _reachable(address)
+
+
 def _path(text: str) -> Path:
     if not text or "\0" in text:
         raise ValueError(f"{text!r} is not a path")
@@ -139,6 +145,15 @@ SETTINGS: tuple[Setting, ...] = (
         many=True,
         flag="--server",
     ),
+    Setting(
+        "join",
+        "HTTP_HOST:PORT",
+        _member,
+        "A member's HTTP address, to be added to its cluster; repeat for others. Then servers is not read.",
+        "none",
+        True,
+        many=True,
+    ),
     Setting("cluster_id", "ID", _name, "Members of another cluster are refused.", "made from servers", True),
     Setting("region", "REGION", _name, "The one region that this cluster answers for.", "global"),
     Setting("datacenter", "DC", _name, "The datacenter that this node is shown in.", "dc1"),
@@ -188,6 +203,35 @@ SETTINGS: tuple[Setting, ...] = (
         "Log entries that are kept behind a snapshot, for members that are not far behind.",
         "1024",
         number=True,
+    ),
+    Setting(
+        "min_heartbeat_ttl",
+        "DURATION",
+        _between(parse_duration, "100ms", "24h"),
+        "How long a client node may be silent, at least; more with many nodes.",
+        "10s",
+    ),
+    Setting(
+        "heartbeat_grace",
+        "DURATION",
+        _between(parse_duration, "100ms", "24h"),
+        "Silence beyond that after which a client node is called down.",
+        "10s",
+    ),
+    Setting(
+        "max_heartbeats_per_second",
+        "COUNT",
+        _between(_count, "1", "1000000"),
+        "Heartbeats of all client nodes together; with more nodes each sends fewer.",
+        "50",
+        number=True,
+    ),
+    Setting(
+        "node_gc_threshold",
+        "DURATION",
+        _between(parse_duration, "1s", "87600h"),
+        "How long a client node is down before it is removed, with the claims held on it.",
+        "24h",
     ),
 )
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cluster import inspect
+from cluster import recover as recovery
+from cluster.api import LogError
 from cluster.disk import RealDisk
 
 DEV_MARKER = "volstore-dev"
@@ -55,6 +59,42 @@ def dump_journal(directory: Path) -> Iterator[dict[str, Any]]:
 
 def _no_journal(directory: Path) -> OfflineError:
     return OfflineError(f"{directory} has no journal in it; is it a node's data directory?")
+
+
+def plan_recovery(directory: Path) -> str:
+    """In words: what a cluster of one made out of this directory has, and what may be lost. Raises OfflineError."""
+    plan = _recovered(directory, for_real=False)
+    lost = ", ".join(plan.lost) or "none"
+    return (
+        f"{directory} is of member {plan.name} of cluster {plan.cluster_id}. Its log ends with entry {plan.last_index} "
+        f"of term {plan.last_term}, its newest snapshot is of entry {plan.snapshot_index}.\n"
+        f"The other members ({lost}) would be members no more. Lost may be: every write that they acknowledged and "
+        "this disk never got. Kept may be: writes that were never acknowledged.\n"
+        "If another member's disk can be read too, compare first: the greater term wins, then the greater entry.\n"
+        "The other members must never run again on their present data directories."
+    )
+
+
+def recover(directory: Path) -> str:
+    """Make a cluster of one; what was done, in words. Raises OfflineError."""
+    plan = _recovered(directory, for_real=True)
+    return (
+        f"{plan.name} is a cluster of one now, with the new cluster id {plan.cluster_id}. Start it as before (if its "
+        "configuration has a cluster_id, put the new one there), look at what it has, then start new nodes with empty "
+        "data directories and --join."
+    )
+
+
+def _recovered(directory: Path, *, for_real: bool) -> recovery.Plan:
+    _open(directory).close()  # it is there, and can be read
+    disk = RealDisk(directory)
+    try:
+        work = recovery.recover(disk, random.SystemRandom()) if for_real else recovery.plan(disk)
+        return asyncio.run(work)
+    except LogError as error:
+        raise OfflineError(f"{directory}: {error}") from None
+    finally:
+        disk.close()
 
 
 def prepare_dev_directory(directory: Path, *, fresh: bool) -> None:

@@ -26,6 +26,8 @@ _COMMANDS = {
     "plugin": "volstore.cli.plugin:plugin",
     "server": "volstore.cli.server:server",
     "status": "volstore.cli.server:status",
+    "operator": "volstore.cli.operator:operator",
+    "init": "volstore.cli.init:init",
     "journal": "volstore.cli.journal:journal",
     "tls": "volstore.cli.tls:tls",
     "completion": "volstore.cli.completion:completion",

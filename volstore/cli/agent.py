@@ -11,7 +11,7 @@ import click
 
 from volstore.cli.arguments import SingleDash
 from volstore.cli.output import complain
-from volstore.config import ConfigError, load
+from volstore.config import AgentConfig, ConfigError, load
 from volstore.config_settings import CONFIG_VARIABLE, DEV_DEFAULTS, SETTINGS
 
 
@@ -53,10 +53,11 @@ def agent(config_file: str | None, dev: bool, fresh: bool, **flags: str | tuple[
     """
     from volstore.offline import OfflineError, prepare_dev_directory
 
+    def read() -> tuple[AgentConfig, list[str]]:
+        return load(flags, os.environ, hostname=socket.gethostname(), config_file=config_file, dev=dev, fresh=fresh)
+
     try:
-        config, warnings = load(
-            flags, os.environ, hostname=socket.gethostname(), config_file=config_file, dev=dev, fresh=fresh
-        )
+        config, warnings = read()
     except ConfigError as error:
         raise BadConfiguration(str(error)) from None
     for warning in warnings:
@@ -66,6 +67,6 @@ def agent(config_file: str | None, dev: bool, fresh: bool, **flags: str | tuple[
             prepare_dev_directory(config.data_dir, fresh=config.fresh)
         except OfflineError as error:
             raise BadConfiguration(str(error)) from None
-    from volstore.agent import run  # here: it brings the whole server along
+    from volstore.process import run  # here: it brings the whole server along
 
-    return run(config)
+    return run(config, lambda: read()[0])

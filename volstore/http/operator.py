@@ -116,6 +116,7 @@ class _On:
                 "Address": peer.server.raft_address,
                 "ID": peer.server.incarnation or peer.server.name,
                 "Leader": peer.server.leader,
+                "Name": peer.server.name,
                 "Node": f"{peer.server.name}.{call.service.settings.region}",
                 "RaftProtocol": "3",
                 "Voter": peer.server.voter,
@@ -195,7 +196,7 @@ class _On:
 
     async def _health(self, call: Call) -> Reply:
         asked = self._operations.node()
-        reports = await asyncio.gather(*(self._ask(asked, peer.server) for peer in asked.peers))
+        reports = await asyncio.gather(*(self._ask(call, asked, peer.server) for peer in asked.peers))
         found = judge(asked, reports)
         nodes = [{"Name": report.name, "Node": report.node, "Why": report.why} for report in reports]
         return _json(
@@ -209,14 +210,14 @@ class _On:
             )
         )
 
-    async def _ask(self, asked: NodeView, server: ServerView) -> Report:
+    async def _ask(self, call: Call, asked: NodeView, server: ServerView) -> Report:
         if server.name == asked.name:
             return Report(server.name, asked)
         if not server.http_address:
             return Report(server.name, None, f"it can't be reached at {server.raft_address}")
         try:
             async with (
-                aiohttp.ClientSession(timeout=_ASK_TIMEOUT) as session,
+                aiohttp.ClientSession(timeout=_ASK_TIMEOUT, headers=call.origin.headers) as session,
                 session.get(URL(f"http://{server.http_address}/v1/operator/node", encoded=True)) as response,
             ):
                 if response.status != 200:
