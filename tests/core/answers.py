@@ -7,7 +7,7 @@ from itertools import product
 
 from msgspec.structs import replace
 
-from tests.core.steps import NODE_IDS, PLUGIN_IDS, VOLUME_IDS
+from tests.core.steps import ALLOCATION_IDS, NODE_IDS, PLUGIN_IDS, VOLUME_IDS
 from volstore.model import Volume
 from volstore.queries import VolumeQuery
 from volstore.state import State
@@ -44,7 +44,7 @@ def expected_list(state: State, query: VolumeQuery) -> list[Volume]:
 
 
 def shown_volume(state: State, volume: Volume) -> object:
-    """All that an answer can show of a volume: its row and what its plugin's row says of the plugin."""
+    """All that an answer can show of a volume: its row, its allocations, and what its plugin's row says of it."""
     plugin = state.plugin_row(volume.plugin_id)
     assert plugin is not None, "a volume's plugin always has a row"
     shown = (
@@ -56,7 +56,9 @@ def shown_volume(state: State, volume: Volume) -> object:
         plugin.nodes_healthy,
         plugin.nodes_expected,
     )
-    return replace(volume, touch_index=0), shown
+    readers_and_writers = [*sorted(volume.read_claims), *sorted(volume.write_claims)]
+    allocations = [state.allocation(id) for id in readers_and_writers]
+    return replace(volume, touch_index=0), shown, allocations
 
 
 def shown_plugin(state: State, id: str) -> object:
@@ -98,6 +100,24 @@ def _nodes(prefix: str) -> tuple[Answer, Moved]:
     )
 
 
+def _allocation(id: str) -> tuple[Answer, Moved]:
+    return lambda state: state.allocation(id), lambda state, index: state.allocation_moved_since(id, index)
+
+
+def _allocations(prefix: str, namespace: str | None) -> tuple[Answer, Moved]:
+    return (
+        lambda state: sorted(
+            (
+                allocation
+                for allocation in state._allocations.table
+                if allocation.id.startswith(prefix) and namespace in (None, allocation.namespace)
+            ),
+            key=lambda allocation: allocation.id.encode(),
+        ),
+        lambda state, index: state.allocations_moved_since(prefix, namespace, index),
+    )
+
+
 QUERIES: dict[str, tuple[Answer, Moved]] = {
     **{f"volume {key}": _volume(key) for key in product(("default", "other"), VOLUME_IDS)},
     **{str(query): _volumes(query) for query in VOLUME_QUERIES},
@@ -108,6 +128,12 @@ QUERIES: dict[str, tuple[Answer, Moved]] = {
     ),
     **{f"node {id}": _node(id) for id in NODE_IDS},
     **{f"nodes {prefix}": _nodes(prefix) for prefix in ("", "n1", "x")},
+    **{f"allocation {id}": _allocation(id) for id in ALLOCATION_IDS},
+    **{
+        f"allocations {prefix} in {namespace}": _allocations(prefix, namespace)
+        for prefix in ("", "a1", "x")
+        for namespace in (None, "default", "other")
+    },
     "namespaces": (lambda state: state.namespaces(), lambda state, index: state.namespaces_moved_since(index)),
 }
 """Every kind of query by name: its answer, and what the state says about whether it moved."""

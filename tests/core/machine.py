@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from volstore.commands import Command, Idempotency, Outcome, PutNode, RegisterVolumes, Stamped, decode_outcome, encode
 from volstore.fsm import Fsm
-from volstore.model import Claim, ControllerInfo, Fingerprint, Node, Plugin, Volume
+from volstore.model import Allocation, Claim, ControllerInfo, Fingerprint, Node, Plugin, Volume
 from volstore.state import State
 
 SECOND = 10**9
@@ -40,7 +40,7 @@ class Machine:
         return self.do(PutNode(node(id, **changes)))
 
     def claim(self, id: str, *claims: Claim, namespace: str = "default") -> None:
-        """Make these the volume's only claims, past the rules, which come with a later command."""
+        """Make these the volume's only claims, past the rules: also such as no command leads to."""
         self.state.advance(self.clock)
         volume = self.volume(id, namespace)
         by_mode: tuple[dict[str, Claim], ...] = ({}, {}, {})
@@ -103,6 +103,12 @@ def controller(**changes: object) -> Fingerprint:
 def node(id: str = "n1", **changes: object) -> Node:
     """A ready node that runs plugin "p", healthy."""
     return replace(Node(id=id, node_plugins={"p": fingerprint()}), **changes)
+
+
+def allocation(id: str = "a1", **changes: object) -> Allocation:
+    """An allocation of job "web" that runs on node n1."""
+    plain = Allocation(id=id, node_id="n1", job_id="web", client_status="running", desired_status="run")
+    return replace(plain, **changes)
 
 
 def claim(allocation_id: str, node_id: str = "n1", mode: int = 0) -> Claim:

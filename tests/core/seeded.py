@@ -6,13 +6,17 @@ import hashlib
 import random
 import sys
 
-from tests.core.machine import SECOND, controller, fingerprint, node, volume
-from tests.core.steps import NODE_IDS, PLUGIN_IDS, Claims, Step, new_fsm, perform
+from tests.core.machine import SECOND, allocation, controller, fingerprint, node, volume
+from tests.core.steps import NODE_IDS, PLUGIN_IDS, Step, new_fsm, perform
 from volstore.commands import (
+    ClaimVolume,
     Command,
+    DeleteAllocation,
     DeleteNode,
     DeregisterVolume,
+    DetachVolume,
     Idempotency,
+    PutAllocations,
     PutNode,
     RegisterVolumes,
     SetNodeStatus,
@@ -24,6 +28,7 @@ STEPS = 2000
 
 def command(draw: random.Random) -> Command:
     ids = [f"vol-{number}" for number in range(40)]
+    allocations = [f"alloc-{number}" for number in range(8)]
     plugins = draw.sample(PLUGIN_IDS, k=3)
     kinds: tuple[Command, ...] = (
         RegisterVolumes("default", tuple(volume(id, plugin_id=plugins[0]) for id in draw.sample(ids, k=3))),
@@ -37,13 +42,22 @@ def command(draw: random.Random) -> Command:
         ),
         SetNodeStatus(draw.choice(NODE_IDS), draw.choice(("ready", "down"))),
         DeleteNode(draw.choice(NODE_IDS)),
+        PutAllocations(
+            tuple(
+                allocation(
+                    id, node_id=draw.choice(NODE_IDS), client_status=draw.choice(("running", "lost", "complete"))
+                )
+                for id in draw.sample(allocations, k=3)
+            )
+        ),
+        *(ClaimVolume("default", draw.choice(ids), draw.choice(allocations), draw.randrange(3), 0) for _ in range(4)),
+        DetachVolume("default", draw.choice(ids), draw.choice(NODE_IDS)),
+        DeleteAllocation(draw.choice(allocations)),
     )
     return draw.choice(kinds)
 
 
 def step(draw: random.Random, number: int) -> Step:
-    if draw.random() < 0.1:
-        return Claims("default", f"vol-{draw.randrange(40)}", tuple((id, draw.randrange(3)) for id in NODE_IDS[:2]))
     key = Idempotency("me", str(draw.randrange(100)), b"") if draw.random() < 0.3 else None
     return Stamped(number * SECOND, command(draw), key)
 

@@ -2,77 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
-from tests.core.machine import SECOND, claim, controller, fingerprint, node, volume
+from tests.core.machine import SECOND, allocation, controller, fingerprint, node, volume
 from volstore.commands import (
+    ClaimKey,
+    ClaimVolume,
     Command,
+    DeleteAllocation,
     DeleteNode,
     DeregisterVolume,
+    DetachVolume,
     Idempotency,
+    PutAllocations,
     PutNode,
     RegisterVolumes,
     SetNodeStatus,
     Stamped,
+    SweepClaims,
     encode,
 )
 from volstore.fsm import Fsm
-from volstore.model import Allocation, Namespace
+from volstore.model import Namespace
 
 VOLUME_IDS = ("a", "ab", "b\u00e9")
 PLUGIN_IDS = ("p", "pq", "q")
 NODE_IDS = ("n1", "n10", "n2")
+ALLOCATION_IDS = ("a1", "a10", "a2")
 NAMESPACES = ("default", "other")
 
 
-@dataclass(frozen=True)
-class Claims:
-    """Make these the claims of a volume, if it is there: (node, mode) by allocation.
-
-    Past the rules, since commands for claims come with a later issue; the tables must be ready for them.
-    """
-
-    namespace: str
-    id: str
-    nodes: tuple[tuple[str, int], ...]
-
-
-Step = Stamped | Claims
+Step = Stamped
 
 
 def perform(fsm: Fsm, step: Step) -> bytes:
     """Take the step; the outcome's bytes. Each moves the index by one."""
-    if isinstance(step, Stamped):
-        return fsm.apply(encode(step))
-    state = fsm.state
-    state.advance(0)
-    found = state.volume(step.namespace, step.id)
-    if found is not None:
-        modes = [
-            {f"alloc{at}": claim(f"alloc{at}", at, mode) for at, claimed in step.nodes if claimed == mode}
-            for mode in range(3)
-        ]
-        state.put_volume(
-            replace(
-                found,
-                read_claims=modes[0],
-                write_claims=modes[1],
-                past_claims=modes[2],
-                modify_index=state.index,
-                touch_index=state.index,
-            )
-        )
-    return b""
+    return fsm.apply(encode(step))
 
 
 def new_fsm() -> Fsm:
-    """A state machine with a second namespace and one live allocation, which no command can make yet."""
+    """A state machine with a second namespace, which no command can make yet."""
     fsm = Fsm()
     fsm.state.put_namespace(Namespace(name="other", create_index=1, modify_index=1))
-    fsm.state.put_allocation(Allocation(id="allocn2", client_status="running"))
     return fsm
 
 
@@ -92,7 +63,7 @@ _volumes = st.builds(
     _mostly(("p",), (*PLUGIN_IDS, "none")),
     st.sampled_from(("", "name")),
     _mostly(("ext",), ("other",)),
-    _mostly(("single-node-writer",), ("", "nonsense")),
+    _mostly(("single-node-writer", "multi-node-multi-writer", "multi-node-single-writer"), ("", "nonsense")),
 )
 
 _fingerprints = st.builds(
@@ -123,7 +94,44 @@ _commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(DeregisterVolume, _namespaces, _volume_ids, st.booleans()),
     st.builds(PutNode, _nodes),
     st.builds(SetNodeStatus, _node_ids, _mostly(("down", "ready"), ("x",)), _rarely_an_index),
-    st.builds(DeleteNode, _node_ids),
+    st.builds(DeleteNode, _node_ids, _rarely_an_index),
+)
+
+_allocation_ids = _mostly(ALLOCATION_IDS, ("none",))
+# Where an allocation is, and whose: always the same, mostly, as in life.
+_places = {"a1": ("n1", "web"), "a10": ("n1", "db"), "a2": ("n2", "web")}
+_allocations = st.builds(
+    lambda id, moved, status, name, namespace: allocation(
+        id,
+        node_id="n10" if moved else _places[id][0],
+        job_id=_places[id][1],
+        client_status=status,
+        namespace=namespace,
+        stub={"Name": name},
+    ),
+    st.sampled_from(ALLOCATION_IDS),
+    st.sampled_from((False,) * 9 + (True,)),
+    _mostly(("running", "running", "pending", "complete", "lost"), ("nonsense",)),
+    st.sampled_from(("", "name")),
+    st.sampled_from(("default",) * 5 + ("other",)),
+)
+_claim_keys = st.builds(ClaimKey, _namespaces, _volume_ids, _allocation_ids, _node_ids)
+_claims: st.SearchStrategy[Command] = st.one_of(
+    st.builds(PutAllocations, st.lists(_allocations, min_size=1, max_size=2).map(tuple)),
+    st.builds(ClaimVolume, _namespaces, _volume_ids, _allocation_ids, st.sampled_from((0, 1, 1, 1))),
+    st.builds(ClaimVolume, _namespaces, _volume_ids, _allocation_ids, st.just(2), st.sampled_from((0, 1, 2, 3, 3))),
+    st.builds(
+        ClaimVolume,
+        _namespaces,
+        st.sampled_from((*VOLUME_IDS, "")),
+        st.sampled_from((*ALLOCATION_IDS, "")),
+        st.integers(-1, 3),
+        st.integers(-1, 4),
+        st.sampled_from(("", *NODE_IDS)),
+    ),
+    st.builds(DetachVolume, _namespaces, _volume_ids, _node_ids),
+    st.builds(DeleteAllocation, _allocation_ids),
+    st.builds(SweepClaims, st.lists(_claim_keys, max_size=3).map(tuple)),
 )
 
 _keys = st.one_of(
@@ -132,17 +140,10 @@ _keys = st.one_of(
     st.builds(Idempotency, st.just("me"), st.sampled_from(("k1", "k2")), st.sampled_from((b"1", b"2"))),
 )
 
-_claims = st.builds(
-    lambda namespace, id, nodes: Claims(namespace, id, tuple(sorted(nodes.items()))),
-    st.sampled_from(("default", *NAMESPACES)),
-    _volume_ids,
-    st.dictionaries(st.sampled_from(NODE_IDS), st.integers(0, 2), max_size=2),
-)
-
 _steps: st.SearchStrategy[Step] = st.one_of(
     st.builds(Stamped, st.integers(0, 1500).map(lambda seconds: seconds * SECOND), _commands, _keys),
     st.builds(Stamped, st.just(0), _commands, st.none()),
-    _claims,
+    st.builds(Stamped, st.just(0), _claims, st.none()),
 )
 
 _start: tuple[Step, ...] = (
@@ -151,9 +152,15 @@ _start: tuple[Step, ...] = (
     Stamped(1, RegisterVolumes("default", (volume("a", external_id="ext"), volume("ab", external_id="ext")))),
     Stamped(1, RegisterVolumes("other", (volume("a", external_id="ext", plugin_id="pq"),))),
 )
+_claimed: tuple[Step, ...] = (
+    *_start,
+    Stamped(1, PutAllocations((allocation("a1"), allocation("a2", node_id="n2")))),
+    Stamped(1, ClaimVolume("default", "a", "a1", 1)),
+    Stamped(1, ClaimVolume("default", "ab", "a2", 0)),
+)
 
 sequences: st.SearchStrategy[list[Step]] = st.builds(
     lambda start, steps: [*start, *steps],
-    st.sampled_from((_start, _start, ())),
+    st.sampled_from((_claimed, _start, _claimed, ())),
     st.one_of(st.lists(_steps, max_size=8), st.lists(_steps, min_size=15, max_size=40)),
 )

@@ -45,7 +45,8 @@ def test_a_volume_in_use_stays_and_the_refusal_names_who_holds_it() -> None:
     outcome = machine.do(DeregisterVolume("default", "v"))
     assert (outcome.status, outcome.text) == (
         409,
-        "volume in use: v: claimed by allocation alloc1 (job web, node n1)",
+        "volume in use: v: claimed by allocation alloc1 (job web, node n1, since 1970-01-01T00:00:00Z; free it with: "
+        "volstore volume detach v n1)",
     )
     assert machine.state.volume("default", "v") is not None
 

@@ -168,7 +168,8 @@ def test_a_volume_in_use_cannot_be_updated_and_the_refusal_names_who_holds_it(mo
     outcome = machine.register(volume())
     assert (outcome.status, outcome.text) == (
         409,
-        "volume exists: v: cannot be updated while in use by allocation alloc1 (job web, node n1)",
+        "volume exists: v: cannot be updated while in use by allocation alloc1 (job web, node n1, "
+        "since 1970-01-01T00:00:00Z; free it with: volstore volume detach v n1)",
     )
 
 
@@ -176,7 +177,9 @@ def test_a_refusal_names_at_most_three_holders() -> None:
     machine = machine_with_plugin()
     machine.register(volume())
     machine.claim("v", *(claim(f"a{number}") for number in range(5)))
-    assert machine.register(volume()).text.endswith("allocation a2 (job web, node n1) and 2 more")
+    text = machine.register(volume()).text
+    assert [f"allocation a{number} " in text for number in range(5)] == [True, True, True, False, False]
+    assert text.endswith("volstore volume detach v n1) and 2 more")
 
 
 def test_every_refusal_of_a_register_but_a_missing_plugin_tells_terraform_to_give_up() -> None:
