@@ -13,8 +13,11 @@ from volstore.access import AclToken
 from volstore.acl import MANAGEMENT, Acl
 from volstore.acl_commands import Caller
 from volstore.commands import (
+    AbandonRestore,
+    BeginRestore,
     ClaimVolume,
     Command,
+    CommitRestore,
     DeleteAllocation,
     DeleteNode,
     DeregisterVolume,
@@ -22,6 +25,7 @@ from volstore.commands import (
     PutAllocations,
     PutNode,
     RegisterVolumes,
+    RestorePiece,
     SetNodeStatus,
 )
 from volstore.holders import claims
@@ -142,6 +146,10 @@ def _delete_allocation(state: State, rights: Rights, command: DeleteAllocation) 
     return known is not None and _is_node_of_all(state, rights, {known.node_id})
 
 
+def _operate(state: State, rights: Rights, command: Command) -> bool:
+    return rights.acl.allows_area("operator", "write")
+
+
 def _is_node_of_all(state: State, rights: Rights, node_ids: set[str]) -> bool:
     """Whether the caller showed the secret of each of these nodes, and there is one."""
     if not rights.node_secret_hash or not node_ids:
@@ -160,4 +168,5 @@ _ALLOWED: dict[type, Callable[[State, Rights, Any], bool]] = {
     DeleteNode: _change_node,
     PutAllocations: _put_allocations,
     DeleteAllocation: _delete_allocation,
+    **dict.fromkeys((BeginRestore, RestorePiece, CommitRestore, AbandonRestore), _operate),
 }

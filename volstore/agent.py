@@ -20,6 +20,7 @@ from cluster.measured import MeasuredDisk
 from cluster.network import TcpNetwork
 from cluster.options import Options
 from volstore import commands
+from volstore.acl_commands import Caller
 from volstore.commands import Command, Idempotency, Outcome, Stamped
 from volstore.config import AgentConfig, Server
 from volstore.config_settings import host_and_port
@@ -144,8 +145,14 @@ class Agent:
     def state(self) -> State:
         return self._machine.fsm.state
 
-    async def submit(self, command: Command, deadline: float, idempotency: Idempotency | None = None) -> Outcome:
-        stamped = Stamped(time.time_ns(), command, idempotency)
+    async def submit(
+        self,
+        command: Command,
+        deadline: float,
+        idempotency: Idempotency | None = None,
+        caller: Caller | None = None,
+    ) -> Outcome:
+        stamped = Stamped(time.time_ns(), command, idempotency, caller)
         outcome = await self.log.propose(commands.encode(stamped), deadline)
         if isinstance(outcome, Applied):
             return commands.decode_outcome(outcome.result)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from volstore.acl_commands import Caller
 from volstore.commands import Command, Idempotency, Outcome
 from volstore.state import State
 from volstore.watch import Watch
@@ -67,10 +68,17 @@ class Registry(Protocol):
     @property
     def watch(self) -> Watch: ...
 
-    async def submit(self, command: Command, deadline: float, idempotency: Idempotency | None = None) -> Outcome:
+    async def submit(
+        self,
+        command: Command,
+        deadline: float,
+        idempotency: Idempotency | None = None,
+        caller: Caller | None = None,
+    ) -> Outcome:
         """Have `command` applied, once, and return its outcome when this node has applied it too.
 
-        `deadline`: seconds of the loop's clock. Raises NoLeader (with may_happen) past it, Overloaded at a limit.
+        `deadline`: seconds of the loop's clock. `caller`: who must still be allowed to when it is applied (None: the
+        cluster itself). Raises NoLeader (with may_happen) past the deadline, Overloaded at a limit.
         """
         ...
 

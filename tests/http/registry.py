@@ -6,6 +6,7 @@ import asyncio
 import time
 from dataclasses import replace
 
+from volstore.acl_commands import Caller
 from volstore.commands import Command, Idempotency, Outcome, Stamped, decode_outcome, encode
 from volstore.errors import NoLeader
 from volstore.fsm import Fsm
@@ -57,15 +58,21 @@ class InProcessRegistry:
     def watch(self) -> Watch:
         return self._watch
 
-    async def submit(self, command: Command, deadline: float, idempotency: Idempotency | None = None) -> Outcome:
+    async def submit(
+        self,
+        command: Command,
+        deadline: float,
+        idempotency: Idempotency | None = None,
+        caller: Caller | None = None,
+    ) -> Outcome:
         if self.cut_off:
             await _until(deadline)
             raise NoLeader(may_happen=False)
-        return self.apply(command, idempotency)
+        return self.apply(command, idempotency, caller)
 
-    def apply(self, command: Command, idempotency: Idempotency | None = None) -> Outcome:
+    def apply(self, command: Command, idempotency: Idempotency | None = None, caller: Caller | None = None) -> Outcome:
         """The way of a committed entry: apply, then wake who is concerned."""
-        result = self.fsm.apply(encode(Stamped(time.time_ns(), command, idempotency)))
+        result = self.fsm.apply(encode(Stamped(time.time_ns(), command, idempotency, caller)))
         events = self.fsm.take_events()
         self._watch.notify(events)
         self.leading.applied(events)

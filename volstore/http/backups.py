@@ -132,4 +132,6 @@ async def _done(call: Call, command: Command) -> Outcome:
 
 
 async def _submit(call: Call, command: Command) -> Outcome:
-    return await call.service.registry.submit(command, asyncio.get_running_loop().time() + STEP_DEADLINE)
+    registry = call.service.registry
+    deadline = asyncio.get_running_loop().time() + STEP_DEADLINE
+    return await registry.submit(command, deadline, caller=call.asker.caller(registry.state))

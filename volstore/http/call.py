@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from volstore.http.asker import ANYBODY, Asker
 from volstore.http.lists import VolumeLists
 from volstore.http.parameters import Query
 from volstore.http.rendered import VolumeRenderer
@@ -51,3 +52,4 @@ class Call:
     ids: tuple[str, ...] = ()
     body: bytes = b""
     origin: Origin = NO_ORIGIN
+    asker: Asker = ANYBODY

@@ -65,10 +65,14 @@ class Read(Endpoint):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Write(Endpoint):
-    """parse → validate → submit → render. `render` gives the answer's JSON, None for an empty body."""
+    """parse → validate → authorize → submit → render. `render` gives the answer's JSON, None for an empty body.
+
+    `index_only`: of the three headers of freshness the answer carries the index alone, as Nomad's does here.
+    """
 
     command: Callable[[Call], Command]
     render: Callable[[Call, Command, Outcome], Json | None]
+    index_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

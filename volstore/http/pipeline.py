@@ -5,33 +5,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from volstore.commands import Idempotency
+from msgspec.structs import replace
+
+from volstore.acl_rules import may
+from volstore.commands import Command, Idempotency
 from volstore.errors import ApiError
+from volstore.http.asker import Denied, permission_denied
+from volstore.http.authorize import authorize
 from volstore.http.call import Call
 from volstore.http.endpoints import Absent, Endpoint, Local, Operation, Question, Read, Write
 from volstore.http.forward import on_leader
+from volstore.http.limits import WaitersOfCallers
 from volstore.http.parameters import WAIT_JITTER
 from volstore.http.replies import Reply, refusal
 from volstore.registry import Contact
 from volstore.state import State
 
-Authorize = Callable[[Call, Endpoint, State], None]
-"""Raises ApiError (403) unless the caller may do this, as `state` has it. Asked after the barrier, and again before a
-blocking query answers."""
-
 _WRITTEN = Contact(last_contact=0, known_leader=True)
 
 
-def allow_all(call: Call, endpoint: Endpoint, state: State) -> None:
-    """Without access control everybody may do everything."""
-
-
 class Pipeline:
-    """`random` draws from [0, 1): the jitter of waits."""
+    """`random` draws from [0, 1): the jitter of waits. `waiters` bounds how many queries of one caller wait."""
 
-    def __init__(self, random: Callable[[], float], authorize: Authorize = allow_all) -> None:
+    def __init__(self, random: Callable[[], float], waiters: WaitersOfCallers) -> None:
         self._random = random
-        self._authorize = authorize
+        self._waiters = waiters
 
     async def run(self, endpoint: Endpoint, call: Call, idempotency: Idempotency | None) -> Reply:
         match endpoint:
@@ -40,9 +38,10 @@ class Pipeline:
             case Write():
                 return await self._write(endpoint, call, idempotency)
             case Local():
+                await self._authorize_here(call, endpoint)
                 return endpoint.reply(call)
             case Operation():
-                self._authorize(call, endpoint, call.service.registry.state)
+                await self._authorize_here(call, endpoint)
                 return await (on_leader(call, endpoint.reply) if endpoint.on_leader else endpoint.reply(call))
             case _:
                 raise TypeError(f"{endpoint.name} is no kind of endpoint that has a pipeline")
@@ -55,11 +54,12 @@ class Pipeline:
             return question
         contact = await self._barrier(call)
         registry = call.service.registry
-        self._authorize(call, endpoint, registry.state)
+        authorize(call, endpoint, registry.state)
         if index and endpoint.blocking:
             until = asyncio.get_running_loop().time() + wait * (1 + self._random() * WAIT_JITTER)
-            contact = await self._wait(question, index, until, call, contact)
-            self._authorize(call, endpoint, registry.state)
+            with self._waiters.one(call.asker.name(registry.state)):
+                contact = await self._wait(question, index, until, call, contact)
+            authorize(call, endpoint, registry.state)
         state = registry.state
         headers = freshness(max(state.index, 1), contact)
         try:
@@ -85,13 +85,34 @@ class Pipeline:
 
     async def _write(self, endpoint: Write, call: Call, idempotency: Idempotency | None) -> Reply:
         registry, settings = call.service.registry, call.service.settings
-        self._authorize(call, endpoint, registry.state)
         command = endpoint.command(call)
+        await self._authorize_here(call, endpoint, command)
+        asker = call.asker
+        if idempotency is not None and asker.restricted:
+            idempotency = replace(idempotency, caller=asker.name(registry.state))
         deadline = asyncio.get_running_loop().time() + settings.deadline
-        outcome = await registry.submit(command, deadline, idempotency)
+        outcome = await registry.submit(command, deadline, idempotency, asker.caller(registry.state))
         if outcome.status != 200:
             raise ApiError(outcome.status, outcome.text, retry_after=1 if outcome.status in (429, 503) else None)
-        return Reply(json=endpoint.render(call, command, outcome), headers=freshness(outcome.index, _WRITTEN))
+        headers = freshness(outcome.index, _WRITTEN)
+        if endpoint.index_only:
+            headers = {"X-Nomad-Index": headers["X-Nomad-Index"]}
+        return Reply(json=endpoint.render(call, command, outcome), headers=headers)
+
+    async def _authorize_here(self, call: Call, endpoint: Endpoint, command: Command | None = None) -> None:
+        """By this node's state, and when that says no, by what it is after a barrier: a token that was made through
+        another node a moment ago is good here too. A yes is asked of the state again where a write is applied.
+        """
+        if not call.asker.restricted:
+            return
+        registry = call.service.registry
+        try:
+            _allow(call, endpoint, command, registry.state)
+        except Denied:
+            if call.query.stale:
+                raise
+            await self._barrier(call)
+            _allow(call, endpoint, command, registry.state)
 
     async def _barrier(self, call: Call) -> Contact:
         deadline = asyncio.get_running_loop().time() + call.service.settings.deadline
@@ -101,6 +122,12 @@ class Pipeline:
             if contact.known_leader and contact.last_contact <= max_stale * 1000:
                 return contact
         return await registry.barrier(stale=call.query.stale and max_stale is None, deadline=deadline)
+
+
+def _allow(call: Call, endpoint: Endpoint, command: Command | None, state: State) -> None:
+    authorize(call, endpoint, state)
+    if command is not None and not may(state, call.asker.rights(state), command):
+        raise permission_denied()
 
 
 def freshness(index: int, contact: Contact) -> dict[str, str]:

@@ -21,9 +21,11 @@ from aiohttp.web_request import BaseRequest
 
 from volstore.commands import Idempotency
 from volstore.errors import ApiError
+from volstore.http.asker import Asker, secret_of
 from volstore.http.call import NO_ORIGIN, Call, Origin, Service
 from volstore.http.endpoints import Endpoint, Operation, Write
 from volstore.http.forward import HOPS_HEADER
+from volstore.http.limits import RequestRate, WaitersOfCallers
 from volstore.http.lists import VolumeLists
 from volstore.http.openapi import document_route
 from volstore.http.parameters import Query
@@ -74,7 +76,9 @@ class HttpServer:
         self._registry = registry
         self._settings = settings
         self._service = Service(registry, settings, renderer, VolumeLists(renderer))
-        self._pipeline = Pipeline(draw)
+        limited = settings.acl_enabled
+        self._rate = RequestRate(settings.requests_per_second if limited else 0.0, time.monotonic)
+        self._pipeline = Pipeline(draw, WaitersOfCallers(settings.waiters_per_token if limited else 0))
         routes = (*API, *more)
         self._router = Router((*routes, document_route(settings.version, routes)))
         self._runner: web.ServerRunner | None = None
@@ -164,10 +168,12 @@ class HttpServer:
             raise ApiError(
                 400, f"No path to region: validation: the one region of this cluster is {self._settings.region}"
             )
+        asker = Asker(secret_of(request.headers), request.remote or "", restricted=self._settings.acl_enabled)
+        self._rate.take(asker.name(self._registry.state))
         body = await self._body(request, endpoint)
         idempotency = _idempotency(request, path, raw_query, body) if isinstance(endpoint, Write) else None
         origin = _origin(request, path, raw_query) if isinstance(endpoint, Operation) else NO_ORIGIN
-        call = Call(self._service, query, ids, body, origin)
+        call = Call(self._service, query, ids, body, origin, asker)
         reply = await self._pipeline.run(endpoint, call, idempotency)
         if reply.json is not None and query.pretty:
             reply.json = await _away(reply.json, reply.json.indented)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +11,9 @@ class HttpSettings:
     """Times are in seconds, sizes in bytes.
 
     `deadline` bounds how long a read or write looks for a leader; `body_deadline` how long a client may take to
-    send its body; answers from `gzip_from` on are compressed for clients that accept it.
+    send its body; answers from `gzip_from` on are compressed for clients that accept it. `bootstrap_reset` is the file
+    in which an operator writes that access control may be bootstrapped again. The last two bound each caller while
+    access control is on; 0: no limit.
     """
 
     region: str = "global"
@@ -20,3 +23,7 @@ class HttpSettings:
     deadline: float = 5.0
     body_deadline: float = 30.0
     gzip_from: int = 1024
+    acl_enabled: bool = False
+    bootstrap_reset: Path | None = None
+    requests_per_second: float = 0.0
+    waiters_per_token: int = 0
