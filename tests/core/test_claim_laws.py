@@ -1,0 +1,133 @@
+"""Laws of claims, for any sequence of reports, claims, releases, losses and sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.core.machine import SECOND, Machine, allocation, fingerprint, volume
+from tests.core.steps import Step, new_fsm, perform, sequences
+from volstore import sweep
+from volstore.claim_rules import READER_ONLY_MODES, SINGLE_NODE_MODES
+from volstore.commands import (
+    ClaimVolume,
+    Command,
+    DeleteAllocation,
+    DeleteNode,
+    DeregisterVolume,
+    DetachVolume,
+    PutAllocations,
+    SetNodeStatus,
+)
+from volstore.http.render import volume_item
+from volstore.model import ACCESS_MODES, READ, RELEASE, WRITE, Claim, Volume
+from volstore.queries import VolumeQuery
+from volstore.state import State
+
+NODES = ("n1", "n2")
+# Two jobs of which each has an allocation on either node, and one of the same name in another namespace.
+ALLOCATIONS = (
+    allocation("w1", job_id="web"),
+    allocation("w2", job_id="web", node_id="n2"),
+    allocation("d1", job_id="db"),
+    allocation("d2", job_id="db", node_id="n2"),
+    allocation("o1", job_id="web", namespace="other"),
+)
+IDS = tuple(row.id for row in ALLOCATIONS)
+VOLUMES = {f"v{number}": mode for number, mode in enumerate(ACCESS_MODES)}
+
+_ids = st.sampled_from(IDS)
+_volumes = st.sampled_from(tuple(VOLUMES))
+_nodes = st.sampled_from(NODES)
+
+
+def _reported(id: str, status: str) -> Command:
+    row = next(row for row in ALLOCATIONS if row.id == id)
+    return PutAllocations(
+        (allocation(id, job_id=row.job_id, node_id=row.node_id, namespace=row.namespace, client_status=status),)
+    )
+
+
+_commands: st.SearchStrategy[Command] = st.one_of(
+    st.builds(ClaimVolume, st.just("default"), _volumes, _ids, st.sampled_from((READ, WRITE))),
+    st.builds(ClaimVolume, st.just("default"), _volumes, _ids, st.sampled_from((READ, WRITE))),
+    st.builds(ClaimVolume, st.just("default"), _volumes, _ids, st.just(RELEASE), st.integers(0, 3)),
+    st.builds(_reported, _ids, st.sampled_from(("running", "running", "lost", "complete"))),
+    st.builds(DeleteAllocation, _ids),
+    st.builds(SetNodeStatus, _nodes, st.sampled_from(("down", "ready"))),
+    st.builds(DeleteNode, _nodes),
+    st.builds(DetachVolume, st.just("default"), _volumes, _nodes),
+    st.builds(DeregisterVolume, st.just("default"), _volumes, st.booleans()),
+)
+
+
+def prepared() -> Machine:
+    machine = Machine()
+    machine.report("keeper", node_plugins={"p": fingerprint()})
+    for node in NODES:
+        machine.report(node, node_plugins={"p": fingerprint()})
+    machine.register(*(volume(id, access_mode=mode) for id, mode in VOLUMES.items()))
+    machine.done(PutAllocations(ALLOCATIONS))
+    return machine
+
+
+def claims_of(found: Volume) -> Iterator[Claim]:
+    for by_allocation in (found.read_claims, found.write_claims, found.past_claims):
+        yield from by_allocation.values()
+
+
+def check(state: State) -> None:
+    for found in state.volumes(VolumeQuery(None)):
+        writers = {(claim.namespace, claim.job_id) for claim in found.write_claims.values()}
+        nodes = {claim.node_id for claim in claims_of(found)}
+        assert len(writers) <= 1, "writers of two jobs"
+        assert len(nodes) <= 1 or found.access_mode not in SINGLE_NODE_MODES, "claims from two nodes"
+        assert not (found.write_claims and found.access_mode in READER_ONLY_MODES)
+        assert not found.read_claims.keys() & found.write_claims.keys()
+        assert found.past_claims.keys() <= found.read_claims.keys() | found.write_claims.keys()
+        assert found.in_use == bool(nodes)
+        item = volume_item(found, state.plugin_row(found.plugin_id))
+        assert (item.current_readers, item.current_writers) == (len(found.read_claims), len(found.write_claims))
+        for claim in claims_of(found):
+            row = state.allocation(claim.allocation_id)
+            assert row is None or not row.ended, "a claim of an allocation that has ended"
+            assert row is None or (row.node_id, row.job_id) == (claim.node_id, claim.job_id)
+            assert found in state.volumes_claimed_by(claim.allocation_id)
+            assert found in state.volumes_claimed_on(claim.node_id)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(_commands, max_size=40))
+def test_no_interleaving_breaks_what_access_modes_promise(commands: list[Command]) -> None:
+    machine = prepared()
+    for command in commands:
+        machine.do(command)
+        check(machine.state)
+
+
+@settings(max_examples=100, deadline=None)
+@given(sequences)
+def test_the_same_holds_among_all_other_commands(steps: list[Step]) -> None:
+    fsm = new_fsm()
+    for step in steps:
+        perform(fsm, step)
+        check(fsm.state)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(_commands, max_size=30))
+def test_no_claim_gets_stuck_once_its_node_is_gone_and_nothing_runs(commands: list[Command]) -> None:
+    machine = prepared()
+    for command in commands:
+        machine.do(command)
+    for node in NODES:
+        machine.do(SetNodeStatus(node, "down"))
+    for id in IDS:
+        machine.do(_reported(id, "lost"))
+    for _ in range(2):  # the nodes in one sweep, what is left in the next
+        for found in sweep.hanging(machine.state, machine.clock / SECOND + 86_400, 86_400, 100):
+            machine.done(found)
+    assert not any(found.in_use for found in machine.state.volumes(VolumeQuery()))
+    assert list(machine.state.claimed_node_ids()) == []
