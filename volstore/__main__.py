@@ -1,5 +1,7 @@
 """`python -m volstore`: the same as the console script."""
 
+import sys
+
 from volstore.cli import main
 
-main()
+sys.exit(main())

@@ -105,7 +105,10 @@ def unpack(packed: bytes) -> tuple[BackupMeta, bytes]:
 def _entries(packed: bytes) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
+        with (
+            gzip.GzipFile(fileobj=io.BytesIO(packed)) as unpacked,
+            tarfile.open(fileobj=unpacked, mode="r:") as archive,
+        ):
             for entry in archive:
                 limit = LARGEST_STATE if entry.name == _STATE else _LARGEST_TEXT
                 if entry.name in found or not entry.isreg() or entry.name not in (_META, _STATE, _SUMS):
@@ -116,6 +119,9 @@ def _entries(packed: bytes) -> dict[str, bytes]:
                 found[entry.name] = content.read() if content is not None else b""
                 if len(found[entry.name]) != entry.size:
                     raise BadBackup("the backup is cut off")
+            # To its end, where gzip has its own checksum; what follows a tar's end is padding.
+            if len(unpacked.read(_LARGEST_TEXT)) == _LARGEST_TEXT:
+                raise BadBackup("the backup holds something that is no part of one")
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise BadBackup(f"this is not a backup of volstore, or it is cut off: {error}") from None
     return found

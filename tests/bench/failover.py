@@ -16,6 +16,7 @@ import signal
 import statistics
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import aiohttp
@@ -32,6 +33,7 @@ class Load:
         self.acknowledged: set[str] = set()
         self.failed: list[str] = []
         self.dead: set[str] = set()
+        self.under_way: Counter[str] = Counter()
         self.running = True
 
     async def write(self, node: Agent, number: int) -> None:
@@ -43,6 +45,7 @@ class Load:
                 continue
             volume_id = f"{node.name}-{number}-{count}"
             count += 1
+            self.under_way[node.name] += 1
             try:
                 body = {"Volumes": [volume(volume_id)]}
                 async with self.session.put(f"{node.url}/v1/volume/csi/{volume_id}", json=body) as response:
@@ -55,6 +58,8 @@ class Load:
             except (aiohttp.ClientError, TimeoutError) as error:
                 if node.name not in self.dead:
                     self.failed.append(f"{node.name}: {error!r}")
+            finally:
+                self.under_way[node.name] -= 1
 
 
 async def run(kills: int, how: str, writers: int) -> dict[str, object]:
