@@ -51,7 +51,7 @@ class Node:
         self.options = options
         self.log = log
         self.limited = RateLimitedLog(log)
-        self.state = ReplicatedState(machine)
+        self.state = ReplicatedState(machine, options.closings)
         self.running = False
         self.leadership_listeners: list[Callable[[], None]] = []
         self.answer: Answer | None = None
