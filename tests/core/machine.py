@@ -105,7 +105,7 @@ def node(id: str = "n1", **changes: object) -> Node:
     return replace(Node(id=id, node_plugins={"p": fingerprint()}), **changes)
 
 
-def allocation(id: str = "a1", **changes: object) -> Allocation:
+def allocation(id: str = "a1", /, **changes: object) -> Allocation:
     """An allocation of job "web" that runs on node n1."""
     plain = Allocation(id=id, node_id="n1", job_id="web", client_status="running", desired_status="run")
     return replace(plain, **changes)
