@@ -9,6 +9,7 @@ import os
 import random
 import re
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,11 +22,14 @@ from aiohttp.web_request import BaseRequest
 
 from volstore.commands import Idempotency
 from volstore.errors import ApiError
+from volstore.http.admission import Admission, Ticket
 from volstore.http.asker import Asker, secret_of
 from volstore.http.call import NO_ORIGIN, Call, Origin, Service
+from volstore.http.connection import Connection, headers_too_large, url_too_long
 from volstore.http.endpoints import Endpoint, Operation, Write
 from volstore.http.forward import HOPS_HEADER
 from volstore.http.limits import RequestRate, WaitersOfCallers
+from volstore.http.listener import HttpListener, room_for
 from volstore.http.lists import VolumeLists
 from volstore.http.openapi import document_route
 from volstore.http.parameters import Query
@@ -82,33 +86,37 @@ class HttpServer:
         routes = (*API, *more)
         self._router = Router((*routes, document_route(settings.version, routes)))
         self._runner: web.ServerRunner | None = None
+        self._listener: HttpListener | None = None
+        self.admission = Admission(room_for(settings.max_connections), settings.max_connections_per_client)
 
-    async def start(self, host: str, port: int) -> str:
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> str:
         """Listen, and return the "HOST:PORT" that is bound (for port 0). Raises OSError where it can't."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = _listen(family, host, port)
         server = web.Server(
             self._serve,
             handler_cancellation=True,  # a client that hangs up frees its waiter
-            access_log=None,
-            logger=_ConnectionLog("volstore.http.connection"),
-            auto_decompress=False,
-            lingering_time=2.0,
         )
-        self._runner = web.ServerRunner(server, access_log=None, shutdown_timeout=2.0)
+        loop, log = asyncio.get_running_loop(), _ConnectionLog("volstore.http.connection")
+
+        def connection(ticket: Ticket) -> Connection:
+            options = {"loop": loop, "access_log": None, "logger": log, "auto_decompress": False, "lingering_time": 2.0}
+            return Connection(server, ticket, self._settings, **options)
+
+        self._runner = web.ServerRunner(server, shutdown_timeout=2.0)
         await self._runner.setup()
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            listening = _listen(family, host, port)
-            await web.SockSite(self._runner, listening, backlog=1024).start()
-        except OSError:
-            await self._runner.cleanup()
-            self._runner = None
-            raise
+        self._listener = HttpListener(
+            listening, self.admission, connection, tls, handshake_timeout=self._settings.head_deadline
+        )
         bound = listening.getsockname()
         return f"[{bound[0]}]:{bound[1]}" if family == socket.AF_INET6 else f"{bound[0]}:{bound[1]}"
 
     async def stop(self) -> None:
         """Answer who waits with what there is now, let running requests end, close the connections."""
         self._registry.watch.close()
+        if self._listener is not None:
+            await self._listener.close()
+            self._listener = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -121,6 +129,7 @@ class HttpServer:
         path, _, raw_query = _target(request).partition("?")
         route: Route | None = None
         try:
+            self._check_head(request)
             route, ids = self._router.find(path)
             reply = await self._reply(request, route, ids, path, raw_query)
         except ApiError as error:
@@ -150,9 +159,17 @@ class HttpServer:
         )
         return response
 
+    def use_tls(self, tls: ssl.SSLContext) -> None:
+        """For new connections of a server that was started with TLS; those that are open go on."""
+        if self._listener is None or self._listener.tls is None:
+            raise RuntimeError("whether there is TLS is decided at the start")
+        self._listener.tls = tls
+
     def use(self, settings: HttpSettings) -> None:
-        """From now on. The version and the region stay what they were."""
+        """From now on, the limits of a connection from the next one on. Version and region stay what they were."""
         self._settings = settings
+        self.admission.most = room_for(settings.max_connections)
+        self.admission.most_of_client = settings.max_connections_per_client
         self._service = replace(self._service, settings=settings)
 
     async def _reply(
@@ -178,6 +195,13 @@ class HttpServer:
         if reply.json is not None and query.pretty:
             reply.json = await _away(reply.json, reply.json.indented)
         return reply
+
+    def _check_head(self, request: BaseRequest) -> None:
+        """What the parser lets through: it takes headers one by one, and a little more than it says."""
+        if len(request.raw_path) > self._settings.max_url_bytes:
+            raise ApiError(414, url_too_long(self._settings))
+        if sum(len(name) + len(value) for name, value in request.raw_headers) > self._settings.max_header_bytes:
+            raise ApiError(431, headers_too_large(self._settings))
 
     async def _body(self, request: BaseRequest, endpoint: Endpoint) -> bytes:
         """The whole body, within the limits of size and time; nothing where none is taken."""
@@ -229,6 +253,7 @@ def _listen(family: socket.AddressFamily, host: str, port: int) -> socket.socket
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen(1024)
     except BaseException:
         listening.close()
         raise

@@ -11,7 +11,10 @@ class HttpSettings:
     """Times are in seconds, sizes in bytes.
 
     `deadline` bounds how long a read or write looks for a leader; `body_deadline` how long a client may take to
-    send its body; answers from `gzip_from` on are compressed for clients that accept it. `bootstrap_reset` is the file
+    send its body, `head_deadline` that of a request's head, and of a TLS handshake; `send_deadline` how long it may
+    take nothing of an answer; `idle_timeout` how long a connection may be without a request. `max_header_bytes` is
+    for all headers of a request. `max_connections_per_client` counts by address: None is the default, 0 no limit.
+    Answers from `gzip_from` on are compressed for clients that accept it. `bootstrap_reset` is the file
     in which an operator writes that access control may be bootstrapped again. The last two bound each caller while
     access control is on; 0: no limit.
     """
@@ -22,6 +25,13 @@ class HttpSettings:
     max_body_bytes: int = 4 * 1024 * 1024
     deadline: float = 5.0
     body_deadline: float = 30.0
+    head_deadline: float = 10.0
+    send_deadline: float = 60.0
+    idle_timeout: float = 75.0
+    max_url_bytes: int = 8 * 1024
+    max_header_bytes: int = 32 * 1024
+    max_connections: int = 20_000
+    max_connections_per_client: int | None = None
     gzip_from: int = 1024
     acl_enabled: bool = False
     bootstrap_reset: Path | None = None
