@@ -93,7 +93,8 @@ async def add_member(node: Node, member: Member, deadline: float) -> None:
         deadline,
         f"{member.name!r} did not catch up; it stays a learner: add it again to go on, or remove it",
     )
-    await _change(node, lambda configuration: configuration.with_voter(member.name), deadline)
+    incarnation = node.incarnation_of(member.name)
+    await _change(node, lambda configuration: configuration.with_voter(member.name, incarnation), deadline)
 
 
 async def remove_member(node: Node, name: str, deadline: float) -> None:

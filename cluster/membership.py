@@ -60,10 +60,16 @@ class Configuration:
             raise LogError(f"address {member.address} belongs to another member of this cluster")
         return Configuration((*self.members, replace(member, voter=False)))
 
-    def with_voter(self, name: str) -> Configuration:
+    def with_voter(self, name: str, incarnation: bytes) -> Configuration:
+        """Give a learner its vote, bound to the disk that was seen to catch up."""
         if self.member(name) is None:
             raise LogError(f"{name!r} is not a member of this cluster")
-        return Configuration(tuple(replace(m, voter=True) if m.name == name else m for m in self.members))
+        return Configuration(
+            tuple(
+                replace(m, voter=True, incarnation=m.incarnation or incarnation) if m.name == name else m
+                for m in self.members
+            )
+        )
 
     def without(self, name: str) -> Configuration:
         if self.member(name) is None:

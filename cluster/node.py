@@ -287,6 +287,12 @@ class Node:
         pinned = self.engine.configuration.pinned(known)
         self.engine.append(self.loop.time(), bytes([CONFIGURATION]) + pinned.encode())
 
+    def incarnation_of(self, name: str) -> bytes:
+        """The disk that a member came with when it connected to this run of this node. LogError when it never did."""
+        if name not in self._incarnations:
+            raise LogError(f"{name!r} was not connected to this node yet")
+        return self._incarnations[name]
+
     # Messages.
 
     def send(self, peer: str, frame: Frame) -> bool:

@@ -26,7 +26,7 @@ def test_a_new_member_is_a_learner_until_it_is_given_its_vote() -> None:
     with_learner = THREE.with_learner(Member("s4", "127.0.0.1:4", b"4" * 16))
     assert with_learner.voters == ("s1", "s2", "s3")
     assert with_learner.learners == ("s4",)
-    assert with_learner.with_voter("s4").voters == ("s1", "s2", "s3", "s4")
+    assert with_learner.with_voter("s4", b"disk").voters == ("s1", "s2", "s3", "s4")
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_new_member_is_a_learner_until_it_is_given_its_vote() -> None:
     [
         (lambda c: c.with_learner(Member("s1", "127.0.0.1:9")), "'s1' is a voter of this cluster already"),
         (lambda c: c.with_learner(Member("s9", "127.0.0.1:1")), "127.0.0.1:1 belongs to another member"),
-        (lambda c: c.with_voter("s9"), "'s9' is not a member of this cluster"),
+        (lambda c: c.with_voter("s9", b"disk"), "'s9' is not a member of this cluster"),
         (lambda c: c.without("s9"), "its members are s1, s2, s3"),
         (lambda c: c.without("s1").without("s2").without("s3"), "'s3' is the last voter"),
     ],
