@@ -156,10 +156,9 @@ async def _lossy(world: World, fault: Fault) -> None:
 async def _slow_disk(world: World, fault: Fault) -> None:
     server = world.find(fault.who)
     if server is not None:
-        factor = 1 + 100 * fault.amount
-        server.speed.slow *= factor
+        server.speed.slow = max(server.speed.slow, 1 + 100 * fault.amount)
         await asyncio.sleep(fault.duration)
-        server.speed.slow = max(1.0, server.speed.slow / factor) if not world.calm else 1.0
+        server.speed.slow = 1.0
 
 
 async def _stall_disk(world: World, fault: Fault) -> None:

@@ -17,6 +17,8 @@ from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
+BUSY = 60_000
+"""Steps within one virtual second that are no work but a loop without end."""
 _EARLY = 1e-6
 """Seconds by which a timer may fire early, from rounding between a node's clock and true time."""
 
@@ -28,6 +30,9 @@ class Scheduler:
         self.now = 0.0
         self.steps = 0
         self.stopped = False
+        self.busy: Callable[[], None] | None = None
+        """Called when time doesn't get on."""
+        self._second = (0.0, 0)
         self._timers: list[tuple[float, int, asyncio.Handle, NodeLoop]] = []
         self._ready: deque[tuple[asyncio.Handle, NodeLoop]] = deque()
         self._sequence = 0
@@ -52,6 +57,8 @@ class Scheduler:
                     if not handle.cancelled():
                         self.steps += 1
                         loop.execute(handle)
+                    if self.steps > self._second[1] + BUSY:
+                        self._check_pace()
                 elif timers and timers[0][0] <= until:
                     self.now = timers[0][0]
                 else:
@@ -59,6 +66,12 @@ class Scheduler:
                     return
         finally:
             events._set_running_loop(None)
+
+
+    def _check_pace(self) -> None:
+        if self.now < self._second[0] + 1.0 and self.busy is not None:
+            self.busy()
+        self._second = (self.now, self.steps)
 
 
 class NodeLoop:
@@ -86,10 +99,11 @@ class NodeLoop:
         self._prune_at = 256
         self._paused = False
         self._frozen_at: float | None = None
+        self.was_frozen = False
         self._withheld: list[asyncio.Handle] = []
 
     @property
-    def asyncio(self) -> asyncio.AbstractEventLoop:
+    def face(self) -> asyncio.AbstractEventLoop:
         """This loop, for asyncio's own classes, which ask for no more than what is here."""
         return cast(asyncio.AbstractEventLoop, self)
 
@@ -103,7 +117,7 @@ class NodeLoop:
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self.asyncio, context or copy_context())
+        handle = asyncio.Handle(callback, args, self.face, context or copy_context())
         if not self.dead:
             self.scheduler.push_now(handle, self)
         return handle
@@ -116,18 +130,18 @@ class NodeLoop:
     def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self.asyncio, context or copy_context())
+        handle = asyncio.TimerHandle(when, callback, args, self.face, context or copy_context())
         if not self.dead:
             self.scheduler.push(self._true(when), handle, self)
         return handle
 
     def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self.asyncio)
+        return asyncio.Future(loop=self.face)
 
     def create_task(
         self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
     ) -> asyncio.Task[T]:
-        task = asyncio.Task(coro, loop=self.asyncio, name=name or "task", context=context)
+        task = asyncio.Task(coro, loop=self.face, name=name or "task", context=context)
         self._tasks.append(task)
         if len(self._tasks) >= self._prune_at:
             self._tasks = [task for task in self._tasks if not task.done()]
@@ -162,7 +176,7 @@ class NodeLoop:
             # The clock stood still for a while.
             self.scheduler.push(self._true(handle.when()), handle, self)
             return
-        events._set_running_loop(self.asyncio)
+        events._set_running_loop(self.face)
         handle._run()
         if self._after is not None:
             self._after()
@@ -172,6 +186,7 @@ class NodeLoop:
         if not self._paused:
             self._paused = True
             self._frozen_at = self.time() if freeze else None
+            self.was_frozen = self.was_frozen or freeze
 
     @property
     def paused(self) -> bool:
@@ -194,7 +209,7 @@ class NodeLoop:
         self._withheld.clear()
         tasks, self._tasks = self._tasks, []
         running = events._get_running_loop()
-        events._set_running_loop(self.asyncio)
+        events._set_running_loop(self.face)
         for task in tasks:
             if task.done():
                 continue

@@ -243,11 +243,13 @@ class Pipe:
             else:
                 self._plan(self._ending)
 
-    def finish(self) -> None:
-        """The sender hangs up: some of what is under way is lost, and the other side hears of it by and by."""
+    def finish(self, *, rudely: bool) -> None:
+        """The sender hangs up, and the other side hears of it by and by. What its kernel holds still arrives; not
+        all of it if it was `rude`: it died, or hadn't read everything that it got."""
         if self.over or self._ending is not None:
             return
-        self.cut()
+        if rudely or self.under_way > _SEND_BUFFER:
+            self.cut()
         self._ending = max(self._last, self._root.time() + self.link.latency())
         self._wake(ConnectionResetError("the connection was closed"))
         self._plan(self._ending)
@@ -339,9 +341,9 @@ class Endpoint:
     def hang_up(self) -> None:
         if not self.closed:
             self.closed = True
+            self.out.finish(rudely=self.host.down or self.buffered > 0)
             self._buffer.clear()
             self.buffered = 0
-            self.out.finish()
             self.incoming.drop()
             self._wake()
 

@@ -29,6 +29,7 @@ class Seen:
     committed: int = 0
     stepped_down: float | None = None
     led: bool = False
+    led_since: float = 0.0
     matches: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
@@ -133,6 +134,7 @@ class Observer:
                 if first != server.name:
                     self._violated("one leader a term", f"{first} and {server.name} both lead term {engine.term}")
                 seen.matches.clear()
+                seen.led_since = self._world.scheduler.now
             else:
                 seen.stepped_down = server.loop.time()
         self._check_log(server, node, seen)
@@ -200,8 +202,9 @@ class Observer:
         if term == node.engine.term and match < before:
             self._violated("never back", f"{server.name}'s match of {peer} goes from {before} back to {match}")
         seen.matches[peer] = (node.engine.term, match)
-        heard = self._heard.get((server.name, peer))
-        if heard is not None and server.loop.true_time(progress.contact) > heard + _EPSILON:
+        heard = max(self._heard.get((server.name, peer), 0.0), seen.led_since)
+        # A clock that stood still, as a paused virtual machine's does, can't tell when anything was.
+        if not server.loop.was_frozen and server.loop.true_time(progress.contact) > heard + _EPSILON:
             self._violated(
                 "contact is proven",
                 f"{server.name} believes it was heard by {peer} at {server.loop.true_time(progress.contact):.4f}, "

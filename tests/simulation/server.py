@@ -44,7 +44,7 @@ class Server:
         self.speed = Speed()
         self.rate = 1.0
         self.state = "down"
-        self.damaged = False
+        self.damaged = self.wiped = False
         self.boots = 0
         self.ready = False
         self.loop: NodeLoop | None = None
@@ -194,7 +194,7 @@ class Server:
     def wipe(self) -> None:
         """The disk is replaced by an empty one."""
         self.storage = MemoryDisk(self.random)
-        self.damaged = True
+        self.damaged = self.wiped = True
 
     def retire(self, state: str) -> None:
         self._wanted = False

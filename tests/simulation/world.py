@@ -52,6 +52,7 @@ class World:
         self.scheduler = Scheduler()
         self.trace = Trace(lambda: self.scheduler.now, keep=trace)
         self.violation: tuple[str, str] | None = None
+        self.scheduler.busy = lambda: self.violated("bounded", "steps without end: time doesn't get on")
         self.root = NodeLoop(self.scheduler, failed=self._broken)
         self.random = Random(settings.seed)
         self.wire = Wire(self.root, self._child())
