@@ -18,9 +18,11 @@ from volstore.config_settings import (
     CLIENT_VARIABLES,
     CONFIG_VARIABLE,
     DEV_DEFAULTS,
+    KEYS_VARIABLE,
     SETTINGS,
     Setting,
     host_and_port,
+    is_loopback,
     is_wildcard,
 )
 from volstore.spelling import did_you_mean
@@ -63,12 +65,27 @@ class AgentConfig:
     cluster_id_given: bool
     region: str
     datacenter: str
+    tls_ca_file: Path | None
+    tls_cert_file: Path | None
+    tls_key_file: Path | None
+    tls_http: bool
+    tls_verify_https_client: bool
+    insecure_bind: bool
+    encryption_key_file: Path | None
     log_level: str
     log_format: str
     heartbeat_interval: float
     election_timeout_min: float
     election_timeout_max: float
     max_body_bytes: int
+    max_url_bytes: int
+    max_header_bytes: int
+    max_connections: int
+    max_connections_per_client: int | None
+    http_head_timeout: float
+    http_body_timeout: float
+    http_send_timeout: float
+    http_idle_timeout: float
     snapshot_threshold: int
     snapshot_trailing_entries: int
     min_heartbeat_ttl: float
@@ -77,6 +94,11 @@ class AgentConfig:
     node_gc_threshold: float
     dev: bool = False
     fresh: bool = False
+
+    def exposed(self) -> list[str]:
+        """What listens beyond this machine without TLS, by its setting."""
+        listening = (("raft_addr", self.tls_ca_file is not None), ("http_addr", self.tls_http))
+        return [name for name, tls in listening if not tls and not is_loopback(host_and_port(getattr(self, name))[0])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +179,10 @@ def _file_text(setting: Setting, value: object, source: str) -> str | list[str]:
         if isinstance(value, list) and all(isinstance(element, str) for element in value):
             return value
         expected = f'a list of strings like ["{setting.metavar}"]'
+    elif setting.switch:
+        if isinstance(value, bool):
+            return str(value).lower()
+        expected = "true or false"
     elif isinstance(value, str):
         return value
     elif setting.number:
@@ -210,6 +236,8 @@ def _build(settings: Mapping[str, _Given], given: Mapping[str, _Given], dev: boo
         raise ConfigError(f"raft_advertise ({where}): {raft} differs from this node's address in servers, {own}")
     servers = servers or (Server(values["name"], raft),)
     _check_times(settings)
+    _check_tls(settings)
+    values |= {name: values.get(name) for name in (*_TLS_FILES, "encryption_key_file", "max_connections_per_client")}
     values |= {
         "raft_advertise": raft,
         "http_advertise": values.get("http_advertise") or _http_advertise(values["http_addr"], raft),
@@ -218,7 +246,15 @@ def _build(settings: Mapping[str, _Given], given: Mapping[str, _Given], dev: boo
         "cluster_id": values.get("cluster_id") or _cluster_id(servers),
         "cluster_id_given": "cluster_id" in given,
     }
-    return AgentConfig(**values, dev=dev, fresh=fresh)
+    config = AgentConfig(**values, dev=dev, fresh=fresh)
+    if (exposed := config.exposed()) and not config.insecure_bind:
+        name = exposed[0]
+        how = "set tls_ca_file, tls_cert_file and tls_key_file" + (" and tls_http" if name == "http_addr" else "")
+        raise ConfigError(
+            f"{name} ({settings[name].source}): {values[name]} listens beyond this machine without TLS: {how} "
+            "(`volstore tls` makes the files), or say insecure_bind if nobody else can reach it"
+        )
+    return config
 
 
 def _servers(settings: Mapping[str, _Given], values: Mapping[str, Any]) -> tuple[Server, ...]:
@@ -279,8 +315,24 @@ def _check_times(settings: Mapping[str, _Given]) -> None:
         )
 
 
+_TLS_FILES = ("tls_ca_file", "tls_cert_file", "tls_key_file")
+
+
+def _check_tls(settings: Mapping[str, _Given]) -> None:
+    files = [name for name in _TLS_FILES if name in settings]
+    if files and len(files) < len(_TLS_FILES):
+        missing = " and ".join(name for name in _TLS_FILES if name not in files)
+        raise ConfigError(f"{files[0]} ({settings[files[0]].source}): TLS needs {missing} too")
+    for name, needed, there in (
+        ("tls_http", "tls_ca_file, tls_cert_file and tls_key_file", bool(files)),
+        ("tls_verify_https_client", "tls_http", settings["tls_http"].value),
+    ):
+        if settings[name].value and not there:
+            raise ConfigError(f"{name} ({settings[name].source}): it needs {needed}")
+
+
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    known = {setting.variable for setting in SETTINGS} | CLIENT_VARIABLES | {CONFIG_VARIABLE}
+    known = {setting.variable for setting in SETTINGS} | CLIENT_VARIABLES | {CONFIG_VARIABLE, KEYS_VARIABLE}
     warnings = []
     for variable in sorted(environ):
         if variable.startswith(_PREFIX) and variable not in known:

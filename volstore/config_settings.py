@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,14 @@ def _reachable(text: str) -> str:
     if port == 0 or is_wildcard(host):
         raise ValueError(f'{text!r} is not an address that others can reach; write one like "10.0.0.1:4646"')
     return text
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on `host`; of names, we trust `localhost` alone."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
 
 
 def is_wildcard(host: str) -> bool:
@@ -93,13 +102,18 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return choice
 
 
+def _switch(text: str) -> bool:
+    return _one_of("true", "false")(text) == "true"
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One thing that can be set: `name` is its TOML key and its field in AgentConfig.
 
     `read` turns text into the value, or raises ValueError saying what would be right. `default` is text for `read`,
     or, with `default_is_said`, words for people about what is worked out instead. `number`: TOML may hold an integer.
-    `many`: a list in TOML, a flag that repeats, a variable with commas.
+    `many`: a list in TOML, a flag that repeats, a variable with commas. `switch`: a boolean in TOML, a flag without a
+    value.
     """
 
     name: str
@@ -110,6 +124,7 @@ class Setting:
     default_is_said: bool = False
     number: bool = False
     many: bool = False
+    switch: bool = False
     flag: str = ""
 
     @property
@@ -157,6 +172,34 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("cluster_id", "ID", _name, "Members of another cluster are refused.", "made from servers", True),
     Setting("region", "REGION", _name, "The one region that this cluster answers for.", "global"),
     Setting("datacenter", "DC", _name, "The datacenter that this node is shown in.", "dc1"),
+    Setting("tls_ca_file", "FILE", _path, "Authorities to trust (PEM). With it members talk over TLS.", "none", True),
+    Setting("tls_cert_file", "FILE", _path, "This node's certificate, as `volstore tls` makes it.", "none", True),
+    Setting("tls_key_file", "FILE", _path, "Its key.", "none", True),
+    Setting("tls_http", "BOOL", _switch, "Serve HTTPS.", "false", switch=True),
+    Setting(
+        "tls_verify_https_client",
+        "BOOL",
+        _switch,
+        "Let nobody use HTTPS who has no certificate of ours.",
+        "false",
+        switch=True,
+    ),
+    Setting(
+        "insecure_bind",
+        "BOOL",
+        _switch,
+        "Listen beyond this machine without TLS. Whoever reaches the raft port can then change everything.",
+        "false",
+        switch=True,
+    ),
+    Setting(
+        "encryption_key_file",
+        "FILE",
+        _path,
+        "Keys that log and snapshots are encrypted with, the current one first, as `volstore keys` makes them.",
+        "none, or the keys in VOLSTORE_ENCRYPTION_KEYS",
+        True,
+    ),
     Setting("log_level", "LEVEL", _one_of("debug", "info", "warning", "error"), "Least level that is logged.", "info"),
     Setting("log_format", "FORMAT", _one_of("console", "json"), "For people or for programs.", "console"),
     Setting(
@@ -187,6 +230,60 @@ SETTINGS: tuple[Setting, ...] = (
         "The largest request body.",
         "4MiB",
         number=True,
+    ),
+    Setting("max_url_bytes", "SIZE", _between(parse_size, "1KiB", "64KiB"), "The longest URL.", "8KiB", number=True),
+    Setting(
+        "max_header_bytes",
+        "SIZE",
+        _between(parse_size, "2KiB", "256KiB"),
+        "All headers of a request together.",
+        "32KiB",
+        number=True,
+    ),
+    Setting(
+        "max_connections",
+        "COUNT",
+        _between(_count, "1", "1000000"),
+        "HTTP connections in all; no more than there are file descriptors for.",
+        "20000",
+        number=True,
+    ),
+    Setting(
+        "max_connections_per_client",
+        "COUNT",
+        _between(_count, "0", "1000000"),
+        "HTTP connections from one address; 0: any number.",
+        "1000, and any number from this machine",
+        True,
+        number=True,
+    ),
+    Setting(
+        "http_head_timeout",
+        "DURATION",
+        _between(parse_duration, "100ms", "10m"),
+        "How long a client may take to send the head of a request, or for a TLS handshake.",
+        "10s",
+    ),
+    Setting(
+        "http_body_timeout",
+        "DURATION",
+        _between(parse_duration, "100ms", "1h"),
+        "How long it may take to send the body.",
+        "30s",
+    ),
+    Setting(
+        "http_send_timeout",
+        "DURATION",
+        _between(parse_duration, "100ms", "1h"),
+        "How long it may take nothing of its answer.",
+        "60s",
+    ),
+    Setting(
+        "http_idle_timeout",
+        "DURATION",
+        _between(parse_duration, "1s", "24h"),
+        "How long a connection is kept without a request.",
+        "75s",
     ),
     Setting(
         "snapshot_threshold",
@@ -244,3 +341,5 @@ CLIENT_VARIABLES = frozenset(
     for name in ("ADDR", "TOKEN", "NAMESPACE", "REGION", "CACERT", "CLIENT_CERT", "CLIENT_KEY", "TLS_SERVER_NAME")
 )
 CONFIG_VARIABLE = "VOLSTORE_CONFIG"
+KEYS_VARIABLE = "VOLSTORE_ENCRYPTION_KEYS"
+"""Holds keys, and so is no setting: those can be flags, which everybody on a machine can read."""

@@ -79,6 +79,36 @@ EXAMPLES: dict[str, tuple[str, str, Any]] = {
     "max_body_bytes": ("1MiB", "1048576", 1 << 20),
     "snapshot_threshold": ("7", "7", 7),
     "snapshot_trailing_entries": ("0", "0", 0),
+    "join": ("127.0.0.1:80,http://b:4646/", '["127.0.0.1:80", "b:4646"]', ("127.0.0.1:80", "b:4646")),
+    "min_heartbeat_ttl": ("1s", '"1s"', 1.0),
+    "heartbeat_grace": ("2s", '"2s"', 2.0),
+    "max_heartbeats_per_second": ("7", "7", 7),
+    "node_gc_threshold": ("1h", '"1h"', 3600.0),
+    "tls_ca_file": ("ca.pem", '"ca.pem"', Path("ca.pem")),
+    "tls_cert_file": ("s1.pem", '"s1.pem"', Path("s1.pem")),
+    "tls_key_file": ("s1-key.pem", '"s1-key.pem"', Path("s1-key.pem")),
+    "tls_http": ("true", "true", True),
+    "tls_verify_https_client": ("true", "true", True),
+    "insecure_bind": ("true", "true", True),
+    "encryption_key_file": ("keys", '"keys"', Path("keys")),
+    "max_url_bytes": ("16KiB", "16384", 16 << 10),
+    "max_header_bytes": ("64KiB", '"64KiB"', 64 << 10),
+    "max_connections": ("7", "7", 7),
+    "max_connections_per_client": ("0", "0", 0),
+    "http_head_timeout": ("1s", '"1s"', 1.0),
+    "http_body_timeout": ("2s", '"2s"', 2.0),
+    "http_send_timeout": ("3s", '"3s"', 3.0),
+    "http_idle_timeout": ("4s", '"4s"', 4.0),
+}
+TLS = {"VOLSTORE_TLS_CA_FILE": "a", "VOLSTORE_TLS_CERT_FILE": "b", "VOLSTORE_TLS_KEY_FILE": "c"}
+# What some can't be without, in the environment.
+COMPANIONS: dict[str, dict[str, str]] = {
+    "http_addr": {"VOLSTORE_INSECURE_BIND": "true"},
+    "tls_ca_file": TLS,
+    "tls_cert_file": TLS,
+    "tls_key_file": TLS,
+    "tls_http": TLS,
+    "tls_verify_https_client": {**TLS, "VOLSTORE_TLS_HTTP": "true"},
 }
 
 
@@ -86,13 +116,14 @@ EXAMPLES: dict[str, tuple[str, str, Any]] = {
 def test_a_setting_can_be_a_flag_a_variable_and_a_key(setting: Any) -> None:
     text, toml, expected = EXAMPLES[setting.name]
     flag: Any = tuple(text.split(",")) if setting.many else text
+    others = {k: v for k, v in COMPANIONS.get(setting.name, {}).items() if k != setting.variable}
 
     for config in (
-        load({"data_dir": "data"} | {setting.name: flag}, {}, hostname="host1")[0],
-        configured(environ={setting.variable: text}),
+        load({"data_dir": "data"} | {setting.name: flag}, others, hostname="host1")[0],
+        configured(environ=others | {setting.variable: text}),
         load(
             {"data_dir": "data"} if setting.name != "data_dir" else {},
-            {},
+            others,
             hostname="host1",
             config_file=file(toml, setting.name),
         )[0],
@@ -240,7 +271,8 @@ def test_fresh_is_for_dev_only() -> None:
 
 
 def test_a_listed_server_is_reached_at_its_address_in_the_list() -> None:
-    config = configured(servers=("host1=10.0.0.1:7", "b=10.0.0.2:7"), raft_addr="0.0.0.0:7", http_addr="0.0.0.0:80")
+    servers = ("host1=10.0.0.1:7", "b=10.0.0.2:7")
+    config = configured(servers=servers, raft_addr="0.0.0.0:7", http_addr="0.0.0.0:80", insecure_bind="true")
     assert config.raft_advertise == "10.0.0.1:7"
     assert config.http_advertise == "10.0.0.1:80"
 
@@ -264,6 +296,47 @@ def test_an_unknown_variable_is_warned_about_and_the_clients_are_not() -> None:
     assert warnings[0] == "unknown variable VOLSTORE_HTP_ADDR is ignored; did you mean VOLSTORE_HTTP_ADDR?"
     assert [one.split()[2] for one in warnings] == ["VOLSTORE_HTP_ADDR", "VOLSTORE_SERVICE_HOST"]
     assert "hunter2" not in str(warnings)
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        (
+            TLS | {"VOLSTORE_TLS_KEY_FILE": ""},
+            "tls_ca_file (variable VOLSTORE_TLS_CA_FILE): TLS needs tls_key",
+        ),
+        ({"VOLSTORE_TLS_KEY_FILE": "k"}, "TLS needs tls_ca_file and tls_cert_file too"),
+        ({"VOLSTORE_TLS_HTTP": "true"}, "tls_http (variable VOLSTORE_TLS_HTTP): it needs tls_ca_file, tls_cert_file"),
+        (TLS | {"VOLSTORE_TLS_VERIFY_HTTPS_CLIENT": "true"}, "VOLSTORE_TLS_VERIFY_HTTPS_CLIENT): it needs tls_http"),
+        ({"VOLSTORE_TLS_HTTP": "yes"}, "'yes' must be one of true, false"),
+    ],
+)
+def test_tls_is_set_whole_or_not_at_all(environ: dict[str, str], expected: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        configured(environ=environ)
+
+
+def test_a_switch_is_a_boolean_in_the_file() -> None:
+    with pytest.raises(ConfigError, match="expected true or false, got a string"):
+        load({"data_dir": "d"}, {}, hostname="h", config_file=file('"true"', "tls_http"))
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:1", "10.0.0.1:1", "[::]:1", "host1:1", "[fe80::1%eth0]:1"])
+def test_nothing_listens_beyond_this_machine_without_tls_unless_that_is_said(address: str) -> None:
+    advertised = {"raft_advertise": "10.0.0.1:1", "http_advertise": "10.0.0.1:2"}
+    with pytest.raises(ConfigError, match=r"raft_addr .*: .* listens beyond this machine without TLS: set tls_ca_file"):
+        configured(raft_addr=address, **advertised)
+    with pytest.raises(ConfigError, match=r"http_addr .* and tls_key_file and tls_http \(`volstore tls`"):
+        configured(http_addr=address, environ=TLS, **advertised)
+    said = configured(http_addr=address, raft_addr=address, insecure_bind="true", **advertised)
+    assert said.exposed() == ["raft_addr", "http_addr"]
+    secured = configured(http_addr=address, raft_addr=address, tls_http="true", environ=TLS, **advertised)
+    assert secured.exposed() == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.1.2.3:1", "[::1]:1", "localhost:1"])
+def test_loopback_needs_no_tls(address: str) -> None:
+    assert configured(http_addr=address, raft_addr=address).exposed() == []
 
 
 def test_addresses_come_apart() -> None:

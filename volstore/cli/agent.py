@@ -29,9 +29,13 @@ def _settings(function: Callable[..., Any]) -> Callable[..., Any]:
     for setting in reversed(SETTINGS):
         default = f"default: {setting.default}"
         help_text = f"{setting.help} [{setting.variable}; {setting.name}; {default}]"
-        function = click.option(
-            setting.option, setting.name, metavar=setting.metavar, multiple=setting.many, help=help_text
-        )(function)
+        if setting.switch:
+            option = click.option(setting.option, setting.name, is_flag=True, flag_value="true", help=help_text)
+        else:
+            option = click.option(
+                setting.option, setting.name, metavar=setting.metavar, multiple=setting.many, help=help_text
+            )
+        function = option(function)
     return function
 
 
@@ -49,7 +53,7 @@ def agent(config_file: str | None, dev: bool, fresh: bool, **flags: str | tuple[
 
     Each setting is a flag, a variable and a key of the file, as its brackets say; flags beat variables, which beat
     the file. An unknown key in the file is an error. A repeated flag is a list in the file, and has commas in a
-    variable. Durations are written as 50ms or 1m30s, sizes as 4MiB.
+    variable; one without a value is true or false there. Durations are written as 50ms or 1m30s, sizes as 4MiB.
     """
     from volstore.offline import OfflineError, prepare_dev_directory
 
