@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import aiohttp
 from yarl import URL
 
-from volstore.errors import ApiError, NoLeader
+from volstore.errors import ApiError
 from volstore.http.call import Call
 from volstore.http.replies import Reply
 from volstore.operations import LeadershipMoved
@@ -21,18 +22,25 @@ _KEPT_HEADERS = ("Content-Type", "X-Nomad-Index", "Retry-After", "Digest")
 
 
 async def on_leader(call: Call, reply: Callable[[Call], Awaitable[Reply]]) -> Reply:
-    """The leader's answer: this node's own if it leads. Raises NoLeader, ApiError."""
-    view = call.service.registry.cluster()
-    if view.leader is not None and view.leader.name == view.name:
+    """The leader's answer: this node's own if it leads. Raises NoLeader past the deadline, ApiError."""
+    name, leader = await _leader(call)
+    if leader.name == name:
         try:
             return await reply(call)
         except LeadershipMoved:
-            view = call.service.registry.cluster()
-    if view.leader is None:
-        raise NoLeader
-    if view.leader.name == view.name or call.origin.hops >= _MOST_HOPS:
+            name, leader = await _leader(call)
+    if leader.name == name or call.origin.hops >= _MOST_HOPS:
         raise ApiError(503, "leadership is moving just now: try again", retry_after=1)
-    return await _forwarded(call, view.leader)
+    return await _forwarded(call, leader)
+
+
+async def _leader(call: Call) -> tuple[str, ServerView]:
+    """This node's name, and the leader, for which it waits as a write does."""
+    registry = call.service.registry
+    deadline = asyncio.get_running_loop().time() + call.service.settings.deadline
+    while (view := registry.cluster()).leader is None:
+        await registry.barrier(stale=False, deadline=deadline)
+    return view.name, view.leader
 
 
 async def _forwarded(call: Call, leader: ServerView) -> Reply:
