@@ -11,7 +11,7 @@ from typing import Any
 
 from volstore.access import AclToken
 from volstore.acl import MANAGEMENT, Acl
-from volstore.acl_commands import Caller
+from volstore.acl_commands import BootstrapAcl, Caller
 from volstore.commands import (
     AbandonRestore,
     BeginRestore,
@@ -146,6 +146,11 @@ def _delete_allocation(state: State, rights: Rights, command: DeleteAllocation) 
     return known is not None and _is_node_of_all(state, rights, {known.node_id})
 
 
+def _once(state: State, rights: Rights, command: Command) -> bool:
+    """Anybody, as nobody has a token yet: the command itself refuses to be done twice."""
+    return True
+
+
 def _operate(state: State, rights: Rights, command: Command) -> bool:
     return rights.acl.allows_area("operator", "write")
 
@@ -168,5 +173,6 @@ _ALLOWED: dict[type, Callable[[State, Rights, Any], bool]] = {
     DeleteNode: _change_node,
     PutAllocations: _put_allocations,
     DeleteAllocation: _delete_allocation,
+    BootstrapAcl: _once,
     **dict.fromkeys((BeginRestore, RestorePiece, CommitRestore, AbandonRestore), _operate),
 }

@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from volstore.commands import Command, DeleteAllocation, PutAllocations
 from volstore.errors import ApiError
 from volstore.http.allocation_body import MANY, ONE, read_allocation, read_allocations, stub_of
+from volstore.http.asker import Asker
+from volstore.http.authorize import READ_JOB
 from volstore.http.call import Call
 from volstore.http.endpoints import Absent, Question, Read, Write
 from volstore.http.parameters import BLOCKING
@@ -27,6 +29,7 @@ from volstore.watch import AllocationsTopic, AllocationTopic, Topic
 class ListAllocations:
     prefix: str
     namespace: str | None
+    asker: Asker
 
     def topic(self, state: State) -> tuple[Topic, str]:
         return AllocationsTopic(self.prefix, self.namespace), ""
@@ -35,8 +38,10 @@ class ListAllocations:
         return state.allocations_moved_since(self.prefix, self.namespace, index)
 
     async def answer(self, state: State, contact: Contact) -> Reply:
+        acl = self.asker.rights(state).acl
         found = state.allocations(self.prefix, self.namespace)
-        return Reply(json=Json(encode([stub_of(allocation) for allocation in found])))
+        seen = [stub_of(allocation) for allocation in found if acl.allows_one(READ_JOB, allocation.namespace)]
+        return Reply(json=Json(encode(seen)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class ReadAllocation:
 
 def _list(call: Call) -> Question:
     namespace = call.query.namespace
-    return ListAllocations(call.query.text("prefix"), None if namespace == "*" else namespace)
+    return ListAllocations(call.query.text("prefix"), None if namespace == "*" else namespace, call.asker)
 
 
 def _read(call: Call) -> Question:

@@ -158,12 +158,10 @@ def allows_somewhere(state: State, acl: Acl, capabilities: tuple[str, ...], name
 
 
 def visible_namespaces(state: State, acl: Acl, capabilities: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Where one of `capabilities` is granted, by name; None: everywhere."""
+    """The namespaces in which one of `capabilities` is granted, by name; None: all, whatever they are."""
     if acl.management:
         return None
-    names = [row.name for row in state.namespaces()]
-    seen = tuple(name for name in names if acl.allows_one(capabilities, name))
-    return None if len(seen) == len(names) else seen
+    return tuple(row.name for row in state.namespaces() if acl.allows_one(capabilities, row.name))
 
 
 def sees_namespace(acl: Acl, name: str) -> bool:

@@ -53,3 +53,5 @@ class Call:
     body: bytes = b""
     origin: Origin = NO_ORIGIN
     asker: Asker = ANYBODY
+    drawn: list[str] = field(default_factory=list)
+    """Secrets that were drawn for this request: its answer may show them, nothing else ever does."""

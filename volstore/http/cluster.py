@@ -6,29 +6,10 @@ from typing import Any
 
 from volstore.errors import ApiError, NoLeader
 from volstore.http.call import Call
-from volstore.http.endpoints import Local, Question, Read
-from volstore.http.parameters import BLOCKING
-from volstore.http.render import namespace_view
+from volstore.http.endpoints import Local
 from volstore.http.replies import Json, Reply
-from volstore.http.views import HealthView, MembersView, MemberView, NamespaceView, encode
-from volstore.registry import ClusterView, Contact, ServerView
-from volstore.state import State
-from volstore.watch import NamespacesTopic, Topic
-
-
-class ListNamespaces:
-    def topic(self, state: State) -> tuple[Topic, str]:
-        return NamespacesTopic(), ""
-
-    def moved_since(self, state: State, index: int) -> bool:
-        return any(namespace.modify_index > index for namespace in state.namespaces())
-
-    async def answer(self, state: State, contact: Contact) -> Reply:
-        return Reply(json=Json(encode([namespace_view(namespace) for namespace in state.namespaces()])))
-
-
-def _namespaces(call: Call) -> Question:
-    return ListNamespaces()
+from volstore.http.views import HealthView, MembersView, MemberView, encode
+from volstore.registry import ClusterView, ServerView
 
 
 def _leader(call: Call) -> Reply:
@@ -148,10 +129,3 @@ HEALTH = Local(
 MEMBERS = Local(name="members", summary="The cluster's servers", answer=MembersView, reply=_members)
 SELF = Local(name="self", summary="This server", answer=dict[str, Any], reply=_self)
 REGIONS = Local(name="regions", summary="The one region", answer=list[str], reply=_regions)
-NAMESPACES = Read(
-    name="listNamespaces",
-    summary="List namespaces",
-    answer=list[NamespaceView],
-    parameters=BLOCKING,
-    ask=_namespaces,
-)

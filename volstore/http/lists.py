@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 
 from msgspec import Struct
@@ -29,11 +31,15 @@ KEPT_BYTES = 32 * 1024 * 1024
 
 
 class Page(Struct, frozen=True):
-    """Which part of which list: strictly after the key `after`, at most `size` (0: all)."""
+    """Which part of which list: strictly after the key `after`, at most `size` (0: all).
+
+    `visible`: the namespaces (by name) that a list of all of them may show; None: every one.
+    """
 
     query: VolumeQuery
     after: Key | None = None
     size: int = 0
+    visible: tuple[str, ...] | None = None
 
 
 class Listed(Struct, frozen=True):
@@ -109,7 +115,7 @@ async def _rows_of_one_moment(state: State, page: Page) -> tuple[list[Row], int]
         index, after = state.index, page.after
         rows: list[Row] = []
         while True:
-            more = _rows(state, page.query, after, min(TAKEN, wanted - len(rows)))
+            more = _rows(state, page, after, min(TAKEN, wanted - len(rows)))
             rows += more
             if len(more) < TAKEN or len(rows) == wanted:
                 return rows, index
@@ -117,14 +123,23 @@ async def _rows_of_one_moment(state: State, page: Page) -> tuple[list[Row], int]
             if _moved(state, page.query, index):
                 break
             after = rows[-1][0].namespace, rows[-1][0].id
-    return _rows(state, page.query, page.after, wanted), state.index
+    return _rows(state, page, page.after, wanted), state.index
 
 
-def _rows(state: State, query: VolumeQuery, after: Key | None, most: int) -> list[Row]:
+def _rows(state: State, page: Page, after: Key | None, most: int) -> list[Row]:
     plugins: dict[str, Plugin | None] = {}
     rows: list[Row] = []
-    for volume in islice(state.volumes(query, after), most):
+    for volume in islice(_volumes(state, page, after), most):
         if volume.plugin_id not in plugins:
             plugins[volume.plugin_id] = state.plugin_row(volume.plugin_id)
         rows.append((volume, plugins[volume.plugin_id]))
     return rows
+
+
+def _volumes(state: State, page: Page, after: Key | None) -> Iterator[Volume]:
+    if page.visible is None:
+        yield from state.volumes(page.query, after)
+        return
+    for namespace in page.visible:
+        if after is None or namespace >= after[0]:
+            yield from state.volumes(replace(page.query, namespace=namespace), after)

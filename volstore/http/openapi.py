@@ -113,11 +113,11 @@ def _operation(route: Route, method: str, endpoint: Endpoint, schema_of: dict[st
 
 def statuses(endpoint: Endpoint) -> tuple[int, ...]:
     """Every status that the endpoint may answer with (500 aside: that would be a defect)."""
-    found = {400, *endpoint.statuses}
+    found = {400, 403, 429, *endpoint.statuses}
     if 501 not in found:
         found.add(200)
     if isinstance(endpoint, Read | Write):
-        found |= {429, 503}
+        found.add(503)
     if isinstance(endpoint, Write):
         found.add(409)  # an Idempotency-Key of another request
     if endpoint.body is not None or endpoint.largest_body:

@@ -178,5 +178,6 @@ PARAMETERS: dict[str, Parameter] = {
     "id": Parameter("The server's ID, or its name.", _TEXT),
     "address": Parameter("The server's raft HOST:PORT.", _TEXT),
     "format": Parameter("prometheus, or absent for JSON.", _TEXT),
+    "global": Parameter("Only global tokens.", {"type": "boolean"}),
     "force": Parameter("Deregister though claimed, if every claimant is gone.", {"type": "boolean"}),
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from volstore.errors import ApiError
-from volstore.http import allocations, claims, cluster, nodes, plugins, search, volumes
+from volstore.http import acl, allocations, claims, cluster, namespaces, nodes, plugins, search, volumes
 from volstore.http.endpoints import Endpoint
 
 VARIABLE = "{id}"
@@ -87,7 +87,25 @@ API: tuple[Route, ...] = (
     Route("/v1/agent/self", {"GET": cluster.SELF}),
     Route("/v1/agent/members", {"GET": cluster.MEMBERS}),
     Route("/v1/regions", {"GET": cluster.REGIONS}),
-    Route("/v1/namespaces", {"GET": cluster.NAMESPACES}),
+    Route("/v1/namespaces", {"GET": namespaces.LIST}),
+    Route("/v1/namespace", {"PUT": namespaces.PUT_UNNAMED, "POST": namespaces.PUT_UNNAMED}),
+    Route(
+        "/v1/namespace/{id}",
+        {"GET": namespaces.READ, "PUT": namespaces.PUT, "POST": namespaces.PUT, "DELETE": namespaces.DELETE},
+    ),
+    Route("/v1/acl/bootstrap", {"PUT": acl.BOOTSTRAP, "POST": acl.BOOTSTRAP}),
+    Route("/v1/acl/policies", {"GET": acl.LIST_POLICIES}),
+    Route(
+        "/v1/acl/policy/{id}",
+        {"GET": acl.READ_POLICY, "PUT": acl.PUT_POLICY, "POST": acl.PUT_POLICY, "DELETE": acl.DELETE_POLICY},
+    ),
+    Route("/v1/acl/tokens", {"GET": acl.LIST_TOKENS}),
+    Route("/v1/acl/token", {"PUT": acl.MAKE_TOKEN, "POST": acl.MAKE_TOKEN}),
+    Route("/v1/acl/token/self", {"GET": acl.READ_OWN_TOKEN}),
+    Route(
+        "/v1/acl/token/{id}",
+        {"GET": acl.READ_TOKEN, "PUT": acl.CHANGE_TOKEN, "POST": acl.CHANGE_TOKEN, "DELETE": acl.DELETE_TOKEN},
+    ),
     Route("/v1/search", {"PUT": search.SEARCH, "POST": search.SEARCH}),
 )
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
+from volstore.acl import Acl
 from volstore.errors import ApiError
+from volstore.http.asker import Asker
+from volstore.http.authorize import LIST_VOLUMES, READ_JOB, visible_namespaces
 from volstore.http.call import Call
 from volstore.http.endpoints import Question, Read
 from volstore.http.json_input import read_json
@@ -36,14 +39,48 @@ BODY: Object[SearchRequest] = Object(
 
 _Found = Callable[[State, str | None, str], Iterable[str]]
 
-_CONTEXTS: dict[str, _Found] = {
-    "allocs": lambda state, namespace, prefix: (allocation.id for allocation in state.allocations(prefix, namespace)),
-    "nodes": lambda state, namespace, prefix: (node.id for node in state.nodes(prefix)),
-    "plugins": lambda state, namespace, prefix: (
-        plugin.id for plugin in state.plugins() if plugin.id.startswith(prefix)
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A kind of thing: what is found of it in a namespace (None: in all), and who may see it.
+
+    `one_of` are capabilities for what is in namespaces, `area` and its level for what isn't.
+    """
+
+    found: _Found
+    one_of: tuple[str, ...] = ()
+    area: tuple[str, str] = ("", "")
+
+    def seen(self, state: State, acl: Acl, namespace: str | None, prefix: str) -> Iterable[str] | None:
+        """What `acl` may see of it; None when that is nothing at all."""
+        if not self.one_of:
+            return self.found(state, None, prefix) if acl.allows_area(*self.area) else None
+        if namespace is not None:
+            return self.found(state, namespace, prefix) if acl.allows_one(self.one_of, namespace) else None
+        visible = visible_namespaces(state, acl, self.one_of)
+        if visible is None:
+            return self.found(state, None, prefix)
+        return chain.from_iterable(self.found(state, name, prefix) for name in visible) if visible else None
+
+
+_CONTEXTS: dict[str, Context] = {
+    "allocs": Context(
+        lambda state, namespace, prefix: (allocation.id for allocation in state.allocations(prefix, namespace)),
+        one_of=READ_JOB,
     ),
-    "volumes": lambda state, namespace, prefix: (
-        volume.id for volume in state.volumes(VolumeQuery(namespace=namespace, prefix=prefix))
+    "nodes": Context(
+        lambda state, namespace, prefix: (node.id for node in state.nodes(prefix)),
+        area=("node", "read"),
+    ),
+    "plugins": Context(
+        lambda state, namespace, prefix: (plugin.id for plugin in state.plugins() if plugin.id.startswith(prefix)),
+        area=("plugin", "list"),
+    ),
+    "volumes": Context(
+        lambda state, namespace, prefix: (
+            volume.id for volume in state.volumes(VolumeQuery(namespace=namespace, prefix=prefix))
+        ),
+        one_of=LIST_VOLUMES,
     ),
 }
 
@@ -53,6 +90,7 @@ class Search:
     namespace: str | None
     prefix: str
     contexts: tuple[str, ...]
+    asker: Asker
 
     def topic(self, state: State) -> tuple[Topic, str]:
         raise NotImplementedError("a search does not wait")
@@ -63,8 +101,12 @@ class Search:
     async def answer(self, state: State, contact: Contact) -> Reply:
         matches: dict[str, list[str] | None] = {}
         truncations = {}
+        acl = self.asker.rights(state).acl
         for context in self.contexts:
-            found = list(islice(_CONTEXTS[context](state, self.namespace, self.prefix), MOST + 1))
+            seen = _CONTEXTS[context].seen(state, acl, self.namespace, self.prefix)
+            if seen is None:
+                continue  # left out, as in the reference: an empty list would say that there is none
+            found = list(islice(seen, MOST + 1))
             matches[context] = found[:MOST] or None
             truncations[context] = len(found) > MOST
         return Reply(
@@ -85,7 +127,7 @@ class Search:
 def _ask(call: Call) -> Question:
     request = read_json(call.body, BODY)
     namespace = call.query.namespace
-    return Search(None if namespace == "*" else namespace, request.prefix, _contexts(request.context))
+    return Search(None if namespace == "*" else namespace, request.prefix, _contexts(request.context), call.asker)
 
 
 def _contexts(context: str) -> tuple[str, ...]:

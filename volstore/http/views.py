@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-_ACRONYMS = {"id": "ID", "csi": "CSI", "ttl": "TTL", "http": "HTTP", "dc": "DC", "fs": "FS", "tls": "TLS"}
+_UPPER_CASE = ("id", "csi", "ttl", "http", "dc", "fs", "tls", "json")
+_ACRONYMS = {word: word.upper() for word in _UPPER_CASE}
 
 
 def go_name(field: str) -> str:

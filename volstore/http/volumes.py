@@ -8,6 +8,8 @@ from msgspec.structs import replace
 
 from volstore.commands import Command, DeregisterVolume, Outcome, RegisterVolumes
 from volstore.errors import ApiError
+from volstore.http.asker import Asker
+from volstore.http.authorize import LIST_VOLUMES, visible_namespaces
 from volstore.http.call import Call
 from volstore.http.endpoints import Absent, Local, Question, Read, Write
 from volstore.http.lists import Page, VolumeLists
@@ -35,6 +37,7 @@ NOT_OURS = (
 class ListVolumes:
     lists: VolumeLists
     page: Page
+    asker: Asker
 
     def topic(self, state: State) -> tuple[Topic, str]:
         return self.page.query, ""
@@ -43,7 +46,10 @@ class ListVolumes:
         return state.volumes_moved_since(self.page.query, index)
 
     async def answer(self, state: State, contact: Contact) -> Reply:
-        listed = await self.lists.page(state, self.page)
+        page = self.page
+        if page.query.namespace is None:
+            page = replace(page, visible=visible_namespaces(state, self.asker.rights(state).acl, LIST_VOLUMES))
+        listed = await self.lists.page(state, page)
         headers = {"X-Nomad-NextToken": listed.next_token} if listed.next_token else {}
         return Reply(json=listed.json, headers=headers)
 
@@ -79,7 +85,7 @@ def _list(call: Call) -> Question | Reply:
         plugin_id=query.text("plugin_id"),
         node_id=query.text("node_id"),
     )
-    return ListVolumes(call.service.lists, Page(filters, after, page_size))
+    return ListVolumes(call.service.lists, Page(filters, after, page_size), call.asker)
 
 
 def _read(call: Call) -> Question:

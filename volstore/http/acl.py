@@ -1,0 +1,420 @@
+"""The endpoints of access control: bootstrap, policies, tokens."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from volstore.access import POLICY, TOKEN, AclToken
+from volstore.acl_commands import BootstrapAcl, DeleteAclPolicy, DeleteAclToken, PutAclPolicy, PutAclToken
+from volstore.acl_policy import PolicyError, parse_policy
+from volstore.acl_rules import TOKEN_NOT_FOUND
+from volstore.acl_tables import policy_refusal, token_refusal
+from volstore.commands import Command, Outcome
+from volstore.errors import ApiError
+from volstore.http.acl_views import AclPolicyItem, AclPolicyView, AclTokenView, policy_item, policy_view, token_view
+from volstore.http.asker import Asker, Denied, hash_secret
+from volstore.http.call import Call
+from volstore.http.endpoints import Absent, Question, Read, Write
+from volstore.http.json_input import InvalidBody, read_json
+from volstore.http.parameters import BLOCKING
+from volstore.http.replies import Json, Reply
+from volstore.http.shape import Boolean, ListOf, Misshapen, Object, Text, expected
+from volstore.http.views import encode
+from volstore.http.volumes import no_body
+from volstore.registry import Contact
+from volstore.state import State
+from volstore.units import parse_duration
+from volstore.watch import AccessTopic, Topic
+
+_log = structlog.get_logger("volstore.http")
+
+MOST_POLICIES = 256
+"""Of one token."""
+_LINE = Text(longest=1024, one_line=True)
+
+
+def _on(call: Call) -> None:
+    """Raises ApiError while access control is off: what was written then would be believed to count."""
+    if not call.service.settings.acl_enabled:
+        raise ApiError(400, "ACL support disabled: start the agents with --acl-enabled")
+
+
+# Questions. What they show is what the caller may see at the moment of the answer.
+
+
+@dataclass(frozen=True, slots=True)
+class ListPolicies:
+    asker: Asker
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        return AccessTopic(POLICY), ""
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.access.moved_since(POLICY, index)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        rights = self.asker.rights(state)
+        found = state.access.sorted_policies()
+        if not rights.acl.management:
+            own = rights.token.policies if rights.token is not None else ()
+            found = [policy for policy in found if policy.name in own]
+        return Reply(json=Json(encode([policy_item(policy) for policy in found])))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPolicy:
+    name: str
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        return AccessTopic(POLICY), ""
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.access.moved_since(POLICY, index, self.name)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        policy = state.access.policies.get(self.name)
+        if policy is None:
+            raise Absent("ACL policy not found")
+        return Reply(json=Json(encode(policy_view(policy))))
+
+
+@dataclass(frozen=True, slots=True)
+class ListTokens:
+    asker: Asker
+    prefix: str
+    only_global: bool
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        return AccessTopic(TOKEN), ""
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.access.moved_since(TOKEN, index)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        tokens = state.access.sorted_tokens(self.asker.now(state))
+        shown = [
+            token_view(token)
+            for token in tokens
+            if token.accessor_id.startswith(self.prefix) and (token.global_ or not self.only_global)
+        ]
+        return Reply(json=Json(encode(shown)))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadToken:
+    """`accessor_id` None: the caller's own."""
+
+    asker: Asker
+    accessor_id: str | None = None
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        return AccessTopic(TOKEN), ""
+
+    def moved_since(self, state: State, index: int) -> bool:
+        token = self._token(state)
+        return state.access.moved_since(TOKEN, index, token.accessor_id if token is not None else self.accessor_id)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        token = self._token(state)
+        if token is None:
+            raise Denied(*TOKEN_NOT_FOUND) if self.accessor_id is None else Absent("ACL token not found")
+        return Reply(json=Json(encode(token_view(token))))
+
+    def _token(self, state: State) -> AclToken | None:
+        if self.accessor_id is None:
+            return self.asker.rights(state).token
+        return state.access.token(self.accessor_id, self.asker.now(state))
+
+
+def _list_policies(call: Call) -> Question:
+    _on(call)
+    return ListPolicies(call.asker)
+
+
+def _read_policy(call: Call) -> Question:
+    _on(call)
+    return ReadPolicy(_policy_name(call))
+
+
+def _list_tokens(call: Call) -> Question:
+    _on(call)
+    return ListTokens(call.asker, call.query.text("prefix"), call.query.flag("global"))
+
+
+def _read_token(call: Call) -> Question:
+    _on(call)
+    return ReadToken(call.asker, _accessor(call))
+
+
+def _read_own_token(call: Call) -> Question:
+    _on(call)
+    return ReadToken(call.asker)
+
+
+def _policy_name(call: Call) -> str:
+    (name,) = call.ids
+    if not name:
+        raise ApiError(400, "Missing Policy Name")
+    return name
+
+
+def _accessor(call: Call) -> str:
+    (accessor_id,) = call.ids
+    if not accessor_id:
+        raise ApiError(400, "Missing Token Accessor")
+    return accessor_id
+
+
+# Writes.
+
+
+def _bootstrap(call: Call) -> Command:
+    _on(call)
+    return BootstrapAcl(str(uuid.uuid4()), _draw(call), _reset_index(call.service.settings.bootstrap_reset))
+
+
+def _reset_index(file: Path | None) -> int:
+    """What the operator wrote in the file that allows to bootstrap again; 0 without one."""
+    if file is None:
+        return 0
+    try:
+        text = file.read_text(encoding="ascii").strip()
+        return int(text)
+    except FileNotFoundError:
+        return 0
+    except (OSError, ValueError) as error:
+        _log.warning("acl_bootstrap_reset_unreadable", file=str(file), reason=str(error))
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyBody:
+    name: str = ""
+    description: str = ""
+    text: str = ""
+
+
+POLICY_BODY: Object[PolicyBody] = Object(
+    PolicyBody,
+    {
+        "Name": ("name", _LINE),
+        "Description": ("description", Text(longest=4096)),
+        "Rules": ("text", Text()),
+    },
+)
+
+
+def _put_policy(call: Call) -> Command:
+    _on(call)
+    name, body = _policy_name(call), read_json(call.body, POLICY_BODY)
+    if body.name != name:
+        raise ApiError(400, "ACL policy name does not match request path")
+    unreadable = None
+    try:
+        rules = parse_policy(body.text)
+    except PolicyError as error:
+        unreadable = str(error)
+    refusal = policy_refusal(name, body.description, unreadable)
+    if refusal is not None:
+        raise ApiError(*refusal)
+    return PutAclPolicy(name, body.description, body.text, rules)
+
+
+def _delete_policy(call: Call) -> Command:
+    _on(call)
+    return DeleteAclPolicy(_policy_name(call))
+
+
+class TtlKind:
+    """A Go duration ("8h"), or nanoseconds, as Go's clients send one; as nanoseconds."""
+
+    def read(self, value: object) -> int:
+        if value is None or value == "":
+            return 0
+        if isinstance(value, str):
+            try:
+                return round(parse_duration(value) * 10**9)
+            except ValueError as error:
+                raise Misshapen(str(error)) from None
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LONGEST_TTL:
+            return value
+        raise expected('a duration like "8h"', value)
+
+    def schema(self) -> dict[str, object]:
+        return {"type": ["string", "integer", "null"], "pattern": "^([0-9]+h)?$", "minimum": 0, "maximum": LONGEST_TTL}
+
+
+LONGEST_TTL = 100 * 365 * 86400 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBody:
+    accessor_id: str = ""
+    name: str = ""
+    type: str = ""
+    policies: tuple[str, ...] = ()
+    global_: bool = False
+    ttl: int = 0
+
+
+TOKEN_BODY: Object[TokenBody] = Object(
+    TokenBody,
+    {
+        "AccessorID": ("accessor_id", _LINE),
+        "Name": ("name", _LINE),
+        "Type": ("type", Text(longest=64, one_line=True)),
+        "Policies": ("policies", ListOf(Text(longest=128, one_line=True))),
+        "Global": ("global_", Boolean()),
+        "ExpirationTTL": ("ttl", TtlKind()),
+    },
+)
+
+
+def _make_token(call: Call) -> Command:
+    """A new one, or (as Nomad does) a change of the one that the body names."""
+    _on(call)
+    body = read_json(call.body, TOKEN_BODY)
+    return _token_command(call, body)
+
+
+def _change_token(call: Call) -> Command:
+    _on(call)
+    accessor_id, body = _accessor(call), read_json(call.body, TOKEN_BODY)
+    if body.accessor_id != accessor_id:
+        raise ApiError(400, "Token accessor does not match request path")
+    return _token_command(call, body)
+
+
+def _token_command(call: Call, body: TokenBody) -> Command:
+    if len(body.policies) > MOST_POLICIES:
+        raise InvalidBody(f"Policies: a token has at most {MOST_POLICIES} policies")
+    if body.ttl > LONGEST_TTL:
+        raise InvalidBody("ExpirationTTL: at most 100 years")
+    new = not body.accessor_id
+    command = PutAclToken(
+        accessor_id=str(uuid.uuid4()) if new else body.accessor_id,
+        secret_hash=_draw(call) if new else b"",
+        name=body.name,
+        kind=body.type,
+        policies=body.policies,
+        global_=body.global_,
+        ttl=body.ttl,
+    )
+    refusal = token_refusal(command)
+    if refusal is not None:
+        raise ApiError(*refusal)
+    return command
+
+
+def _draw(call: Call) -> bytes:
+    """A new secret, 122 random bits as a UUID: kept for this request's answer alone, and given on as its hash."""
+    secret = str(uuid.uuid4())
+    call.drawn.append(secret)
+    return hash_secret(secret)
+
+
+def _made(call: Call, command: Command, outcome: Outcome) -> Json:
+    """The token as it was made or changed, with its secret if this very request made it.
+
+    A repeat under an Idempotency-Key has the first outcome: the token that was made then, whose secret is known to
+    nobody but its maker.
+    """
+    access = call.service.registry.state.access
+    assert isinstance(command, BootstrapAcl | PutAclToken)
+    token = access.token(command.accessor_id)
+    if token is not None:
+        return Json(encode(token_view(token, call.drawn[0] if call.drawn else None)))
+    first = next((row for row in access.tokens if row.create_index == outcome.index), None)
+    if first is None:
+        raise ApiError(404, "ACL token not found: somebody else has removed it meanwhile")
+    return Json(encode(token_view(first)))
+
+
+def _delete_token(call: Call) -> Command:
+    _on(call)
+    return DeleteAclToken(_accessor(call))
+
+
+BOOTSTRAP = Write(
+    name="bootstrapAcl",
+    summary="Make the first management token",
+    answer=AclTokenView,
+    command=_bootstrap,
+    render=_made,
+    index_only=True,
+)
+LIST_POLICIES = Read(
+    name="listAclPolicies",
+    summary="List policies: all for management, else one's own",
+    answer=list[AclPolicyItem],
+    parameters=BLOCKING,
+    ask=_list_policies,
+)
+READ_POLICY = Read(
+    name="readAclPolicy",
+    summary="Read one policy",
+    answer=AclPolicyView,
+    parameters=BLOCKING,
+    statuses=(404,),
+    ask=_read_policy,
+)
+PUT_POLICY = Write(
+    name="putAclPolicy",
+    summary="Make or replace a policy",
+    body=POLICY_BODY,
+    command=_put_policy,
+    render=no_body,
+    index_only=True,
+)
+DELETE_POLICY = Write(
+    name="deleteAclPolicy", summary="Remove a policy", command=_delete_policy, render=no_body, index_only=True
+)
+LIST_TOKENS = Read(
+    name="listAclTokens",
+    summary="List tokens",
+    answer=list[AclTokenView],
+    parameters=("prefix", "global", *BLOCKING),
+    ask=_list_tokens,
+)
+READ_TOKEN = Read(
+    name="readAclToken",
+    summary="Read one token",
+    answer=AclTokenView,
+    parameters=BLOCKING,
+    statuses=(404,),
+    ask=_read_token,
+)
+READ_OWN_TOKEN = Read(
+    name="readOwnAclToken",
+    summary="Read the token that is asked with",
+    answer=AclTokenView,
+    parameters=BLOCKING,
+    ask=_read_own_token,
+)
+MAKE_TOKEN = Write(
+    name="makeAclToken",
+    summary="Make a token; its secret is in this answer and nowhere else",
+    answer=AclTokenView,
+    statuses=(404,),
+    body=TOKEN_BODY,
+    command=_make_token,
+    render=_made,
+    index_only=True,
+)
+CHANGE_TOKEN = Write(
+    name="changeAclToken",
+    summary="Change a token",
+    answer=AclTokenView,
+    statuses=(404,),
+    body=TOKEN_BODY,
+    command=_change_token,
+    render=_made,
+    index_only=True,
+)
+DELETE_TOKEN = Write(
+    name="deleteAclToken", summary="Remove a token", command=_delete_token, render=no_body, index_only=True
+)
