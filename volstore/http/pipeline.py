@@ -119,7 +119,8 @@ class Pipeline:
         registry, max_stale = call.service.registry, call.query.max_stale
         if max_stale is not None:
             contact = await registry.barrier(stale=True, deadline=deadline)
-            if contact.known_leader and contact.last_contact <= max_stale * 1000:
+            # 0 is a leader's: one that was paused doesn't know yet whether it still is, and has to ask.
+            if contact.known_leader and 0 < contact.last_contact <= max_stale * 1000:
                 return contact
         return await registry.barrier(stale=call.query.stale and max_stale is None, deadline=deadline)
 
