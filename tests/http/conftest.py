@@ -57,6 +57,17 @@ class Api:
         assert status == 200, answer
         return int(headers["X-Nomad-Index"])
 
+    async def allocate(self, *ids: str, **fields: Any) -> None:
+        """Report allocations that run."""
+        body = {"Allocations": [stub(id, **fields) for id in ids]}
+        status, _, answer = await self.do("PUT", "/v1/allocations", json=body)
+        assert status == 200, answer
+
+    async def claim(self, volume_id: str, allocation_id: str, mode: str = "read", **fields: Any) -> tuple[int, Any]:
+        body = {"AllocationID": allocation_id, "Mode": mode, **fields}
+        status, _, answer = await self.do("PUT", f"/v1/volume/csi/{volume_id}/claim", json=body)
+        return status, answer
+
     async def register_one(self, id: str, **fields: Any) -> None:
         path = f"/v1/volume/csi/{quote(id, safe='')}"
         status, _, answer = await self.do("PUT", path, json={"Volumes": [volume(id, **fields)]})
@@ -71,6 +82,18 @@ def volume(id: str, **fields: Any) -> dict[str, Any]:
         "PluginID": "plugin-id1",
         "AccessMode": "multi-node-multi-writer",
         "AttachmentMode": "file-system",
+        **fields,
+    }
+
+
+def stub(id: str, **fields: Any) -> dict[str, Any]:
+    """An allocation that runs on node-1."""
+    return {
+        "ID": id,
+        "NodeID": "node-1",
+        "JobID": "web",
+        "ClientStatus": "running",
+        "DesiredStatus": "run",
         **fields,
     }
 

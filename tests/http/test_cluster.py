@@ -40,11 +40,12 @@ async def test_a_search_finds_by_prefix_and_says_where_there_is_more(api: Api) -
     await api.register(*(f"volume-{number:02}" for number in range(21)), "other")
     _, headers, found = await api.do("POST", "/v1/search", json={"Prefix": "volume", "Context": "all"})
     assert found["Matches"] == {
+        "allocs": None,
         "nodes": ["volume-node"],
         "plugins": None,
         "volumes": [f"volume-{number:02}" for number in range(20)],
     }
-    assert found["Truncations"] == {"nodes": False, "plugins": False, "volumes": True}
+    assert found["Truncations"] == {"allocs": False, "nodes": False, "plugins": False, "volumes": True}
     assert (str(found["Index"]), found["KnownLeader"], found["LastContact"]) == (headers["X-Nomad-Index"], True, 0)
     _, _, found = await api.do("PUT", "/v1/search", json={"Prefix": "plug", "Context": "plugins"})
     assert found["Matches"] == {"plugins": ["plugin-id1"]}
@@ -52,9 +53,12 @@ async def test_a_search_finds_by_prefix_and_says_where_there_is_more(api: Api) -
     assert found["Matches"] == {"volumes": None}
     _, _, found = await api.do("PUT", "/v1/search?namespace=*", json={"Context": "volumes", "Prefix": "other"})
     assert found["Matches"] == {"volumes": ["other"]}
+    await api.allocate("run-1")
+    _, _, found = await api.do("PUT", "/v1/search", json={"Context": "allocs", "Prefix": "run"})
+    assert found["Matches"] == {"allocs": ["run-1"]}
 
 
 async def test_a_search_in_an_unknown_context_names_the_known_ones(api: Api) -> None:
     status, _, text = await api.do("PUT", "/v1/search", json={"Context": "nonsense"})
     assert status == 400
-    assert text == "context must be one of [nodes plugins volumes] or 'all' for all contexts; got \"nonsense\""
+    assert text == "context must be one of [allocs nodes plugins volumes] or 'all' for all contexts; got \"nonsense\""

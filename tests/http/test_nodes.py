@@ -53,7 +53,9 @@ async def test_a_report_is_given_back_field_by_field_but_for_its_secret(api: Api
         status, headers, answer = await api.do("PUT", "/v1/node/n1", json=body)
         assert status == 200
         index = int(headers["X-Nomad-Index"])
-        assert answer == {"HeartbeatTTL": 0, "Index": index, "NodeModifyIndex": index, "NumNodes": 1}
+        ttl = answer.pop("HeartbeatTTL")
+        assert 10e9 <= ttl < 20e9
+        assert answer == {"Index": index, "NodeModifyIndex": index, "NumNodes": 1}
         _, _, node = await api.get("/v1/node/n1")
         assert {key: node[key] for key in REPORT} == {**REPORT, "SecretID": ""}
     _, _, (item,) = await api.get("/v1/nodes")
@@ -115,3 +117,37 @@ async def test_nodes_are_listed_by_prefix(api: Api) -> None:
     assert [node["ID"] for node in (await api.get("/v1/nodes"))[2]] == ["a1", "a2", "b1"]
     assert [node["ID"] for node in (await api.get("/v1/nodes?prefix=a"))[2]] == ["a1", "a2"]
     assert (await api.get("/v1/nodes?prefix=zz"))[2] == []
+
+
+async def test_a_heartbeat_is_answered_as_a_report_is_and_writes_nothing(api: Api) -> None:
+    _, _, reported = await api.do("PUT", "/v1/node/n1", json=REPORT)
+    for method in ("PUT", "POST"):
+        status, headers, answer = await api.do(method, "/v1/node/n1/heartbeat")
+        assert (status, answer) == (200, reported)
+        assert "X-Nomad-Index" not in headers
+    assert api.registry.state.index == reported["Index"]
+
+
+async def test_a_heartbeat_makes_a_node_ready_that_was_down(api: Api) -> None:
+    await api.do("PUT", "/v1/node/n1", json=REPORT)
+    _, _, down = await api.do("PUT", "/v1/node/n1/status", json={"Status": "down"})
+    assert down["HeartbeatTTL"] == 0
+    status, _, answer = await api.do("PUT", "/v1/node/n1/heartbeat")
+    assert (status, answer["NodeModifyIndex"]) == (200, down["Index"] + 1)
+    assert (await api.get("/v1/node/n1"))[2]["Status"] == "ready"
+    assert (await api.get("/v1/plugin/csi/p"))[2]["NodesHealthy"] == 1
+
+
+async def test_a_heartbeat_of_an_unknown_node_tells_it_to_report_itself(api: Api) -> None:
+    assert (await api.do("PUT", "/v1/node/n1/heartbeat"))[::2] == (
+        404,
+        "node not found: report it again, with PUT /v1/node/ID",
+    )
+    assert (await api.do("PUT", "/v1/node//heartbeat"))[::2] == (400, "missing node ID")
+
+
+async def test_a_heartbeat_without_a_leader_did_not_count(api: Api) -> None:
+    await api.do("PUT", "/v1/node/n1", json=REPORT)
+    api.registry.cut_off = True
+    status, headers, text = await api.do("PUT", "/v1/node/n1/heartbeat")
+    assert (status, text, headers["Retry-After"]) == (503, "No cluster leader", "1")

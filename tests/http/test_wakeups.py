@@ -9,17 +9,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.http.registry import InProcessRegistry
-from volstore.commands import Command, DeleteNode, DeregisterVolume, PutNode, RegisterVolumes, SetNodeStatus
-from volstore.http import nodes, plugins, volumes
+from volstore.commands import (
+    ClaimVolume,
+    Command,
+    DeleteAllocation,
+    DeleteNode,
+    DeregisterVolume,
+    DetachVolume,
+    PutAllocations,
+    PutNode,
+    RegisterVolumes,
+    SetNodeStatus,
+)
+from volstore.http import allocations, nodes, plugins, volumes
 from volstore.http.call import Call, Service
 from volstore.http.endpoints import Endpoint
+from volstore.http.limits import WaitersOfCallers
 from volstore.http.lists import VolumeLists
 from volstore.http.parameters import Query
 from volstore.http.pipeline import Pipeline
 from volstore.http.rendered import VolumeRenderer
 from volstore.http.replies import Reply
 from volstore.http.settings import HttpSettings
-from volstore.model import Fingerprint, Node, Volume
+from volstore.model import Allocation, Fingerprint, Node, Volume
 
 FILTERS = ("", "namespace=*", "prefix=a", "plugin_id=p", "plugin_id=q1", "node_id=n", "prefix=b&plugin_id=q")
 A_PAGE = "type=csi&per_page=1"
@@ -33,6 +45,8 @@ QUESTIONS: list[tuple[Endpoint, str, tuple[str, ...]]] = [
     *((plugins.READ, "", (id,)) for id in ("p1", "q1")),
     *((nodes.LIST, f"prefix={prefix}", ()) for prefix in ("", "n1", "m")),
     *((nodes.READ, "", (id,)) for id in ("n1", "n2")),
+    *((allocations.LIST, filters, ()) for filters in ("", "prefix=w1", "namespace=other", "namespace=*&prefix=w")),
+    *((allocations.READ, "", (id,)) for id in ("w1", "none")),
 ]
 
 
@@ -45,6 +59,7 @@ IDS = st.sampled_from(["a1", "a2", "b1"])
 PLUGINS = st.sampled_from(["p1", "q1"])
 NODE_STATUSES = st.sampled_from(["ready", "down"])
 NODES = st.sampled_from(["n1", "n2"])
+CLAIMANTS = st.sampled_from(["w1", "w2"])
 FINGERPRINTS = st.dictionaries(
     PLUGINS, st.builds(Fingerprint, healthy=st.booleans(), provider_version=st.sampled_from(["1", "2"])), max_size=2
 )
@@ -68,9 +83,22 @@ STEPS: st.SearchStrategy[Command | Restore] = st.one_of(
     ).map(PutNode),
     st.builds(SetNodeStatus, NODES, st.sampled_from(["ready", "down"])),
     st.builds(DeleteNode, NODES),
+    st.builds(
+        Allocation,
+        id=CLAIMANTS,
+        node_id=st.just("n1"),
+        job_id=st.just("web"),
+        client_status=st.sampled_from(["running", "lost", "complete"]),
+        desired_status=st.just("run"),
+        namespace=st.sampled_from(["default", "default", "other"]),
+    ).map(lambda row: PutAllocations((row,))),
+    st.builds(DeleteAllocation, CLAIMANTS),
+    st.builds(ClaimVolume, st.just("default"), IDS, CLAIMANTS, st.integers(0, 2), st.just(0)),
+    st.builds(ClaimVolume, st.just("default"), IDS, CLAIMANTS, st.just(2), st.just(3)),
+    st.builds(DetachVolume, st.just("default"), IDS, NODES),
     st.just(Restore()),
 )
-NODE_STEPS = (PutNode, SetNodeStatus, DeleteNode)
+UNLISTED = (PutNode, SetNodeStatus, DeleteNode, PutAllocations, DeleteAllocation)
 BEGINNING: list[Command] = [
     PutNode(Node(id="n1", node_plugins={"p1": Fingerprint(healthy=True), "q1": Fingerprint()})),
     RegisterVolumes(
@@ -80,6 +108,13 @@ BEGINNING: list[Command] = [
             for id, plugin in (("a1", "p1"), ("b1", "q1"))
         ),
     ),
+    PutAllocations(
+        (
+            Allocation(id="w1", node_id="n1", job_id="web", client_status="running", desired_status="run"),
+            Allocation(id="w2", node_id="n1", job_id="web", client_status="running", desired_status="run"),
+        )
+    ),
+    ClaimVolume("default", "a1", "w1", 1),
 ]
 
 
@@ -95,7 +130,7 @@ async def _play(steps: list[Command | Restore]) -> None:
     registry = InProcessRegistry()
     renderer = VolumeRenderer()
     service = Service(registry, HttpSettings(), renderer, VolumeLists(renderer))
-    pipeline = Pipeline(lambda: 0.0)
+    pipeline = Pipeline(lambda: 0.0, WaitersOfCallers(0))
 
     async def ask(question: tuple[Endpoint, str, tuple[str, ...]], index: int) -> Reply:
         endpoint, query, ids = question
@@ -115,8 +150,9 @@ async def _play(steps: list[Command | Restore]) -> None:
         await _settle()
         after = [_body(await ask(question, 0)) for question in QUESTIONS]
         for question, task, old, new in zip(QUESTIONS, waiting, before, after, strict=True):
-            # A plugin's version shows in a volume's own answer but in no list; both wait for the volume's one touch.
-            more = question[1] == A_PAGE or (question[0] is volumes.LIST and isinstance(step, NODE_STEPS))
+            # A plugin's version and an allocation show in a volume's own answer but in no list; both wait for the
+            # volume's one touch.
+            more = question[1] == A_PAGE or (question[0] is volumes.LIST and isinstance(step, UNLISTED))
             assert task.done() == (old != new) or (task.done() and more), (question[0].name, *question[1:], step)
             if task.done():
                 assert _body(task.result()) == new
