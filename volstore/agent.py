@@ -21,6 +21,7 @@ from cluster.network import TcpNetwork
 from cluster.options import Options
 from volstore import commands
 from volstore.acl_commands import Caller
+from volstore.audit import AuditLog
 from volstore.commands import Command, Idempotency, Outcome, Stamped
 from volstore.config import AgentConfig, Server
 from volstore.config_settings import host_and_port
@@ -45,6 +46,9 @@ from volstore.watch import Watch
 VERSION = version("volstore")
 SEEDING_DEADLINE = 30.0
 """Seconds within which a --dev node must be able to write its sample nodes."""
+
+BOOTSTRAP_RESET_FILE = "acl-bootstrap-reset"
+"""In the data directory; holds the index that a refused bootstrap names, to allow one more (as Nomad's does)."""
 
 _log = structlog.get_logger("volstore.agent")
 
@@ -213,6 +217,8 @@ class Agent:
         """Take part in the cluster and serve HTTP; the "HOST:PORT" that is bound. Raises LogError or OSError."""
         await self.log.start()
         try:
+            if self.config.audit_file is not None:
+                self.http.audit = AuditLog(self.config.audit_file, enforce=self.config.audit_enforce)
             address = await self.http.start(*host_and_port(self.config.http_addr))
         except OSError:
             await self.log.stop()
@@ -223,6 +229,8 @@ class Agent:
     def reload(self, config: AgentConfig) -> None:
         """Take over what can change while a node runs: the limits of its HTTP API."""
         self.http.use(_http_settings(config))
+        if self.http.audit is not None:
+            self.http.audit.reopen()
 
     async def seed(self) -> None:
         """Give a --dev node that has none its sample nodes and plugin. Raises NoLeader."""
@@ -235,6 +243,8 @@ class Agent:
     async def stop(self) -> None:
         await self.operating.stop_joining()
         await self.http.stop()
+        if self.http.audit is not None:
+            await self.http.audit.close()
         await self._leading.stop()
         await self.log.stop()
 
@@ -245,4 +255,8 @@ def _http_settings(config: AgentConfig) -> HttpSettings:
         datacenter=config.datacenter,
         version=VERSION,
         max_body_bytes=config.max_body_bytes,
+        acl_enabled=config.acl_enabled,
+        bootstrap_reset=config.data_dir / BOOTSTRAP_RESET_FILE,
+        requests_per_second=config.limits_requests_per_second,
+        waiters_per_token=config.limits_waiters_per_token,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,12 +92,17 @@ class AgentConfig:
     heartbeat_grace: float
     max_heartbeats_per_second: int
     node_gc_threshold: float
+    acl_enabled: bool
+    audit_file: Path | None
+    audit_enforce: bool
+    limits_requests_per_second: int
+    limits_waiters_per_token: int
     dev: bool = False
     fresh: bool = False
 
     def exposed(self) -> list[str]:
-        """What listens beyond this machine without TLS, by its setting."""
-        listening = (("raft_addr", self.tls_ca_file is not None), ("http_addr", self.tls_http))
+        """What listens beyond this machine without TLS, or for HTTP without access control, by its setting."""
+        listening = (("raft_addr", self.tls_ca_file is not None), ("http_addr", self.tls_http and self.acl_enabled))
         return [name for name, tls in listening if not tls and not is_loopback(host_and_port(getattr(self, name))[0])]
 
 
@@ -157,13 +162,22 @@ def _from_file(path: Path) -> dict[str, _Given]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     given = {}
-    for key, value in table.items():
+    for key, value in _flat(table):
         setting = BY_NAME.get(key)
         if setting is None:
             raise ConfigError(f"unknown key {key!r} in {path}{_hint(key)}")
         source = f"key {key} in {path}"
         given[key] = _read(setting, _file_text(setting, value, source), source)
     return given
+
+
+def _flat(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The keys with those of tables: `[acl]` and `enabled` make acl_enabled."""
+    for key, value in table.items():
+        if isinstance(value, dict) and key in _TABLES:
+            yield from ((f"{key}_{inner}", inside) for inner, inside in value.items())
+        else:
+            yield key, value
 
 
 def _hint(key: str) -> str:
@@ -237,7 +251,7 @@ def _build(settings: Mapping[str, _Given], given: Mapping[str, _Given], dev: boo
     servers = servers or (Server(values["name"], raft),)
     _check_times(settings)
     _check_tls(settings)
-    values |= {name: values.get(name) for name in (*_TLS_FILES, "encryption_key_file", "max_connections_per_client")}
+    values |= {name: values.get(name) for name in (*_TLS_FILES, *_NONE_BY_DEFAULT)}
     values |= {
         "raft_advertise": raft,
         "http_advertise": values.get("http_advertise") or _http_advertise(values["http_addr"], raft),
@@ -247,11 +261,15 @@ def _build(settings: Mapping[str, _Given], given: Mapping[str, _Given], dev: boo
         "cluster_id_given": "cluster_id" in given,
     }
     config = AgentConfig(**values, dev=dev, fresh=fresh)
+    if config.audit_enforce and config.audit_file is None:
+        raise ConfigError(f"audit_enforce ({settings['audit_enforce'].source}): there is no audit_file; set it too")
     if (exposed := config.exposed()) and not config.insecure_bind:
         name = exposed[0]
-        how = "set tls_ca_file, tls_cert_file and tls_key_file" + (" and tls_http" if name == "http_addr" else "")
+        how = "set tls_ca_file, tls_cert_file and tls_key_file"
+        if name == "http_addr":
+            how += ", tls_http and acl_enabled"
         raise ConfigError(
-            f"{name} ({settings[name].source}): {values[name]} listens beyond this machine without TLS: {how} "
+            f"{name} ({settings[name].source}): {values[name]} listens beyond this machine unprotected: {how} "
             "(`volstore tls` makes the files), or say insecure_bind if nobody else can reach it"
         )
     return config
@@ -315,6 +333,8 @@ def _check_times(settings: Mapping[str, _Given]) -> None:
         )
 
 
+_TABLES = ("acl", "audit", "limits")
+_NONE_BY_DEFAULT = ("encryption_key_file", "max_connections_per_client", "audit_file")
 _TLS_FILES = ("tls_ca_file", "tls_cert_file", "tls_key_file")
 
 

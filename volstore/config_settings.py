@@ -65,7 +65,7 @@ def _server(text: str) -> tuple[str, str]:
 
 def _member(text: str) -> str:
     """The address of a member's HTTP API, also as a URL."""
-    address = text.removeprefix("http://").rstrip("/")
+    address = text.removeprefix("http://").removeprefix("https://").rstrip("/")
     return _reachable(address)
 
 
@@ -199,6 +199,39 @@ SETTINGS: tuple[Setting, ...] = (
         "Keys that log and snapshots are encrypted with, the current one first, as `volstore keys` makes them.",
         "none, or the keys in VOLSTORE_ENCRYPTION_KEYS",
         True,
+    ),
+    Setting(
+        "acl_enabled",
+        "BOOL",
+        _switch,
+        "Ask every request for a token. The same on all members.",
+        "false",
+        switch=True,
+    ),
+    Setting("audit_file", "FILE", _path, "Where writes and denied requests are noted, one a line.", "none", True),
+    Setting(
+        "audit_enforce",
+        "BOOL",
+        _switch,
+        "Refuse writes that can't be noted in audit_file.",
+        "false",
+        switch=True,
+    ),
+    Setting(
+        "limits_requests_per_second",
+        "COUNT",
+        _between(_count, "0", "1000000"),
+        "Requests a second of each token, with acl_enabled; twice as many may come at once. 0: any number.",
+        "5000",
+        number=True,
+    ),
+    Setting(
+        "limits_waiters_per_token",
+        "COUNT",
+        _between(_count, "0", "1000000"),
+        "Blocking queries of each token that wait at a time, with acl_enabled. 0: any number.",
+        "10000",
+        number=True,
     ),
     Setting("log_level", "LEVEL", _one_of("debug", "info", "warning", "error"), "Least level that is logged.", "info"),
     Setting("log_format", "FORMAT", _one_of("console", "json"), "For people or for programs.", "console"),

@@ -24,6 +24,7 @@ class NoLeader(ApiError):
         if may_happen is not None:
             text += ": the write may still be applied" if may_happen else ": the write was not applied"
         super().__init__(503, text, retry_after=1)
+        self.may_happen = may_happen
 
 
 class Overloaded(ApiError):

@@ -99,6 +99,11 @@ EXAMPLES: dict[str, tuple[str, str, Any]] = {
     "http_body_timeout": ("2s", '"2s"', 2.0),
     "http_send_timeout": ("3s", '"3s"', 3.0),
     "http_idle_timeout": ("4s", '"4s"', 4.0),
+    "acl_enabled": ("true", "true", True),
+    "audit_file": ("audit", '"audit"', Path("audit")),
+    "audit_enforce": ("true", "true", True),
+    "limits_requests_per_second": ("7", "7", 7),
+    "limits_waiters_per_token": ("0", "0", 0),
 }
 TLS = {"VOLSTORE_TLS_CA_FILE": "a", "VOLSTORE_TLS_CERT_FILE": "b", "VOLSTORE_TLS_KEY_FILE": "c"}
 # What some can't be without, in the environment.
@@ -108,6 +113,7 @@ COMPANIONS: dict[str, dict[str, str]] = {
     "tls_cert_file": TLS,
     "tls_key_file": TLS,
     "tls_http": TLS,
+    "audit_enforce": {"VOLSTORE_AUDIT_FILE": "audit"},
     "tls_verify_https_client": {**TLS, "VOLSTORE_TLS_HTTP": "true"},
 }
 
@@ -141,7 +147,7 @@ def file(toml: str, name: str) -> str:
     [
         ('regoin = "x"', "unknown key 'regoin' in volstore.toml; did you mean region?"),
         ('http-addr = "x"', "unknown key 'http-addr' in volstore.toml; did you mean http_addr?"),
-        ("zzz = 1", "unknown key 'zzz' in volstore.toml; known are cluster_id, "),
+        ("zzz = 1", "unknown key 'zzz' in volstore.toml; known are acl_enabled, "),
         ("dev = true", "unknown key 'dev' in volstore.toml: --dev is a flag only"),
         ("[http]\naddr = 1", "unknown key 'http' in volstore.toml"),
         ("name = 5", "name (key name in volstore.toml): expected a string, got an integer"),
@@ -324,14 +330,32 @@ def test_a_switch_is_a_boolean_in_the_file() -> None:
 @pytest.mark.parametrize("address", ["0.0.0.0:1", "10.0.0.1:1", "[::]:1", "host1:1", "[fe80::1%eth0]:1"])
 def test_nothing_listens_beyond_this_machine_without_tls_unless_that_is_said(address: str) -> None:
     advertised = {"raft_advertise": "10.0.0.1:1", "http_advertise": "10.0.0.1:2"}
-    with pytest.raises(ConfigError, match=r"raft_addr .*: .* listens beyond this machine without TLS: set tls_ca_file"):
+    with pytest.raises(ConfigError, match=r"raft_addr .*: .* listens beyond this machine unprotected: set tls_ca_file"):
         configured(raft_addr=address, **advertised)
-    with pytest.raises(ConfigError, match=r"http_addr .* and tls_key_file and tls_http \(`volstore tls`"):
+    with pytest.raises(ConfigError, match=r"http_addr .* and tls_key_file, tls_http and acl_enabled \(`volstore tls`"):
         configured(http_addr=address, environ=TLS, **advertised)
     said = configured(http_addr=address, raft_addr=address, insecure_bind="true", **advertised)
     assert said.exposed() == ["raft_addr", "http_addr"]
-    secured = configured(http_addr=address, raft_addr=address, tls_http="true", environ=TLS, **advertised)
+    https = {"tls_http": "true", "environ": TLS, **advertised}
+    with pytest.raises(ConfigError, match=r"http_addr .* listens beyond this machine unprotected"):
+        configured(http_addr=address, raft_addr=address, **https)
+    secured = configured(http_addr=address, raft_addr=address, acl_enabled="true", **https)
     assert secured.exposed() == []
+
+
+def test_keys_of_a_table_are_those_with_its_name_before_them() -> None:
+    config = configured(file='[acl]\nenabled = true\n[audit]\nfile = "audit"\nenforce = true\n')
+    assert (config.acl_enabled, config.audit_file, config.audit_enforce) == (True, Path("audit"), True)
+
+
+def test_an_unknown_key_of_a_table_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'acl_enable' in .*; did you mean acl_enabled\?"):
+        configured(file="[acl]\nenable = true\n")
+
+
+def test_what_must_be_audited_needs_a_file() -> None:
+    with pytest.raises(ConfigError, match=r"audit_enforce .*: there is no audit_file; set it too"):
+        configured(audit_enforce="true")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.1.2.3:1", "[::1]:1", "localhost:1"])

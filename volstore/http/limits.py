@@ -47,23 +47,18 @@ class RequestRate:
 
 
 class WaitersOfCallers:
-    """Counts how many blocking queries of each caller wait. Limit 0: any number."""
+    """Counts how many blocking queries of each caller wait, at most `most`. 0: any number."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, most: int) -> None:
+        self.most = most
         self._waiting: dict[str, int] = {}
 
     @contextmanager
     def one(self, caller: str) -> Iterator[None]:
         """While it waits. Raises Overloaded at the limit."""
-        if not self._limit:
-            yield
-            return
         count = self._waiting.get(caller, 0)
-        if count >= self._limit:
-            raise Overloaded(
-                f"too many blocking queries: this node serves at most {self._limit} of each token at a time"
-            )
+        if self.most and count >= self.most:
+            raise Overloaded(f"too many blocking queries: at most {self.most} of each token wait here at a time")
         self._waiting[caller] = count + 1
         try:
             yield

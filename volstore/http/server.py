@@ -20,10 +20,12 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import BaseRequest
 
+from volstore.audit import AuditLog
 from volstore.commands import Idempotency
 from volstore.errors import ApiError
 from volstore.http.admission import Admission, Ticket
 from volstore.http.asker import Asker, secret_of
+from volstore.http.audited import Audited
 from volstore.http.call import NO_ORIGIN, Call, Origin, Service
 from volstore.http.connection import Connection, headers_too_large, url_too_long
 from volstore.http.endpoints import Endpoint, Operation, Write
@@ -76,13 +78,15 @@ class HttpServer:
     ) -> None:
         """`more`: routes of a node that is operated, beside the registry's own."""
         self.requests = RequestFigures()
+        self.audit: AuditLog | None = None
+        """Where writes and denied requests are noted; whoever opens it closes it."""
         renderer = VolumeRenderer()
         self._registry = registry
         self._settings = settings
         self._service = Service(registry, settings, renderer, VolumeLists(renderer))
-        limited = settings.acl_enabled
-        self._rate = RequestRate(settings.requests_per_second if limited else 0.0, time.monotonic)
-        self._pipeline = Pipeline(draw, WaitersOfCallers(settings.waiters_per_token if limited else 0))
+        self._waiters = WaitersOfCallers(0)
+        self._pipeline = Pipeline(draw, self._waiters)
+        self._limit_callers()
         routes = (*API, *more)
         self._router = Router((*routes, document_route(settings.version, routes)))
         self._runner: web.ServerRunner | None = None
@@ -121,6 +125,12 @@ class HttpServer:
             await self._runner.cleanup()
             self._runner = None
 
+    def _limit_callers(self) -> None:
+        """Only where callers can be told apart."""
+        limited = self._settings.acl_enabled
+        self._rate = RequestRate(self._settings.requests_per_second if limited else 0.0, time.monotonic)
+        self._waiters.most = self._settings.waiters_per_token if limited else 0
+
     async def _serve(self, request: BaseRequest) -> web.Response:
         """Whatever comes, an answer; what went wrong inside is told to the log only."""
         started = time.perf_counter()
@@ -128,13 +138,15 @@ class HttpServer:
         request_id = given if _SANE_REQUEST_ID.fullmatch(given) else os.urandom(8).hex()
         path, _, raw_query = _target(request).partition("?")
         route: Route | None = None
+        audited, failure = Audited(self.audit, request_id, request.method), None
         try:
             self._check_head(request)
             route, ids = self._router.find(path)
-            reply = await self._reply(request, route, ids, path, raw_query)
+            reply = await self._reply(request, route, ids, path, raw_query, audited)
         except ApiError as error:
-            reply = refusal(error)
+            reply, failure = refusal(error), error
         except (asyncio.CancelledError, ConnectionError):
+            audited.left()
             _log.debug("http_client_left", method=request.method, path=path, request_id=request_id)
             raise
         except Exception:
@@ -146,6 +158,7 @@ class HttpServer:
             )
         if given and given == request_id:
             reply.headers = {**reply.headers, "X-Request-Id": request_id}
+        audited.ended(reply, failure)
         response = await self._response(request, reply)
         seconds = time.perf_counter() - started
         self.requests.answered(route, request.method, reply.status, seconds)
@@ -166,14 +179,23 @@ class HttpServer:
         self._listener.tls = tls
 
     def use(self, settings: HttpSettings) -> None:
-        """From now on, the limits of a connection from the next one on. Version and region stay what they were."""
-        self._settings = settings
+        """From now on, the limits of a connection from the next one on. Version, region and whether there is access
+        control stay what they were.
+        """
+        self._settings = settings = replace(settings, acl_enabled=self._settings.acl_enabled)
+        self._limit_callers()
         self.admission.most = room_for(settings.max_connections)
         self.admission.most_of_client = settings.max_connections_per_client
         self._service = replace(self._service, settings=settings)
 
     async def _reply(
-        self, request: BaseRequest, route: Route, ids: tuple[str, ...], path: str, raw_query: str
+        self,
+        request: BaseRequest,
+        route: Route,
+        ids: tuple[str, ...],
+        path: str,
+        raw_query: str,
+        audited: Audited,
     ) -> Reply:
         method = request.method
         if method == "OPTIONS":
@@ -187,6 +209,7 @@ class HttpServer:
             )
         asker = Asker(secret_of(request.headers), request.remote or "", restricted=self._settings.acl_enabled)
         self._rate.take(asker.name(self._registry.state))
+        await audited.begins(endpoint, asker, ids, query.namespace)
         body = await self._body(request, endpoint)
         idempotency = _idempotency(request, path, raw_query, body) if isinstance(endpoint, Write) else None
         origin = _origin(request, path, raw_query) if isinstance(endpoint, Operation) else NO_ORIGIN
