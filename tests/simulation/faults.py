@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
-from tests.simulation import operator
+from tests.simulation import operator, staged
 
 if TYPE_CHECKING:
     from tests.simulation.server import Server
@@ -248,6 +248,14 @@ KINDS: dict[str, Act] = {
     "add": operator.add,
     "remove": operator.remove,
 }
+
+STAGED: dict[str, Act] = {
+    "estrange": staged.estrange,
+    "cut-off-leader": staged.cut_off_leader,
+    "stall-leader-disk": staged.stall_leader_disk,
+    "stutter": staged.stutter,
+}
+"""Not drawn by chance: all but the last need a cluster to which nothing else happens."""
 
 _RARE = {"cold": 0.2, "flip": 0.15, "wipe": 0.2, "add": 0.3, "remove": 0.3}
 

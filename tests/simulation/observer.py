@@ -64,6 +64,7 @@ class Observer:
         def taken(peer: str, frame: Frame) -> None:
             if frame[0] == "app":
                 self._heard[peer, server.name] = self._world.scheduler.now
+            self._check_disk(server, node, peer)
             take(peer, frame)
             if frame[0] == "ack" and node.engine.leads:
                 self._check_progress(server, node, peer)
@@ -133,6 +134,7 @@ class Observer:
                 first = self._leaders.setdefault(engine.term, server.name)
                 if first != server.name:
                     self._violated("one leader a term", f"{first} and {server.name} both lead term {engine.term}")
+                self._check_votes(server, node)
                 seen.matches.clear()
                 seen.led_since = self._world.scheduler.now
             else:
@@ -190,6 +192,27 @@ class Observer:
             holding += held or journal.base_index >= index
         if holding <= len(voters) // 2:
             self._violated("on a majority's disks", f"entry {index} is committed with {holding} of {len(voters)} disks")
+
+    def _check_votes(self, server: Server, node: Node) -> None:
+        """Who leads has the votes of a majority; one that is in a later term by now may have given its own, too."""
+        term, voters = node.engine.term, node.engine.configuration.voters
+        votes = 0
+        for voter in voters:
+            other = self._world.servers.get(voter)
+            journal = other.node.__dict__.get("journal") if other is not None and other.node is not None else None
+            if journal is not None:
+                votes += journal.term > term or (journal.term == term and journal.voted_for == server.name)
+        if votes <= len(voters) // 2:
+            self._violated("elected by a majority", f"{server.name} leads term {term} with {votes} of {len(voters)} votes")
+
+    def _check_disk(self, server: Server, node: Node, peer: str) -> None:
+        """A disk that was replaced doesn't speak in the name of the one that the configuration names."""
+        other = self._world.servers.get(peer)
+        member = node.engine.configuration.member(peer)
+        if other is None or not other.wiped or member is None or not member.incarnation or other.node is None:
+            return
+        if other.node.__dict__.get("incarnation", member.incarnation) != member.incarnation:
+            self._violated("a wiped disk is another", f"{server.name} listens to {peer}, whose disk was replaced")
 
     def _check_progress(self, server: Server, node: Node, peer: str) -> None:
         progress = node.engine.progress.get(peer)

@@ -11,7 +11,7 @@ from random import Random
 
 from cluster import applier, leadership
 from tests.simulation import operator
-from tests.simulation.faults import KINDS, Fault, draw_kinds, draw_schedule
+from tests.simulation.faults import KINDS, STAGED, Fault, draw_kinds, draw_schedule
 from tests.simulation.workload import Workload
 from tests.simulation.world import Settings, World
 
@@ -122,7 +122,7 @@ def _begin(world: World, fault: Fault) -> None:
     world.trace.note("FAULT", str(fault))
 
     async def happen() -> None:
-        await KINDS[fault.kind](world, fault)
+        await (KINDS | STAGED)[fault.kind](world, fault)
         world.trace.note("FAULT", f"over: {fault}")
 
     world.spawn(happen)
@@ -134,7 +134,7 @@ async def _recover(world: World, workload: Workload) -> None:
     limit = 10 * world.timing.election_max
     began = world.scheduler.now
     await _within(world, limit, "a leader", lambda: world.leader() is not None)
-    await _within(world, limit, "progress", lambda: workload.last_applied_at > began)
+    await _within(world, limit, "progress", lambda: world.last_applied_at > began)
     await _replace_lost(world)
     workload.stopping = True
     await _within(world, 20.0, "one state on all", lambda: _converged(world))

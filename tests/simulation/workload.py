@@ -29,7 +29,6 @@ class Workload:
         self.stopping = False
         self.answered = 0
         self.unknown = 0
-        self.last_applied_at = 0.0
         self._random = random
         self._keys = [f"k{number}" for number in range(keys)]
         self._epochs = [0] * keys
@@ -108,7 +107,7 @@ class Workload:
         except (Lost, TimeoutError):
             return Unknown("lost")
         if isinstance(outcome, Applied):
-            self.last_applied_at = world.scheduler.now
+            world.last_applied_at = world.scheduler.now
         return outcome
 
     async def _write(self, random: Random, server: Server) -> None:

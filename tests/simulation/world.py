@@ -64,6 +64,9 @@ class World:
         members = tuple(Member(name, f"{name}:1") for name in names)
         for name in names:
             self.add_server(name, members)
+        self.stage = asyncio.Lock()
+        """Held by a fault that must be alone."""
+        self.last_applied_at = 0.0
         self.calm = False
         """Whether faults have stopped, for good: one that is still going on undoes nothing any more."""
         self.staleness = 0.0

@@ -1,0 +1,93 @@
+"""For every hole that a switch can open again: the runs that find it, and how they are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from cluster.closings import Closings
+from tests.simulation.faults import draw_kinds
+from tests.simulation.run import Plan, draw_plan
+
+
+@dataclass(frozen=True, slots=True)
+class Tooth:
+    """With `closing` switched off, one of `seeds` breaks one of the `invariants`; with it on, none of them does.
+
+    The first seed of each range finds it at present; the rest is for the day on which `cluster` changes.
+    `kinds` are the faults with how often each comes (none: drawn by each seed), `changes` are settings.
+    """
+
+    row: int
+    closing: str
+    seeds: range
+    invariants: tuple[str, ...]
+    kinds: Mapping[str, float] = field(default_factory=dict)
+    changes: Mapping[str, object] = field(default_factory=dict)
+
+    def plan(self, seed: int, *, closed: bool) -> Plan:
+        closings = replace(Closings(), **{self.closing: closed})
+        return draw_plan(
+            seed,
+            kinds=lambda random: dict(self.kinds) or draw_kinds(random),
+            **{**self.changes, "closings": closings},
+        )
+
+
+TEETH = (
+    Tooth(
+        1,
+        "keep_matching_entries",
+        range(1000, 1020),
+        ("bounded", "committed stays", "log matching"),
+        {"reset": 6, "kill": 2, "slow-link": 2},
+        {"message_bytes": 300, "think": 0.05, "clients": 8, "snapshot_entries": 2000},
+    ),
+    Tooth(1, "forward_only_next", range(1003, 1023), ("never back",)),
+    Tooth(
+        2,
+        "verified_commit",
+        range(1008, 1048),
+        ("committed stays",),
+        {"partition": 3, "deaf": 2, "slow-link": 1},
+        {"message_bytes": 300, "think": 0.05, "snapshot_entries": 2000},
+    ),
+    Tooth(
+        3,
+        "acks_carry_term",
+        range(1004, 1044),
+        ("bounded", "committed stays", "on a majority's disks", "never back"),
+        {"slow-link": 8, "one-way": 4, "partition": 2, "deaf": 2, "slow-disk": 2, "transfer": 3},
+        {"dead_after": 60.0, "think": 0.05, "clients": 8},
+    ),
+    Tooth(4, "sync_before_send", range(1000, 1020), ("on a majority's disks",)),
+    Tooth(6, "prevote", range(1000, 1020), ("a heard leader stays",), {"estrange": 3}),
+    Tooth(7, "check_quorum", range(1000, 1020), ("no leader alone",), {"cut-off-leader": 3}),
+    Tooth(7, "read_index", range(1000, 1020), ("linearizable",)),
+    Tooth(
+        8,
+        "exactly_once",
+        range(1001, 1031),
+        ("exactly once",),
+        {"partition": 3, "pause": 2, "reset": 3, "deaf": 2},
+        {"think": 0.05},
+    ),
+    Tooth(
+        18,
+        "slow_disk_steps_down",
+        range(1000, 1020),
+        ("a hanging disk doesn't stop writes",),
+        {"stall-leader-disk": 3},
+    ),
+    Tooth(
+        19,
+        "votes_of_members",
+        range(1008, 1048),
+        ("elected by a majority", "one leader a term"),
+        {"stutter": 10, "kill": 3, "partition": 3},
+        {"nodes": 5},
+    ),
+    Tooth(21, "fresh_timeout", range(1000, 1020), ("fresh time-out",), {"partition": 4, "transfer": 2}),
+    Tooth(22, "contact_by_round", range(1000, 1020), ("contact is proven",)),
+    Tooth(23, "pinned_incarnations", range(1000, 1020), ("a wiped disk is another",), {"wipe": 8, "kill": 1}),
+)
