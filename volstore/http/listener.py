@@ -15,7 +15,7 @@ from typing import Any, cast
 import structlog
 
 from volstore.http.admission import Admission, Ticket, TurnedAway
-from volstore.http.connection import FAREWELL, Connection, last_words
+from volstore.http.connection import FAREWELL, last_words
 
 _ACCEPT_PAUSE = 1.0
 """Seconds until the next try to accept after one failed for want of descriptors or memory."""
@@ -45,7 +45,7 @@ class HttpListener:
         self,
         sock: socket.socket,
         admission: Admission,
-        make: Callable[[Ticket], Connection],
+        make: Callable[[Ticket], asyncio.Protocol],
         tls: ssl.SSLContext | None,
         *,
         handshake_timeout: float,

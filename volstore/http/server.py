@@ -36,6 +36,7 @@ from volstore.http.lists import VolumeLists
 from volstore.http.openapi import document_route
 from volstore.http.parameters import Query
 from volstore.http.pipeline import Pipeline
+from volstore.http.plain import Answer, PlainConnection, PlainConnections, PlainRequest
 from volstore.http.rendered import VolumeRenderer
 from volstore.http.replies import JSON, TEXT, Json, Reply, refusal
 from volstore.http.requests import RequestFigures
@@ -51,6 +52,7 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _LONGEST_KEY = 255
 _LARGE_BODY_DEADLINE = 600.0
 _WHO_ASKS = ("X-Nomad-Token", "Authorization", "X-Request-Id")
+_SHUTDOWN_TIMEOUT = 2.0
 _LONG_WORK = 64 * 1024
 """Bytes of an answer from which on compressing and indenting take more than a millisecond."""
 
@@ -90,6 +92,7 @@ class HttpServer:
         routes = (*API, *more)
         self._router = Router((*routes, document_route(settings.version, routes)))
         self._runner: web.ServerRunner | None = None
+        self._plain: PlainConnections | None = None
         self._listener: HttpListener | None = None
         self.admission = Admission(room_for(settings.max_connections), settings.max_connections_per_client)
 
@@ -103,11 +106,16 @@ class HttpServer:
         )
         loop, log = asyncio.get_running_loop(), _ConnectionLog("volstore.http.connection")
 
-        def connection(ticket: Ticket) -> Connection:
+        def aiohttps(ticket: Ticket) -> Connection:
             options = {"loop": loop, "access_log": None, "logger": log, "auto_decompress": False, "lingering_time": 2.0}
             return Connection(server, ticket, self._settings, **options)
 
-        self._runner = web.ServerRunner(server, shutdown_timeout=2.0)
+        plain = self._plain = PlainConnections(self.answer, aiohttps)
+
+        def connection(ticket: Ticket) -> PlainConnection:
+            return PlainConnection(plain, ticket, self._settings)
+
+        self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         await self._runner.setup()
         self._listener = HttpListener(
             listening, self.admission, connection, tls, handshake_timeout=self._settings.head_deadline
@@ -121,6 +129,9 @@ class HttpServer:
         if self._listener is not None:
             await self._listener.close()
             self._listener = None
+        if self._plain is not None:
+            await self._plain.stop(_SHUTDOWN_TIMEOUT)
+            self._plain = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -132,6 +143,10 @@ class HttpServer:
         self._waiters.most = self._settings.waiters_per_token if limited else 0
 
     async def _serve(self, request: BaseRequest) -> web.Response:
+        status, headers, body = await self.answer(request)
+        return web.Response(status=status, headers=headers, body=body)
+
+    async def answer(self, request: BaseRequest | PlainRequest) -> Answer:
         """Whatever comes, an answer; what went wrong inside is told to the log only."""
         started = time.perf_counter()
         given = request.headers.get("X-Request-Id", "")
@@ -159,7 +174,7 @@ class HttpServer:
         if given and given == request_id:
             reply.headers = {**reply.headers, "X-Request-Id": request_id}
         audited.ended(reply, failure)
-        response = await self._response(request, reply)
+        answer = await self._answer(request, reply)
         seconds = time.perf_counter() - started
         self.requests.answered(route, request.method, reply.status, seconds)
         _log.debug(
@@ -170,7 +185,7 @@ class HttpServer:
             ms=round(seconds * 1000, 3),
             request_id=request_id,
         )
-        return response
+        return answer
 
     def use_tls(self, tls: ssl.SSLContext) -> None:
         """For new connections of a server that was started with TLS; those that are open go on."""
@@ -190,7 +205,7 @@ class HttpServer:
 
     async def _reply(
         self,
-        request: BaseRequest,
+        request: BaseRequest | PlainRequest,
         route: Route,
         ids: tuple[str, ...],
         path: str,
@@ -219,18 +234,24 @@ class HttpServer:
             reply.json = await _away(reply.json, reply.json.indented)
         return reply
 
-    def _check_head(self, request: BaseRequest) -> None:
-        """What the parser lets through: it takes headers one by one, and a little more than it says."""
+    def _check_head(self, request: BaseRequest | PlainRequest) -> None:
+        """What aiohttp's parser lets through: it takes headers one by one, and a little more than it says."""
+        if isinstance(request, PlainRequest):
+            return
         if len(request.raw_path) > self._settings.max_url_bytes:
             raise ApiError(414, url_too_long(self._settings))
         if sum(len(name) + len(value) for name, value in request.raw_headers) > self._settings.max_header_bytes:
             raise ApiError(431, headers_too_large(self._settings))
 
-    async def _body(self, request: BaseRequest, endpoint: Endpoint) -> bytes:
+    async def _body(self, request: BaseRequest | PlainRequest, endpoint: Endpoint) -> bytes:
         """The whole body, within the limits of size and time; nothing where none is taken."""
         if endpoint.body is None and not endpoint.largest_body:
             return b""
         limit = endpoint.largest_body or self._settings.max_body_bytes
+        if isinstance(request, PlainRequest):
+            if len(request.body) > limit:
+                raise _too_large(limit)
+            return request.body
         within = _LARGE_BODY_DEADLINE if endpoint.largest_body else self._settings.body_deadline
         encoding = request.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
@@ -253,22 +274,21 @@ class HttpServer:
             raise ApiError(400, "validation: the body broke off or is not framed as its headers say") from None
         return bytes(body)
 
-    async def _response(self, request: BaseRequest, reply: Reply) -> web.Response:
+    async def _answer(self, request: BaseRequest | PlainRequest, reply: Reply) -> Answer:
         headers = {**reply.headers, "Server": "volstore"}
         if reply.content is not None:
-            return web.Response(status=reply.status, body=reply.content, headers=headers)
+            return Answer(reply.status, headers, reply.content)
         if reply.json is None:
-            body = reply.text.encode(errors="backslashreplace")
-            if body:
+            if reply.text:
                 headers["Content-Type"] = TEXT
-            return web.Response(status=reply.status, body=body, headers=headers)
+            return Answer(reply.status, headers, reply.text.encode(errors="backslashreplace"))
         headers["Content-Type"] = JSON
         headers["Vary"] = "Accept-Encoding"
         body = reply.json.raw
         if len(body) >= self._settings.gzip_from and _takes_gzip(request.headers.get("Accept-Encoding", "")):
             body = await _away(reply.json, reply.json.packed)
             headers["Content-Encoding"] = "gzip"
-        return web.Response(status=reply.status, body=body, headers=headers)
+        return Answer(reply.status, headers, body)
 
 
 def _listen(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
@@ -283,13 +303,15 @@ def _listen(family: socket.AddressFamily, host: str, port: int) -> socket.socket
     return listening
 
 
-def _target(request: BaseRequest) -> str:
+def _target(request: BaseRequest | PlainRequest) -> str:
     """Path and query as they came, whether the request names the whole URL (as to a proxy) or not."""
     target = request.raw_path
+    if isinstance(request, PlainRequest):
+        return target
     return target.partition("#")[0] if target.startswith("/") else request.rel_url.raw_path_qs
 
 
-def _idempotency(request: BaseRequest, path: str, raw_query: str, body: bytes) -> Idempotency | None:
+def _idempotency(request: BaseRequest | PlainRequest, path: str, raw_query: str, body: bytes) -> Idempotency | None:
     """What the client's Idempotency-Key stands for: this request, whole."""
     keys = request.headers.getall("Idempotency-Key", ())
     if not keys:
@@ -306,7 +328,7 @@ def _idempotency(request: BaseRequest, path: str, raw_query: str, body: bytes) -
     return Idempotency(caller="anonymous", key=key, request_hash=digest.digest())
 
 
-def _origin(request: BaseRequest, path: str, raw_query: str) -> Origin:
+def _origin(request: BaseRequest | PlainRequest, path: str, raw_query: str) -> Origin:
     hops = request.headers.get(HOPS_HEADER, "")
     return Origin(
         request.method,
