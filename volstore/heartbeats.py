@@ -7,8 +7,8 @@ Nothing here does I/O; the clocks are given.
 
 from __future__ import annotations
 
+import hashlib
 import math
-import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -36,8 +36,8 @@ class HeartbeatSettings:
 
         The same on every member.
         """
-        base = self._base(node_count)
-        return base * (1 + zlib.crc32(node_id.encode()) / 2**32)
+        drawn = int.from_bytes(hashlib.blake2b(node_id.encode(), digest_size=4).digest(), "big")
+        return self._base(node_count) * (1 + drawn / 2**32)
 
     def longest_ttl(self, node_count: int) -> float:
         return 2 * self._base(node_count)
