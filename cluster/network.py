@@ -68,44 +68,46 @@ class TcpNetwork:
             raise OSError(error.errno, f"can't listen on {address}: {error.strerror or error}") from error
         sock.setblocking(False)
 
-        async def welcome(listener: TcpListener, stream: TcpStream) -> None:
-            if self._tls is None or await self._secure_accepted(listener, stream, self._tls):
-                await serve(stream)
-
-        return TcpListener(loop, sock, welcome, self._log, hold=self._tls is not None)
+        return TcpListener(loop, sock, self._secured, serve, self._log, self._handshakes)
 
     async def connect(self, address: str) -> Stream:
         """Connect, and with TLS verify the other side. OSError names the address."""
         host, port = split_address(address)
-        loop = asyncio.get_running_loop()
+        loop, tls = asyncio.get_running_loop(), self._tls
+        stream = TcpStream(loop)
         try:
-            _, stream = await loop.create_connection(lambda: TcpStream(loop, hold=self._tls is not None), host, port)
-            if self._tls is not None:
-                tls = self._tls
-                await stream.secure(tls.client, self._handshake_timeout, host, tls.every_member)
+            if tls is None:
+                await loop.create_connection(lambda: stream, host, port)
+            else:
+                await loop.create_connection(
+                    lambda: stream,
+                    host,
+                    port,
+                    ssl=tls.client,
+                    server_hostname=host,
+                    ssl_handshake_timeout=self._handshake_timeout,
+                )
+                stream.must_name(tls.every_member)
         except OSError as error:
             raise ConnectionError(f"can't connect to {address}: {error}") from error
         return stream
 
-    async def _secure_accepted(self, listener: TcpListener, stream: TcpStream, tls: TlsContexts) -> bool:
-        now, host = asyncio.get_running_loop().time(), stream.peer().rpartition(":")[0]
-        if len(listener.handshakes) >= self._handshakes:
-            oldest = next(iter(listener.handshakes))
-            del listener.handshakes[oldest]
-            oldest.close()
-            self._log.warning(now, host, "stranger_dropped", peer_address=oldest.peer(), reason="too many handshakes")
-        listener.handshakes[stream] = None
-        try:
-            await stream.secure(tls.server, self._handshake_timeout, None, tls.every_member)
-        except OSError as error:
-            cause = getattr(error, "reason", None) or type(error).__name__
-            self._log.warning(
-                now, (cause, host), "stranger_refused", cause="tls", reason=str(error), peer_address=stream.peer()
+    async def _secured(self, connection: socket.socket) -> TcpStream:
+        """The stream of an accepted connection. OSError when the other side isn't a member's.
+
+        TLS from its first byte: with `start_tls`, uvloop reads on between the connection and the handshake, and
+        what it reads there is lost to the handshake, or taken for something that came inside TLS.
+        """
+        loop, tls = asyncio.get_running_loop(), self._tls
+        stream = TcpStream(loop)  # kept here, since with TLS uvloop returns a protocol of its own instead
+        if tls is None:
+            await loop.connect_accepted_socket(lambda: stream, connection)
+        else:
+            await loop.connect_accepted_socket(
+                lambda: stream, connection, ssl=tls.server, ssl_handshake_timeout=self._handshake_timeout
             )
-            return False
-        finally:
-            listener.handshakes.pop(stream, None)
-        return True
+            stream.must_name(tls.every_member)
+        return stream
 
 
 class TcpListener:
@@ -116,20 +118,21 @@ class TcpListener:
         self,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
-        welcome: Callable[[TcpListener, TcpStream], Awaitable[None]],
+        secured: Callable[[socket.socket], Awaitable[TcpStream]],
+        serve: Callable[[Stream], Awaitable[None]],
         log: RateLimitedLog,
-        *,
-        hold: bool,
+        handshakes: int,
     ) -> None:
-        self.handshakes: dict[TcpStream, None] = {}
-        """TLS handshakes that are going on, the oldest first."""
         self.closed = False
         self._loop = loop
         self._sock = sock
         self._address = join_address(sock.getsockname())
-        self._welcome = welcome
+        self._secured = secured
+        self._serve = serve
         self._log = log
-        self._hold = hold
+        self._most_handshakes = handshakes
+        self._handshakes: dict[asyncio.Task[None], str] = {}
+        """Those that go on, the oldest first, with the address that each is with."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._listen()
 
@@ -138,8 +141,8 @@ class TcpListener:
             self.closed = True
             self._loop.remove_reader(self._sock)
             self._sock.close()
-        for stream in list(self.handshakes):
-            stream.close()
+        for task in list(self._handshakes):
+            task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -152,7 +155,7 @@ class TcpListener:
 
     def _accept(self) -> None:
         try:
-            connection, _ = self._sock.accept()
+            connection, address = self._sock.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError as error:
@@ -162,16 +165,35 @@ class TcpListener:
             self._loop.call_later(_ACCEPT_PAUSE, self._listen)
             return
         connection.setblocking(False)
-        task = self._loop.create_task(self._serve(connection))
+        task = self._loop.create_task(self._welcome(connection, join_address(address)))
         self._tasks.add(task)
         task.add_done_callback(self._served)
+        if len(self._handshakes) >= self._most_handshakes:
+            oldest = next(iter(self._handshakes))
+            dropped = self._handshakes.pop(oldest)
+            oldest.cancel()
+            host = dropped.rpartition(":")[0]
+            now = self._loop.time()
+            self._log.warning(now, host, "stranger_dropped", peer_address=dropped, reason="too many handshakes")
+        self._handshakes[task] = join_address(address)
 
-    async def _serve(self, connection: socket.socket) -> None:
-        _, stream = await self._loop.connect_accepted_socket(lambda: TcpStream(self._loop, hold=self._hold), connection)
+    async def _welcome(self, connection: socket.socket, address: str) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            stream = await self._secured(connection)
+        except OSError as error:
+            cause, host = getattr(error, "reason", None) or type(error).__name__, address.rpartition(":")[0]
+            reason = str(error) or f"the handshake broke off ({cause})"
+            now = self._loop.time()
+            self._log.warning(now, (cause, host), "stranger_refused", cause="tls", reason=reason, peer_address=address)
+            return
+        finally:
+            self._handshakes.pop(task, None)
         if self.closed:
             stream.close()
         else:
-            await self._welcome(self, stream)
+            await self._serve(stream)
 
     def _served(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

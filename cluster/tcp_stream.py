@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections import deque
 from typing import cast
 
@@ -19,15 +18,8 @@ heartbeat would wait behind all of them, unseen by whoever counts what is queued
 class TcpStream(asyncio.Protocol):
     """One TCP connection: what was received waits here for `read`; `drain` ends when the kernel has everything."""
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        hold: bool = False,
-    ) -> None:
-        """`hold`: read nothing before `secure`, as bytes from before it would pass for bytes that came inside it."""
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._hold = hold
         self._transport: asyncio.Transport | None = None
         self._received: deque[bytes] = deque()
         self._waiting = 0
@@ -39,40 +31,17 @@ class TcpStream(asyncio.Protocol):
         self._peer = "unknown"
         self._names: frozenset[str] = frozenset()
 
-    async def secure(self, context: ssl.SSLContext, within: float, host: str | None, wanted: str = "") -> None:
-        """Turn the connection into a TLS one `within` seconds, as the client when `host` is given. Raises OSError.
-
-        The other side's certificate must have a DNS name, and the name `wanted`, if that is given, among them.
-        """
-        transport = self._transport
-        try:
-            if transport is None or self._ended:
-                raise ConnectionError("closed before the TLS handshake")
-            secured = await self._loop.start_tls(
-                transport,
-                self,
-                context,
-                server_side=host is None,
-                server_hostname=host,
-                ssl_handshake_timeout=within,
-            )
-            if secured is None:
-                raise ConnectionError("closed during the TLS handshake")
-            self._transport = secured
-            self._limit_writing(secured)
-            certificate = secured.get_extra_info("peercert") or {}
-            self._names = frozenset(name for kind, name in certificate.get("subjectAltName", ()) if kind == "DNS")
-            if not self._names:
-                # Without a name the handshake couldn't tell this from a connection without TLS.
-                raise ConnectionError("the certificate names no member: it has no DNS name in its subjectAltName")
-            if wanted and wanted not in self._names:
-                shown = ", ".join(sorted(self._names))[:200]
-                raise ConnectionError(f"the certificate isn't a member's: it lacks the name {wanted}, and has {shown}")
-        except BaseException:
+    def must_name(self, wanted: str) -> None:
+        """Close a TLS connection whose other side's certificate has no DNS name, or lacks the name `wanted` if that is
+        given. Raises ConnectionError."""
+        if not self._names:
+            # Without a name the log's handshake couldn't tell this from a connection without TLS.
             self.close()
-            if transport is not None:
-                transport.abort()
-            raise
+            raise ConnectionError("the certificate names no member: it has no DNS name in its subjectAltName")
+        if wanted and wanted not in self._names:
+            self.close()
+            shown = ", ".join(sorted(self._names))[:200]
+            raise ConnectionError(f"the certificate isn't a member's: it lacks the name {wanted}, and has {shown}")
 
     async def read(self, limit: int) -> bytes:
         while not self._received:
@@ -128,8 +97,8 @@ class TcpStream(asyncio.Protocol):
         address = transport.get_extra_info("peername")
         if address:
             self._peer = join_address(address)
-        if self._hold:
-            tcp.pause_reading()
+        certificate = tcp.get_extra_info("peercert") or {}
+        self._names = frozenset(name for kind, name in certificate.get("subjectAltName", ()) if kind == "DNS")
 
     def data_received(self, data: bytes) -> None:
         if self._closed:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 import trustme
+import uvloop
 
 from cluster.network import TcpNetwork, TlsContexts
 from cluster.ports import Listener, Stream
@@ -196,6 +197,27 @@ async def test_who_cannot_prove_a_name_never_reaches_serve_and_is_logged_once(
     assert door.accepted.empty()
     assert len(door.log.named("stranger_refused")) == 1
     assert door.log.named("stranger_refused")[0]["reason"]
+
+
+def test_what_comes_early_is_part_of_the_handshake_on_the_loop_that_agents_run_on(authority: trustme.CA) -> None:
+    async def handshakes() -> None:
+        door = Door(contexts(authority, "n1"), handshake_timeout=10.0)
+        host, port = (await door.open()).split(":")
+        for _ in range(20):
+            early = socket.create_connection((host, int(port)))
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            client = contexts(authority, "n2").client.wrap_bio(incoming, outgoing, server_hostname="n1")
+            with pytest.raises(ssl.SSLWantReadError):
+                client.do_handshake()
+            early.sendall(outgoing.read())  # it lies in the kernel before the connection is accepted
+            early.setblocking(False)
+            async with asyncio.timeout(5):
+                assert (await asyncio.get_running_loop().sock_recv(early, 1))[0] == 22  # of a TLS handshake
+            early.close()
+        await door.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(handshakes())
 
 
 async def test_bytes_from_before_tls_do_not_pass_for_bytes_from_inside_it(authority: trustme.CA) -> None:
