@@ -64,17 +64,14 @@ async def _change(node: Node, make: Callable[[Configuration], Configuration], de
     engine = node.engine
     await _until(node, lambda: not engine.leads or node.intake.takes, deadline, "the last change was not committed")
     _must_lead(node)
-    changed = make(engine.configuration)
-    term = engine.term
+    changed = make(node.engine.configuration)
+    term = node.engine.term
     node.step(lambda: _append(node, changed))
     index = node.engine.configuration.index
-    await _until(
-        node,
-        lambda: node.applier.index >= index or engine.term != term,
-        deadline,
-        "the change was not committed (it may still be)",
-    )
-    if node.journal.term_at(index) != term and engine.configurations.at(index).index != index:
+    # Leadership may end meanwhile: then it is the next leader that keeps this entry, or puts another in its place.
+    await _until(node, lambda: node.applier.index >= index, deadline, "the change was not committed (it may still be)")
+    kept = node.journal.term_at(index)
+    if kept != term and (kept is not None or node.engine.configurations.at(index).index != index):
         raise LogError("leadership changed meanwhile: look at the members and try again")
 
 

@@ -20,6 +20,7 @@ from cluster.engine import CONFIGURATION, Engine
 from cluster.freshness import Freshness
 from cluster.guard import SafetyViolation
 from cluster.intake import Intake
+from cluster.journal import JournalFailed
 from cluster.membership import Configuration, Configurations
 from cluster.messages import Frame
 from cluster.options import Options
@@ -129,9 +130,11 @@ class Node:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.transport.stop()
-        if self.journal.failed is None and not self.failed.done():
-            await self.journal.sync()
-        await self.journal.close()
+        try:
+            await self.journal.close()
+        except JournalFailed as error:
+            # What was acknowledged was synced before; the next start reads what is there.
+            self.log.error("journal_not_synced_at_stop", reason=str(error))
         self._disk.unlock()
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -252,8 +255,9 @@ class Node:
 
     def _adopt(self, configuration: Configuration) -> None:
         before, self._adopted = self._adopted, configuration
-        if before is not None and self.engine.leads:
-            self._leaving = tuple(m for m in before.members if configuration.member(m.name) is None)
+        leaving = (*self._leaving, *before.members) if before is not None and self.engine.leads else self._leaving
+        # A removal that was lost with its leadership is none: who was to leave is a member as before.
+        self._leaving = tuple(m for m in leaving if configuration.member(m.name) is None)
         self._card["configuration"] = str(configuration.index)
         self._callers.clear()
         if configuration.members:
