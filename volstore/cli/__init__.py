@@ -26,6 +26,8 @@ _COMMANDS = {
     "plugin": "volstore.cli.plugin:plugin",
     "server": "volstore.cli.server:server",
     "status": "volstore.cli.server:status",
+    "namespace": "volstore.cli.namespace:namespace",
+    "acl": "volstore.cli.acl:acl",
     "operator": "volstore.cli.operator:operator",
     "init": "volstore.cli.init:init",
     "journal": "volstore.cli.journal:journal",

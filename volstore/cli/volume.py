@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from volstore import volume_file
 from volstore.cli.arguments import Group, completion_client, connected, output_options
+from volstore.cli.files import read_file
 from volstore.cli.output import (
     NONE,
     Failed,
@@ -26,8 +26,6 @@ from volstore.cli.output import (
 )
 from volstore.cli.sample_volume import SAMPLE_HCL, SAMPLE_JSON
 from volstore.client import Client, ClientError, HttpError, segment
-
-MAX_FILE_BYTES = 4 << 20  # what a server takes in one body unless told otherwise
 
 
 @click.group(cls=Group)
@@ -220,7 +218,7 @@ def register(client: Client, file: str) -> None:
     A namespace in the file beats --namespace and the variables, as it does in Nomad. A volume that exists and is not
     in use is replaced.
     """
-    text, name = _read_file(file)
+    text, name = read_file(file)
     try:
         body = volume_file.parse(text, name)
     except volume_file.VolumeFileError as error:
@@ -232,24 +230,6 @@ def register(client: Client, file: str) -> None:
         raise Failed(f"Error registering volume: {error}") from None
     if isinstance(answer, dict) and answer.get("Warnings"):
         complain(f"Warning: {answer['Warnings']}")
-
-
-def _read_file(file: str) -> tuple[str, str]:
-    """A file's text, and what errors call it."""
-    name = "stdin" if file == "-" else file
-    try:
-        if file == "-":
-            data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
-        else:
-            with Path(file).open("rb") as opened:
-                data = opened.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise Failed(f"Failed to read {name}: it is larger than {MAX_FILE_BYTES} bytes")
-        return data.decode("utf-8"), name
-    except OSError as error:
-        raise Failed(f"Failed to read {name}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise Failed(f"Failed to read {name}: byte {error.start} is not UTF-8") from None
 
 
 @volume.command(short_help="Deregister a volume.")
