@@ -41,6 +41,7 @@ from volstore.operating import Operating, server_view
 from volstore.registry import ClusterView, Contact, Heard
 from volstore.sample import PLUGIN_ID, sample_nodes
 from volstore.state import State
+from volstore.tls import Tls, TlsError, members_http, tls_of
 from volstore.watch import Watch
 
 VERSION = version("volstore")
@@ -90,13 +91,15 @@ class WatchedFsm:
 class Agent:
     """One node; a `volstore.registry.Registry`."""
 
-    def __init__(self, config: AgentConfig, cluster_id: str) -> None:
+    def __init__(self, config: AgentConfig, cluster_id: str, tls: Tls | None) -> None:
         """A node that joins has no first members: it waits until the cluster's log reaches it."""
         self.config = config
+        self._tls = tls
         self.watch = Watch()
         self._machine = WatchedFsm(self.watch)
         first: tuple[Server, ...] = () if config.join else config.servers
         disk, syncs, log = RealDisk(config.data_dir), Histogram(), CountedLog(structlog.get_logger("cluster"))
+        self._network = TcpNetwork(log, tls.raft if tls else None)
         self.log = ReplicatedLog(
             Options(
                 cluster_id=cluster_id,
@@ -112,7 +115,7 @@ class Agent:
             self._machine,
             disk=MeasuredDisk(disk, syncs.observe),
             snapshot_disk=RealDisk(config.data_dir),
-            network=TcpNetwork(log),
+            network=self._network,
             random=random.SystemRandom(),
             log=log,
         )
@@ -120,7 +123,7 @@ class Agent:
             config, self.log, disk, VERSION, lambda: (self.state.index, self._machine.fsm.digest())
         )
         more = (*operator_routes(self.operating), metrics_route(self._families))
-        self.http = HttpServer(self, _http_settings(config), more)
+        self.http = HttpServer(self, _http_settings(config, tls), more)
         self._figures = Figures(self.http.requests, syncs, self._machine.applies, log.counts)
 
         self._heartbeats = HeartbeatSettings(
@@ -219,16 +222,28 @@ class Agent:
         try:
             if self.config.audit_file is not None:
                 self.http.audit = AuditLog(self.config.audit_file, enforce=self.config.audit_enforce)
-            address = await self.http.start(*host_and_port(self.config.http_addr))
+            https = self._tls.https if self._tls and self.config.tls_http else None
+            address = await self.http.start(*host_and_port(self.config.http_addr), https)
         except OSError:
             await self.log.stop()
             raise
-        self.operating.begin_joining()
+        self.operating.begin_joining(lambda: members_http(self.config, self._tls))
         return address
 
     def reload(self, config: AgentConfig) -> None:
-        """Take over what can change while a node runs: the limits of its HTTP API."""
-        self.http.use(_http_settings(config))
+        """Take over what can change while a node runs: the limits of its HTTP API, and what TLS files hold now.
+
+        Raises TlsError, with nothing changed.
+        """
+        tls = tls_of(config)
+        if (tls is None, config.tls_http) != (self._tls is None, self.config.tls_http):
+            raise TlsError("TLS can't begin or end while a node runs: restart it")
+        if tls is not None:
+            self._tls = tls
+            self._network.use(tls.raft)
+            if config.tls_http:
+                self.http.use_tls(tls.https)
+        self.http.use(_http_settings(config, tls))
         if self.http.audit is not None:
             self.http.audit.reopen()
 
@@ -249,12 +264,21 @@ class Agent:
         await self.log.stop()
 
 
-def _http_settings(config: AgentConfig) -> HttpSettings:
+def _http_settings(config: AgentConfig, tls: Tls | None) -> HttpSettings:
     return HttpSettings(
         region=config.region,
         datacenter=config.datacenter,
         version=VERSION,
         max_body_bytes=config.max_body_bytes,
+        max_url_bytes=config.max_url_bytes,
+        max_header_bytes=config.max_header_bytes,
+        max_connections=config.max_connections,
+        max_connections_per_client=config.max_connections_per_client,
+        head_deadline=config.http_head_timeout,
+        body_deadline=config.http_body_timeout,
+        send_deadline=config.http_send_timeout,
+        idle_timeout=config.http_idle_timeout,
+        members=members_http(config, tls),
         acl_enabled=config.acl_enabled,
         bootstrap_reset=config.data_dir / BOOTSTRAP_RESET_FILE,
         requests_per_second=config.limits_requests_per_second,

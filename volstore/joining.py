@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 
 import aiohttp
 import structlog
-from yarl import URL
 
+from volstore.http.members import MembersHttp
 from volstore.operations import NewPeer
 
 _AGAIN_AFTER = 1.0
@@ -31,14 +32,21 @@ class _Told:
             _log.warning("join_waits", member=address, reason=reason)
 
 
-async def learn_cluster(addresses: Sequence[str]) -> str:
+def _headers() -> dict[str, str]:
+    """The token to ask with, from where the command line has it too; members with access control want management's."""
+    token = os.environ.get("VOLSTORE_TOKEN")
+    return {"X-Nomad-Token": token} if token else {}
+
+
+async def learn_cluster(addresses: Sequence[str], members: MembersHttp) -> str:
     """The id of the cluster that the members at these HTTP addresses belong to; asks until one answers."""
     told = _Told()
-    async with aiohttp.ClientSession(timeout=_LEARN_TIMEOUT) as session:
+    async with aiohttp.ClientSession(timeout=_LEARN_TIMEOUT, headers=_headers()) as session:
         while True:
             for address in addresses:
                 try:
-                    async with session.get(_url(address, "/v1/operator/raft/configuration")) as response:
+                    url = members.url(address, "/v1/operator/raft/configuration")
+                    async with session.get(url, **members.options) as response:
                         if response.status == 200:
                             return str((await response.json())["ClusterID"])
                         told.why_not(address, await response.text())
@@ -47,15 +55,18 @@ async def learn_cluster(addresses: Sequence[str]) -> str:
             await asyncio.sleep(_AGAIN_AFTER)
 
 
-async def ask_to_be_added(addresses: Sequence[str], peer: NewPeer, added: Callable[[], bool]) -> None:
+async def ask_to_be_added(
+    addresses: Sequence[str], peer: NewPeer, added: Callable[[], bool], members: Callable[[], MembersHttp]
+) -> None:
     """Ask the members to add `peer` until `added` says that this node knows it has its vote."""
     told = _Told()
     body = {"Address": peer.address, "Incarnation": peer.incarnation.hex(), "Name": peer.name}
-    async with aiohttp.ClientSession(timeout=_ADD_TIMEOUT) as session:
+    async with aiohttp.ClientSession(timeout=_ADD_TIMEOUT, headers=_headers()) as session:
         while not added():
             for address in addresses:
                 try:
-                    async with session.put(_url(address, "/v1/operator/raft/peer"), json=body) as response:
+                    url, options = members().url(address, "/v1/operator/raft/peer"), members().options
+                    async with session.put(url, json=body, **options) as response:
                         if response.status == 200:
                             break
                         told.why_not(address, await response.text())
@@ -63,7 +74,3 @@ async def ask_to_be_added(addresses: Sequence[str], peer: NewPeer, added: Callab
                     told.why_not(address, str(error) or type(error).__name__)
             await asyncio.sleep(_AGAIN_AFTER)
     _log.info("joined", name=peer.name)
-
-
-def _url(address: str, path: str) -> URL:
-    return URL(f"http://{address}{path}", encoded=True)

@@ -15,6 +15,7 @@ from cluster.log import ReplicatedLog
 from volstore import joining
 from volstore.config import AgentConfig
 from volstore.errors import ApiError
+from volstore.http.members import MembersHttp
 from volstore.operations import LeadershipMoved, NewPeer, NodeView, PeerView
 from volstore.registry import ServerView
 
@@ -43,12 +44,12 @@ def cluster_on_disk(config: AgentConfig) -> str | None:
     return held.cluster_id
 
 
-async def cluster_to_serve(config: AgentConfig) -> str:
+async def cluster_to_serve(config: AgentConfig, members: MembersHttp) -> str:
     """The data directory's cluster, else, for a node that joins, its members', else the configuration's."""
     if (on_disk := cluster_on_disk(config)) is not None:
         return on_disk
     if config.join and not config.cluster_id_given:
-        return await joining.learn_cluster(config.join)
+        return await joining.learn_cluster(config.join, members)
     return config.cluster_id
 
 
@@ -145,11 +146,11 @@ class Operating:
 
     # A node that joins.
 
-    def begin_joining(self) -> None:
+    def begin_joining(self, members: Callable[[], MembersHttp]) -> None:
         """Ask the members that the configuration names to add this node, in the background, if it isn't a voter."""
         if self._config.join and not self._has_its_vote():
             peer = NewPeer(self._config.name, self._config.raft_advertise, self._log.incarnation)
-            asking = joining.ask_to_be_added(self._config.join, peer, self._has_its_vote)
+            asking = joining.ask_to_be_added(self._config.join, peer, self._has_its_vote, members)
             self._joining = asyncio.create_task(asking, name="joining")
 
     async def stop_joining(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from volstore.config import AgentConfig, ConfigError
 from volstore.errors import NoLeader
 from volstore.operating import cluster_to_serve
 from volstore.sample import try_next
+from volstore.tls import TlsError, members_http, tls_of
 
 Reload = Callable[[], AgentConfig]
 """Reads the configuration again from where it came. Raises ConfigError."""
@@ -37,19 +39,24 @@ def run(config: AgentConfig, reload: Reload) -> int:
 
 async def _run(config: AgentConfig, reload: Reload) -> int:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_report)
+    _raise_descriptor_limit()
+    if exposed := config.exposed():
+        _log.warning("listens_without_tls", settings=exposed, risk="whoever reaches these ports can read and write all")
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     try:
-        cluster_id = await _unless(stopping, cluster_to_serve(config))
+        tls = tls_of(config)
+        cluster_id = await _unless(stopping, cluster_to_serve(config, members_http(config, tls)))
         if cluster_id is None:
             return 0
-        agent = Agent(config, cluster_id)
+        agent = Agent(config, cluster_id, tls)
         # A collection that walks a large state stops the node for tens of milliseconds: have it look seldom, and never
         # at what was loaded at the start.
         gc.set_threshold(50_000, 20, 100)
         address = await agent.start()
-    except (LogError, OSError) as error:
+    except (LogError, TlsError, OSError) as error:
         _log.error("agent_can_not_start", reason=str(error))
         return 1
     try:
@@ -91,15 +98,33 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, str]) -> st
 
 
 def _reload(agent: Agent, reload: Reload) -> None:
-    """A configuration that can't be read changes nothing."""
+    """A configuration, or certificates, that can't be used change nothing."""
     try:
         config = reload()
-    except ConfigError as error:
+        agent.reload(config)
+    except (ConfigError, TlsError) as error:
         _log.error("reload_refused", reason=str(error))
         return
     logs.set_level(config.log_level)
-    agent.reload(config)
     _log.info("reloaded", log_level=config.log_level, max_body_bytes=config.max_body_bytes)
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What nobody waits for went wrong, in a transport or a task: to the log, as everything else."""
+    error = context.get("exception")
+    # Their types only: what a task's repr shows may be a secret.
+    where = {name: type(value).__name__ for name, value in context.items() if name not in ("message", "exception")}
+    _log.error("loop_error", what=context.get("message", ""), reason=str(error or ""), exc_info=error, **where)
+
+
+def _raise_descriptor_limit() -> None:
+    """Every waiting client is an open file, and the limit that a shell gives by default is low."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError) as error:
+            _log.warning("descriptor_limit_stays", limit=soft, reason=str(error))
 
 
 def _notify(state: str) -> None:

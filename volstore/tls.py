@@ -7,11 +7,19 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from cluster.network import TlsContexts
 from volstore.certificates import CertificateError, Role, issued_by, names_of, read_certificates, role_name
+from volstore.config import AgentConfig
+from volstore.http.members import IN_THE_CLEAR, MembersHttp
+
+_EXPIRES_SOON = datetime.timedelta(days=30)
 
 # TLS 1.2 with forward secrecy and authenticated encryption only; OpenSSL picks among TLS 1.3's, which are all so.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+_log = structlog.get_logger("volstore.tls")
 
 
 class TlsError(Exception):
@@ -37,6 +45,24 @@ class Tls:
     client: ssl.SSLContext
     members_host: str
     expires: datetime.datetime
+
+
+def tls_of(config: AgentConfig) -> Tls | None:
+    """What the files that `config` names hold now, None where it names none. Raises TlsError."""
+    authorities, certificate, key = config.tls_ca_file, config.tls_cert_file, config.tls_key_file
+    if authorities is None or certificate is None or key is None:
+        return None
+    now = datetime.datetime.now(datetime.UTC)
+    verify, files = config.tls_verify_https_client, TlsFiles(authorities, certificate, key)
+    tls = load_tls(files, name=config.name, region=config.region, verify_https_client=verify, now=now)
+    if tls.expires - now < _EXPIRES_SOON:
+        _log.warning("certificate_expires_soon", file=str(certificate), expires=f"{tls.expires:%Y-%m-%d}")
+    return tls
+
+
+def members_http(config: AgentConfig, tls: Tls | None) -> MembersHttp:
+    """How `config` has this node ask others over HTTP."""
+    return MembersHttp(tls.client, tls.members_host) if tls is not None and config.tls_http else IN_THE_CLEAR
 
 
 def load_tls(files: TlsFiles, *, name: str, region: str, verify_https_client: bool, now: datetime.datetime) -> Tls:

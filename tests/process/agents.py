@@ -56,10 +56,11 @@ class Agent:
     servers: list[str] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
-        return f"http://{self.http}"
+        return f"{self.scheme}://{self.http}"
 
     @property
     def log(self) -> Path:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import aiohttp
-from yarl import URL
 
 from volstore.errors import ApiError
 from volstore.http.call import Call
@@ -48,14 +47,16 @@ async def _forwarded(call: Call, leader: ServerView) -> Reply:
         raise ApiError(503, f"the leader, {leader.name}, has not said where its HTTP API is: try again", retry_after=1)
     origin = call.origin
     headers = {**origin.headers, HOPS_HEADER: str(origin.hops + 1)}
+    members = call.service.settings.members
     try:
         async with (
             aiohttp.ClientSession(timeout=_TIMEOUT) as session,
             session.request(
                 origin.method,
-                URL(f"http://{leader.http_address}{origin.target}", encoded=True),
+                members.url(leader.http_address, origin.target),
                 data=call.body,
                 headers=headers,
+                **members.options,
             ) as response,
         ):
             content = await response.read()

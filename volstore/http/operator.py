@@ -8,7 +8,6 @@ from typing import Any
 
 import aiohttp
 import msgspec
-from yarl import URL
 
 from volstore.errors import ApiError
 from volstore.health import Report, judge
@@ -215,10 +214,11 @@ class _On:
             return Report(server.name, asked)
         if not server.http_address:
             return Report(server.name, None, f"it can't be reached at {server.raft_address}")
+        members = call.service.settings.members
         try:
             async with (
                 aiohttp.ClientSession(timeout=_ASK_TIMEOUT, headers=call.origin.headers) as session,
-                session.get(URL(f"http://{server.http_address}/v1/operator/node", encoded=True)) as response,
+                session.get(members.url(server.http_address, "/v1/operator/node"), **members.options) as response,
             ):
                 if response.status != 200:
                     return Report(server.name, None, f"it answered {response.status}")

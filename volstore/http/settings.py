@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from volstore.http.members import IN_THE_CLEAR, MembersHttp
+
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
@@ -15,8 +17,8 @@ class HttpSettings:
     take nothing of an answer; `idle_timeout` how long a connection may be without a request. `max_header_bytes` is
     for all headers of a request. `max_connections_per_client` counts by address: None is the default, 0 no limit.
     Answers from `gzip_from` on are compressed for clients that accept it. `bootstrap_reset` is the file
-    in which an operator writes that access control may be bootstrapped again. The last two bound each caller while
-    access control is on; 0: no limit.
+    in which an operator writes that access control may be bootstrapped again. `requests_per_second` and
+    `waiters_per_token` bound each caller while access control is on; 0: no limit. `members` is how others are asked.
     """
 
     region: str = "global"
@@ -37,3 +39,4 @@ class HttpSettings:
     bootstrap_reset: Path | None = None
     requests_per_second: float = 0.0
     waiters_per_token: int = 0
+    members: MembersHttp = IN_THE_CLEAR

@@ -1,0 +1,218 @@
+"""Real nodes over TLS: who gets in, and all certificates and their authority replaced while writes go on."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import shutil
+import signal
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.process.agents import Agent, add_plugin, agents, get, leader, until, volume
+from volstore.certificates import Role, create_authority, create_certificate
+
+NOW = datetime.datetime.now(datetime.UTC)
+
+
+def authority(folder: Path) -> Path:
+    folder.mkdir()
+    return create_authority(folder, now=NOW).certificate
+
+
+def issue(ca: Path, role: Role, name: str, folder: Path) -> None:
+    """cert.pem and key.pem of `folder`, each replaced at once, the way a program that renews them does."""
+    made = create_certificate(ca.parent, role, name, ca=ca, ca_key=ca.with_name("ca-key.pem"), now=NOW)
+    folder.mkdir(exist_ok=True)
+    made.certificate.replace(folder / "cert.pem")
+    made.key.replace(folder / "key.pem")
+
+
+def context(ca: Path, own: Path | None = None) -> ssl.SSLContext:
+    """A client's that trusts `ca` and shows what is in the folder `own`."""
+    made = ssl.create_default_context(cafile=str(ca))
+    if own is not None:
+        made.load_cert_chain(own / "cert.pem", own / "key.pem")
+    return made
+
+
+@contextmanager
+def secured(folder: Path, count: int, ca: Path) -> Iterator[list[Agent]]:
+    with agents(folder, count, "--tls-http") as nodes:
+        for node in nodes:
+            own = folder / f"tls-{node.name}"
+            issue(ca, Role.SERVER, node.name, own)
+            shutil.copy(ca, own / "ca.pem")
+            node.scheme = "https"
+            node.flags = [*node.flags, "--tls-ca-file", f"{own}/ca.pem"]
+            node.flags += ["--tls-cert-file", f"{own}/cert.pem", "--tls-key-file", f"{own}/key.pem"]
+        yield nodes
+
+
+async def reload(nodes: list[Agent], event: str = "reloaded") -> None:
+    for node in nodes:
+        before = node.output().count(event)
+        node.send(signal.SIGHUP)
+        await until(lambda node=node, before=before: node.output().count(event) > before, what=event)
+
+
+class Writer:
+    """Registers volumes through one node, on one connection that it keeps; every refusal is a failure."""
+
+    def __init__(self, node: Agent, trust: ssl.SSLContext) -> None:
+        self.node, self.trust = node, trust
+        self.written = 0
+        self.stopping = False
+        self.connections = 0
+
+    async def run(self) -> None:
+        async def connected(*_: object) -> None:
+            self.connections += 1
+
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_create_end.append(connected)
+        connector = aiohttp.TCPConnector(ssl=self.trust, limit=1)
+        async with aiohttp.ClientSession(connector=connector, trace_configs=[trace]) as session:
+            while not self.stopping:
+                volume_id = f"{self.node.name}-{self.written}"
+                body = {"Volumes": [volume(volume_id)]}
+                async with session.put(f"{self.node.url}/v1/volume/csi/{volume_id}", json=body) as response:
+                    assert response.status == 200, await response.text()
+                    await response.read()
+                self.written += 1
+
+
+def knock(address: str, own: ssl.SSLContext) -> bytes:
+    """What a raft port answers to whoever shows that certificate: nothing, or the reset of a connection."""
+    host, port = address.split(":")
+    own.check_hostname = False
+    try:
+        with (
+            socket.create_connection((host, int(port)), 10) as plain,
+            own.wrap_socket(plain) as stream,
+        ):
+            return stream.recv(100)
+    except OSError:
+        return b""
+
+
+@pytest.mark.timeout(180)
+async def test_all_certificates_and_their_authority_are_replaced_while_writes_go_on(tmp_path: Path) -> None:
+    old, new = authority(tmp_path / "old"), authority(tmp_path / "new")
+    both = tmp_path / "both.pem"
+    both.write_bytes(old.read_bytes() + new.read_bytes())
+    with secured(tmp_path, 3, old) as nodes:
+        for node in nodes:
+            node.start()
+        trust = context(old)
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as session:
+            await leader(session, nodes)
+            await add_plugin(session, nodes[0].url)
+        writers = [Writer(node, trust) for node in nodes]
+        tasks = [asyncio.create_task(writer.run()) for writer in writers]
+
+        async def more() -> None:
+            before = [writer.written for writer in writers]
+            await until(
+                lambda: (
+                    any(t.done() for t in tasks)
+                    or all(w.written > b + 20 for w, b in zip(writers, before, strict=True))
+                ),
+                what="writes through every node",
+            )
+
+        await more()
+        for node in nodes:
+            shutil.copy(both, tmp_path / f"tls-{node.name}" / "ca.pem")
+        await reload(nodes)
+        await more()
+        for node in nodes:
+            issue(new, Role.SERVER, node.name, tmp_path / f"tls-{node.name}")
+        await reload(nodes)
+        await more()
+        for node in nodes:
+            shutil.copy(new, tmp_path / f"tls-{node.name}" / "ca.pem")
+        await reload(nodes)
+        await more()
+        for writer in writers:
+            writer.stopping = True
+        await asyncio.gather(*tasks)
+        assert [writer.connections for writer in writers] == [1, 1, 1]
+
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context(old))) as session:
+            with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                await get(session, f"{nodes[0].url}/v1/regions")
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context(new))) as session:
+            for node in nodes:  # one by one, each joins the others under the new authority alone
+                assert node.stop() == 0
+                node.start()
+                await leader(session, nodes)
+                await until_served(session, node)
+            for node in nodes:
+                status, volumes = await get(session, f"{node.url}/v1/volumes?type=csi")
+                assert (status, len(volumes)) == (200, sum(writer.written for writer in writers))
+        for node in nodes:
+            assert '"level": "error"' not in node.output()
+            assert "[error" not in node.output()
+
+
+async def until_served(session: aiohttp.ClientSession, node: Agent) -> None:
+    async def served() -> bool:
+        try:
+            return (await get(session, f"{node.url}/v1/volumes?type=csi"))[0] == 200
+        except aiohttp.ClientError:
+            return False
+
+    await until(served, what=f"a read through {node.name}")
+
+
+@pytest.mark.timeout(120)
+async def test_who_is_no_server_gets_no_further_than_the_handshake(tmp_path: Path) -> None:
+    ca, other = authority(tmp_path / "ca"), authority(tmp_path / "other")
+    for role in (Role.CLIENT, Role.CLI):
+        issue(ca, role, "s2", tmp_path / role.value)
+    issue(other, Role.SERVER, "s2", tmp_path / "foreign")
+    issue(ca, Role.SERVER, "s2", tmp_path / "member")
+    with secured(tmp_path, 1, ca) as (node,):
+        node.flags.append("--tls-verify-https-client")
+        node.start()
+        mine = context(ca, tmp_path / "client")
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=mine)) as session:
+            await leader(session, [node])
+            for name in ("client", "cli", "foreign"):
+                assert await asyncio.to_thread(knock, node.raft, context(ca, tmp_path / name)) == b""
+            assert await asyncio.to_thread(knock, node.raft, context(ca)) == b""
+            assert "it lacks the name server.global.volstore" in node.output()
+            # A member is at least invited to say who it is.
+            assert b"replicated-log" in await asyncio.to_thread(knock, node.raft, context(ca, tmp_path / "member"))
+            assert (await get(session, f"{node.url}/v1/regions")) == (200, ["global"])
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context(ca))) as session:
+            with pytest.raises(aiohttp.ClientError):
+                await get(session, f"{node.url}/v1/regions")
+
+
+@pytest.mark.timeout(120)
+async def test_files_that_can_not_be_used_stop_a_start_and_leave_a_running_node_as_it_was(tmp_path: Path) -> None:
+    ca = authority(tmp_path / "ca")
+    with secured(tmp_path, 1, ca) as (node,):
+        certificate = tmp_path / "tls-s1" / "cert.pem"
+        good = certificate.read_bytes()
+        certificate.write_text("nonsense")
+        node.start()
+        assert node.process is not None
+        assert await asyncio.to_thread(node.process.wait, 30) == 1
+        assert "cert.pem holds no certificate in PEM" in node.output()
+        certificate.write_bytes(good)
+        node.start()
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context(ca))) as session:
+            await leader(session, [node])
+            certificate.write_text("nonsense")
+            await reload([node], "reload_refused")
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context(ca))) as session:
+            assert (await get(session, f"{node.url}/v1/regions")) == (200, ["global"])
