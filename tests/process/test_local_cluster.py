@@ -28,12 +28,16 @@ def taken() -> list[int]:
     return found
 
 
+def started(folder: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(SCRIPT), "--dir", str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 async def test_three_nodes_run_until_an_interrupt(tmp_path: Path) -> None:
     if busy := taken():
         pytest.skip(f"its ports are fixed, and somebody listens on {busy}")
     folder = tmp_path / "c"
-    output = (tmp_path / "output").open("wb")
-    running = subprocess.Popen([sys.executable, str(SCRIPT), "--dir", str(folder)], stdout=output, stderr=output)
+    running = started(folder)
     try:
         async with aiohttp.ClientSession() as session:
             for port in (4646, 4656, 4666):
@@ -53,7 +57,6 @@ async def test_three_nodes_run_until_an_interrupt(tmp_path: Path) -> None:
         if running.poll() is None:
             running.terminate()  # it stops the nodes first
             await asyncio.to_thread(running.wait, 90)
-        output.close()
     assert taken() == []
     for name in ("s1", "s2", "s3"):
         assert "agent_stops" in (folder / f"{name}.log").read_text()
