@@ -24,6 +24,7 @@ _COMMANDS = {
     "agent": "volstore.cli.agent:agent",
     "volume": "volstore.cli.volume:volume",
     "plugin": "volstore.cli.plugin:plugin",
+    "node": "volstore.cli.node:node",
     "server": "volstore.cli.server:server",
     "status": "volstore.cli.server:status",
     "namespace": "volstore.cli.namespace:namespace",

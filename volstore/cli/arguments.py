@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from volstore.client import Client, Connection, from_environment
+from volstore.client import Client, ClientError, Connection, from_environment
 
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
@@ -115,6 +116,15 @@ def completion_client(ctx: click.Context) -> Client:
     """A client for completing what is being typed: it gives up after a second."""
     given = {name: ctx.params.get(name) for name in _FIELDS}
     return Client(from_environment(os.environ, given), timeout=1.0)
+
+
+def complete_volume(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The IDs of volumes that begin as what is typed."""
+    try:
+        listed = completion_client(ctx).get("/v1/volumes", type="csi", prefix=incomplete)
+        return [CompletionItem(item["ID"]) for item in listed]
+    except ClientError:  # there is nobody to tell: the shell is in the middle of a word
+        return []
 
 
 def output_options(function: Callable[..., Any]) -> Callable[..., Any]:

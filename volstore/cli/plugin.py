@@ -125,3 +125,26 @@ def show_plugin(item: dict[str, Any], *, short: bool = False, verbose: bool = Fa
     )
     if not short:
         show_allocations(item.get("Allocations"), verbose=verbose)
+        _show_instances("Controllers", controllers, verbose=verbose)
+        _show_instances("Nodes", nodes, verbose=verbose)
+
+
+def _show_instances(title: str, instances: dict[str, dict[str, Any]], *, verbose: bool) -> None:
+    if not instances:
+        return
+    width = None if verbose else 8
+    echo()
+    echo(title)
+    table(
+        ["Node ID", "Healthy", "Version", "Alloc ID", "Description"],
+        [
+            [
+                node_id[:width],
+                seen.get("Healthy", False),
+                seen.get("ProviderVersion"),
+                seen.get("AllocID", "")[:width],
+                seen.get("HealthDescription"),
+            ]
+            for node_id, seen in sorted(instances.items())
+        ],
+    )

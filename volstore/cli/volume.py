@@ -1,4 +1,4 @@
-"""`volstore volume`: register, inspect and deregister volumes."""
+"""`volstore volume`: register, inspect and deregister volumes; claims have a file of their own."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from volstore import volume_file
-from volstore.cli.arguments import Group, completion_client, connected, output_options
+from volstore.cli.arguments import Group, complete_volume, connected, output_options
+from volstore.cli.claims import claim, detach, release, show_claims
 from volstore.cli.files import read_file
 from volstore.cli.output import (
     NONE,
@@ -30,7 +30,7 @@ from volstore.client import Client, ClientError, HttpError, segment
 
 @click.group(cls=Group)
 def volume() -> None:
-    """Register, inspect and deregister volumes.
+    """Register, inspect, claim and deregister volumes.
 
     \b
     The commands take Nomad's flags in both spellings, -json and --json.
@@ -40,19 +40,14 @@ def volume() -> None:
     """
 
 
-def _complete_volume(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    try:
-        listed = completion_client(ctx).get("/v1/volumes", type="csi", prefix=incomplete)
-        return [CompletionItem(item["ID"]) for item in listed]
-    except ClientError:  # there is nobody to tell: the shell is in the middle of a word
-        return []
+for _command in (claim, release, detach):
+    volume.add_command(_command)
 
-
-_ID = click.argument("volume_id", metavar="ID", shell_complete=_complete_volume)
+_ID = click.argument("volume_id", metavar="ID", shell_complete=complete_volume)
 
 
 @volume.command()
-@click.argument("volume_id", metavar="[ID]", required=False, shell_complete=_complete_volume)
+@click.argument("volume_id", metavar="[ID]", required=False, shell_complete=complete_volume)
 @click.option("--type", "kind", type=click.Choice(["csi"]), default="csi", help="Only csi volumes are kept here.")
 @click.option("--plugin-id", metavar="ID", help="List the volumes of plugins whose ID begins so.")
 @click.option("--short", is_flag=True, help="Leave the allocations out.")
@@ -175,6 +170,7 @@ def show_volume(item: dict[str, Any], *, short: bool = False, verbose: bool = Fa
     fields(pairs)
     if not short:
         show_allocations(item.get("Allocations"), verbose=verbose)
+        show_claims(item, verbose=verbose)
 
 
 def _mount_options(options: dict[str, Any] | None) -> str:
