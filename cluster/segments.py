@@ -83,6 +83,8 @@ class SegmentWriter:
             self._disk.make_folder(FOLDER)
             self._disk.sync_folder()
         recovered = recover(self._disk)
+        # What the next segment builds on must be sure of its name first: its own may otherwise outlive it in a crash.
+        self._disk.sync_folder(FOLDER)
         for name in recovered.leftovers:
             self._disk.remove(name)
         self._keep_reserve(need_reserve)
