@@ -38,6 +38,10 @@ def stage(machine: Machine, data: bytes, id: str = "r", size: int = 400) -> None
         machine.done(RestorePiece(id, number, data[start : start + size]))
 
 
+def staged(machine: Machine) -> bool:
+    return machine.state.staging.announced is not None
+
+
 def restore(machine: Machine, data: bytes) -> Outcome:
     stage(machine, data)
     return machine.done(CommitRestore("r"))
@@ -140,13 +144,13 @@ def test_an_abandoned_or_forgotten_restore_leaves_nothing_behind() -> None:
     data = backup_of(machine)
     stage(machine, data)
     machine.done(AbandonRestore("another"))
-    assert machine.state.staging.announced is not None
+    assert staged(machine)
     machine.done(AbandonRestore("r"))
-    assert machine.state.staging.announced is None
+    assert not staged(machine)
     stage(machine, data)
     machine.clock += staging.KEPT_FOR
     machine.report("n2")
-    assert machine.state.staging.announced is None
+    assert not staged(machine)
     assert machine.do(CommitRestore("r")).status == 409
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -40,7 +41,7 @@ async def test_leaders_that_are_killed_take_nothing_with_them(tmp_path: Path) ->
                 victim.kill()
                 await more(load, 20)
                 victim.start()
-                await until(lambda node=victim: ready(session, node), what="its return")
+                await until(partial(ready, session, victim), what="its return")
                 load.dead.discard(victim.name)
                 await more(load, 20)
         for node in nodes:
@@ -79,9 +80,7 @@ async def test_a_leader_that_was_paused_answers_no_default_read_from_the_past(tm
             paused.send(signal.SIGSTOP)
             try:
                 name = f"written-{os.urandom(4).hex()}"
-                await until(
-                    lambda node=other, name=name: _written(session, node, name), what="a write with another leader"
-                )
+                await until(partial(_written, session, other, name), what="a write with another leader")
                 # Asked while it sleeps: it reads the requests when it wakes, and still believes that it leads.
                 asked = [await _ask(paused, how) for how in ("", "&consistent", "&max_stale=1ms", "") * 2]
             finally:
@@ -90,7 +89,7 @@ async def test_a_leader_that_was_paused_answers_no_default_read_from_the_past(tm
                 answer = (await reader.read()).decode()
                 writer.close()
                 assert name in answer if answer.startswith("HTTP/1.1 200 ") else answer.startswith("HTTP/1.1 503 ")
-            await until(lambda node=paused: ready(session, node), what="the paused node's return")
+            await until(partial(ready, session, paused), what="the paused node's return")
             assert name in await registered(session, paused)
 
 
@@ -112,7 +111,7 @@ async def test_stale_reads_need_no_leader_and_say_how_old_they_are(tmp_path: Pat
     async with cluster(tmp_path) as (nodes, session):
         assert await _written(session, nodes[0], "v")
         alone, *others = nodes
-        await until(lambda: _stale_has(session, alone, "v"), what="the write on the follower")
+        await until(partial(_stale_has, session, alone, "v"), what="the write on the follower")
         for node in others:
             node.kill()
 
@@ -164,7 +163,7 @@ async def test_a_full_disk_is_a_lost_node_and_no_more(tmp_path: Path) -> None:
             for node in nodes:
                 node.start()
             full = nodes[0]
-            await until(lambda: ready(session, full), what="the node with the small disk")
+            await until(partial(ready, session, full), what="the node with the small disk")
             await add_plugin(session, full.url)
             async with session.put(f"{nodes[1].url}/v1/operator/raft/transfer-leadership?id=s1") as response:
                 assert response.status == 200, await response.text()
@@ -181,7 +180,7 @@ async def test_a_full_disk_is_a_lost_node_and_no_more(tmp_path: Path) -> None:
             assert await _put_large(session, nodes[2])
             assert (await get(session, f"{full.url}/v1/agent/health/ready"))[0] == 503
             (tmp_path / "s1" / "filler").unlink()
-            await until(lambda: ready(session, full), what="the node's recovery")
+            await until(partial(ready, session, full), what="the node's recovery")
             await digests_agree(session, nodes)
 
 

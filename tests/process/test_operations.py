@@ -10,6 +10,7 @@ import signal
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ async def test_a_rolling_restart_fails_no_request(tmp_path: Path) -> None:
                 assert await asyncio.to_thread(node.stop) == 0
                 await more(load, 10)
                 node.start()
-                await until(lambda node=node: ready(session, node), what=f"{node.name}'s return")
+                await until(partial(ready, session, node), what=f"{node.name}'s return")
                 load.dead.discard(node.name)
                 await more(load, 10)
         assert load.failed == []
@@ -127,7 +128,7 @@ async def test_a_wiped_node_comes_back_under_its_name_while_writes_go_on(tmp_pat
             before = (await members(session, nodes[0]))[wiped.name]["ID"]
             async with session.delete(f"{nodes[0].url}/v1/operator/raft/peer?id={wiped.name}") as response:
                 assert response.status == 200, await response.text()
-            await until(lambda: ready(session, wiped), what="the new disk's vote")
+            await until(partial(ready, session, wiped), what="the new disk's vote")
             after = (await members(session, wiped))[wiped.name]
             assert after["Voter"]
             assert after["ID"] != before
@@ -139,7 +140,7 @@ async def test_a_wiped_node_comes_back_under_its_name_while_writes_go_on(tmp_pat
         await asyncio.to_thread(wiped.stop)
         wiped.flags = []
         wiped.start()
-        await until(lambda: ready(session, wiped), what="its return")
+        await until(partial(ready, session, wiped), what="its return")
 
 
 async def test_a_new_node_takes_the_place_of_another_through_any_node(tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ async def test_a_new_node_takes_the_place_of_another_through_any_node(tmp_path: 
         try:
             fresh.start()
             async with loaded(session, others) as load:
-                await until(lambda: ready(session, fresh), what="the new node's vote")
+                await until(partial(ready, session, fresh), what="the new node's vote")
                 # The one that leads, asked for on one that doesn't: it hands over first.
                 url = f"{others[1].url}/v1/operator/raft/peer?address={led.raft}"
                 async with session.delete(url) as response:
@@ -171,7 +172,7 @@ async def test_leadership_is_handed_over_from_any_node(tmp_path: Path) -> None:
             url = f"{nodes[0].url}/v1/operator/raft/transfer-leadership?id={node.name}"
             async with session.put(url) as response:
                 assert (response.status, (await response.json())["Leader"]) == (200, node.name)
-            await until(lambda node=node: _leads(session, node), what=f"{node.name} to lead")
+            await until(partial(_leads, session, node), what=f"{node.name} to lead")
         async with session.put(f"{nodes[0].url}/v1/operator/raft/transfer-leadership?id=nobody") as response:
             assert (response.status, await response.text()) == (
                 404,
@@ -210,7 +211,7 @@ async def test_a_backup_under_load_is_restored_elsewhere_byte_for_byte(tmp_path:
         async with asyncio.TaskGroup() as group:
             waits = [group.create_task(_changed(session, node, index)) for node in others]
             for node in others:
-                await until(lambda node=node: _waiting(session, node), what="a blocking query")
+                await until(partial(_waiting, session, node), what="a blocking query")
             async with session.put(f"{others[2].url}/v1/operator/snapshot", data=saved) as response:
                 assert response.status == 200, await response.text()
                 restored_at = int(response.headers["X-Nomad-Index"])
@@ -256,7 +257,7 @@ async def test_a_survivor_is_made_a_cluster_of_one_that_grows_again(tmp_path: Pa
         async with loaded(session, nodes) as load:
             pass
         survivor, *lost = nodes
-        await until(lambda: _has(session, survivor, load.acknowledged), what="the survivor to have all")
+        await until(partial(_has, session, survivor, load.acknowledged), what="the survivor to have all")
         for node in nodes:
             node.kill()
         directory = tmp_path / survivor.name
@@ -264,7 +265,7 @@ async def test_a_survivor_is_made_a_cluster_of_one_that_grows_again(tmp_path: Pa
         assert "The other members (s2, s3) would be members no more" in words
         assert "a cluster of one now" in await asyncio.to_thread(offline.recover, directory)
         survivor.start()
-        await until(lambda: ready(session, survivor), what="the survivor to serve")
+        await until(partial(ready, session, survivor), what="the survivor to serve")
         assert load.acknowledged <= await registered(session, survivor)
         assert list(await members(session, survivor)) == [survivor.name]
 
@@ -278,7 +279,7 @@ async def test_a_survivor_is_made_a_cluster_of_one_that_grows_again(tmp_path: Pa
         fresh = joining(tmp_path, "s2b", survivor.http)
         try:
             fresh.start()
-            await until(lambda: ready(session, fresh), what="the new node's vote")
+            await until(partial(ready, session, fresh), what="the new node's vote")
             assert load.acknowledged <= await registered(session, fresh)
         finally:
             fresh.kill()
@@ -293,7 +294,7 @@ async def test_a_running_node_is_not_recovered(tmp_path: Path) -> None:
     with agents(tmp_path, 1) as (node,):
         async with aiohttp.ClientSession() as session:
             node.start()
-            await until(lambda: ready(session, node), what="the node")
+            await until(partial(ready, session, node), what="the node")
             with pytest.raises(offline.OfflineError, match="in use"):
                 await asyncio.to_thread(offline.recover, tmp_path / node.name)
             assert await ready(session, node)
@@ -308,7 +309,7 @@ async def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:
     with agents(tmp_path, 1, "--config", str(file)) as (node,):
         async with aiohttp.ClientSession() as session:
             node.start()
-            await until(lambda: ready(session, node), what="the node")
+            await until(partial(ready, session, node), what="the node")
             assert "http_request" not in node.output()
             file.write_text('log_level = "debug"\nmax_body_bytes = "1KiB"\n')
             node.send(signal.SIGHUP)

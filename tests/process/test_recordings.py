@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -32,7 +33,7 @@ async def test_the_cluster_story_goes_as_recorded(tmp_path: Path) -> None:
                 node.start()
             await leader(session, nodes)
             for node in nodes:
-                await until(lambda node=node: ready(session, node), what=f"{node.name}")
+                await until(partial(ready, session, node), what=f"{node.name}")
         replay = Replay([node.url for node in nodes], others={"kill": kill})
         assert await replay.file("cluster.jsonl") == []
         assert replay.comparison.compared > 40
