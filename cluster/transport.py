@@ -85,7 +85,8 @@ class Transport:
         self._pairs = Pairs(self._limited_log, lambda name, connected: self._call(self._on_peer, name, connected))
         self._addresses: dict[str, str] = {}
         self._diallers: dict[str, tuple[Dialler, asyncio.Task[None]]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        # Kept in order, so that they end in the same order in every run of a simulation.
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._listener: Listener | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
@@ -268,12 +269,12 @@ class Transport:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         failure = None if task.cancelled() else task.exception()
         if failure is not None:
             self._fail(failure)
