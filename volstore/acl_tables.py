@@ -117,7 +117,6 @@ def _delete_policy(state: State, command: DeleteAclPolicy) -> Refusal | None:
 
 
 def _put_token(state: State, command: PutAclToken) -> Refusal | None:
-    state.access.remove_expired(state.log_time, state.index, EXPIRED_REMOVED_AT_ONCE)
     refusal = token_refusal(command)
     if refusal is not None:
         return refusal
@@ -125,6 +124,7 @@ def _put_token(state: State, command: PutAclToken) -> Refusal | None:
     refusal = _change_refusal(old, command)
     if refusal is not None:
         return refusal
+    state.access.remove_expired(state.log_time, state.index, EXPIRED_REMOVED_AT_ONCE)
     made = old or AclToken(
         accessor_id=command.accessor_id,
         secret_hash=command.secret_hash,

@@ -223,7 +223,8 @@ class HttpServer:
                 400, f"No path to region: validation: the one region of this cluster is {self._settings.region}"
             )
         asker = Asker(secret_of(request.headers), request.remote or "", restricted=self._settings.acl_enabled)
-        self._rate.take(asker.name(self._registry.state))
+        if asker.restricted:
+            self._rate.take(asker.name(self._registry.state))
         await audited.begins(endpoint, asker, ids, query.namespace)
         body = await self._body(request, endpoint)
         idempotency = _idempotency(request, path, raw_query, body) if isinstance(endpoint, Write) else None
