@@ -236,9 +236,21 @@ async def test_commands_and_ids_are_completed(server: RecordedServer) -> None:
     server.will_answer("GET", "/v1/plugins?type=csi", json=[{"ID": "ebs"}, {"ID": "nfs"}])
 
     assert await completed("volstore vol") == ["volume"]
-    assert await completed("volstore volume ") == ["deregister", "init", "register", "status"]
+    assert await completed("volstore volume ") == [
+        "claim",
+        "deregister",
+        "detach",
+        "init",
+        "register",
+        "release",
+        "status",
+    ]
     assert await completed("volstore volume status v") == ["v1", "v2"]
     assert await completed("volstore plugin status e") == ["ebs"]
+    server.will_answer("GET", "/v1/volumes?prefix=w&type=csi", json=[{"ID": "w1"}])
+    assert await completed("volstore volume claim w") == ["w1"]
+    server.will_answer("GET", "/v1/nodes?prefix=n", json=[{"ID": "n1"}])
+    assert await completed("volstore node status n") == ["n1"]
 
 
 async def test_completion_without_a_server_offers_nothing_and_says_nothing() -> None:
