@@ -55,8 +55,8 @@ def test_what_was_packed_is_unpacked() -> None:
 def test_the_file_is_the_one_that_nomads_commands_check() -> None:
     found = entries()
     assert list(found) == ["meta.json", "state.bin", "SHA256SUMS"]
-    lines = dict(reversed(line.split("  ")) for line in found["SHA256SUMS"].decode().splitlines())
-    assert lines == {name: sha256(found[name]).hexdigest() for name in ("meta.json", "state.bin")}
+    names = ("meta.json", "state.bin")
+    assert found["SHA256SUMS"].decode() == "".join(f"{sha256(found[name]).hexdigest()}  {name}\n" for name in names)
     assert {"ID", "Index", "Term", "Size", "Version"} <= set(json.loads(found["meta.json"]))
     kind, _, digest = digest_header(PACKED).partition("=")
     assert (kind, b64decode(digest)) == ("sha-256", sha256(PACKED).digest())

@@ -165,11 +165,11 @@ async def test_health_checks_tell_alive_from_ready_from_leading(node: Node) -> N
     node.operations.view = cut_off()
     assert await codes() == [200, 503, 503]
     assert (await node.do("GET", "/v1/agent/health/ready"))[1] == "No cluster leader"
-    for changes, reason in (
-        ({"fault": "the disk is full"}, "the disk is full"),
-        ({"role": "learner"}, "this node has no vote: it is learner"),
+    for view, reason in (
+        (replace(NODE, fault="the disk is full"), "the disk is full"),
+        (replace(NODE, role="learner"), "this node has no vote: it is learner"),
     ):
-        node.operations.view = replace(NODE, **changes)
+        node.operations.view = view
         assert await node.do("GET", "/v1/agent/health/ready") == (503, reason)
 
 
