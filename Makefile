@@ -25,6 +25,10 @@ cluster: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
 
+# Random seeds, whole clusters under faults: make simulate MINUTES=60 JOBS=2
+simulate: $(READY)
+	$(BIN)/python -m tests.simulation --minutes $(or $(MINUTES),10) --jobs $(or $(JOBS),1) $(ARGS)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""What goes wrong, and what an operator does meanwhile: drawn from the seed before the run, as a list that can shrink."""
+"""What goes wrong, and what an operator does: drawn from the seed before the run, as a list that can shrink."""
 
 from __future__ import annotations
 

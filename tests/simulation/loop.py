@@ -67,7 +67,6 @@ class Scheduler:
         finally:
             events._set_running_loop(None)
 
-
     def _check_pace(self) -> None:
         if self.now < self._second[0] + 1.0 and self.busy is not None:
             self.busy()
@@ -114,9 +113,7 @@ class NodeLoop:
             return self._frozen_at
         return self._offset + self._rate * self.scheduler.now
 
-    def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self.face, context or copy_context())
         if not self.dead:
             self.scheduler.push_now(handle, self)

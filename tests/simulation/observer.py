@@ -203,16 +203,16 @@ class Observer:
             if journal is not None:
                 votes += journal.term > term or (journal.term == term and journal.voted_for == server.name)
         if votes <= len(voters) // 2:
-            self._violated("elected by a majority", f"{server.name} leads term {term} with {votes} of {len(voters)} votes")
+            self._violated(
+                "elected by a majority", f"{server.name} leads term {term} with {votes} of {len(voters)} votes"
+            )
 
     def _check_disk(self, server: Server, node: Node, peer: str) -> None:
         """A disk that was replaced doesn't speak in the name of the one that the configuration names."""
-        other = self._world.servers.get(peer)
-        member = node.engine.configuration.member(peer)
-        if other is None or not other.wiped or member is None or not member.incarnation or other.node is None:
+        member, info = node.engine.configuration.member(peer), node.transport.peer_info(peer)
+        if member is None or info is None or not member.incarnation or info.incarnation == member.incarnation:
             return
-        if other.node.__dict__.get("incarnation", member.incarnation) != member.incarnation:
-            self._violated("a wiped disk is another", f"{server.name} listens to {peer}, whose disk was replaced")
+        self._violated("a wiped disk is another", f"{server.name} listens to {peer}, whose disk was replaced")
 
     def _check_progress(self, server: Server, node: Node, peer: str) -> None:
         progress = node.engine.progress.get(peer)
@@ -287,4 +287,3 @@ def _root_cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
-

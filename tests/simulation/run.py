@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from random import Random
@@ -39,7 +39,9 @@ class Result:
 Choice = Callable[[Random], dict[str, float]]
 
 
-def draw_plan(seed: int, *, seconds: float = 15.0, kinds: Choice = draw_kinds, **changes: object) -> Plan:
+def draw_plan(
+    seed: int, *, seconds: float = 15.0, kinds: Choice = draw_kinds, changes: Mapping[str, object] | None = None
+) -> Plan:
     """A run as the seed has it, but for `changes` of its settings."""
     random = Random(seed)
     settings = Settings(
@@ -54,7 +56,7 @@ def draw_plan(seed: int, *, seconds: float = 15.0, kinds: Choice = draw_kinds, *
         drift=random.choice((0.0, 0.001, 0.03)),
         think=random.choice((0.05, 0.15, 0.4)),
     )
-    settings = replace(settings, **changes)  # type: ignore[arg-type]
+    settings = replace(settings, **(changes or {}))  # type: ignore[arg-type]
     names = [f"n{number + 1}" for number in range(settings.nodes)]
     faults = draw_schedule(random, names, seconds, kinds(random))
     return Plan(settings, tuple(faults), seconds)

@@ -174,17 +174,23 @@ class Server:
         done = self.world.root.create_future()
 
         async def stopping() -> None:
-            await log.stop()
+            try:
+                await log.stop()
+            except Exception as error:
+                if loop.dead:
+                    return
+                self.world.violated("fail-stop", f"{self.name} can't be stopped: {error!r}")
             if not done.done():
                 done.set_result(None)
 
         self._wanted = False
+        began = self.world.scheduler.now
         loop.create_task(stopping())
         try:
             async with asyncio.timeout(10):
                 await done
         except TimeoutError:
-            if loop is self.loop and not loop.dead and not loop.paused and not self.world.stalled(self):
+            if loop is self.loop and not loop.dead and not loop.paused and not self.world.stalled(self, began):
                 self.world.violated("deadline", f"{self.name} didn't stop within 10 s")
         if loop is self.loop and self.up:
             self.world.trace.note(self.name, "stopped")
@@ -255,5 +261,3 @@ class Server:
             return await reply
         finally:
             self._replies.pop(reply, None)
-
-

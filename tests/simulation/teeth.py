@@ -30,7 +30,7 @@ class Tooth:
         return draw_plan(
             seed,
             kinds=lambda random: dict(self.kinds) or draw_kinds(random),
-            **{**self.changes, "closings": closings},
+            changes={**self.changes, "closings": closings},
         )
 
 

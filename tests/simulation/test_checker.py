@@ -81,13 +81,11 @@ def brute_force(history: list[Operation]) -> bool:
     for kept in itertools.product((False, True), repeat=len(lost)):
         chosen = answered + [o for o, keep in zip(lost, kept, strict=True) if keep]
         for order in itertools.permutations(chosen):
-            if any(
-                b.end is not None and b.end < a.start for i, a in enumerate(order) for b in order[i + 1 :]
-            ):
+            if any(b.end is not None and b.end < a.start for i, a in enumerate(order) for b in order[i + 1 :]):
                 continue
             state: object = None
             for operation in order:
-                fits, state = register(state, operation.input, operation.output, operation.end is not None)  # type: ignore[arg-type]
+                fits, state = register(state, operation.input, operation.output, operation.end is not None)
                 if not fits:
                     break
             else:

@@ -10,6 +10,7 @@ from cluster.closings import Closings
 from tests.simulation.run import run
 from tests.simulation.teeth import TEETH, Tooth
 
+
 def test_every_switch_has_its_tooth() -> None:
     assert {tooth.closing for tooth in TEETH} == {field.name for field in fields(Closings)}
 

@@ -1,9 +1,10 @@
-"""Clients that write and read on all servers, retry and give up; what they saw is the history that must be explained."""
+"""Clients that write and read on all servers, retry and give up; what they saw is the history to be explained."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -38,8 +39,8 @@ class Workload:
 
     def start(self) -> None:
         self.world.spawn(self._prepare)
-        for number in range(self.world.settings.clients):
-            self.world.spawn(lambda random=Random(self._random.getrandbits(64)): self._client(random))  # type: ignore[misc]
+        for _ in range(self.world.settings.clients):
+            self.world.spawn(partial(self._client, Random(self._random.getrandbits(64))))
         self.world.spawn(lambda: self._noise(Random(self._random.getrandbits(64))))
 
     def _key(self, random: Random) -> str:
@@ -210,6 +211,7 @@ class Workload:
                 rest = [operation for operation in history if operation not in explained]
                 following = sorted(rest, key=lambda o: o.end if o.end is not None else 1e9)[:3]
                 self.world.violated(
-                    "linearizable", f"{key}: after {explained[-2:]} nothing explains {following} ({len(history)} in all)"
+                    "linearizable",
+                    f"{key}: after {explained[-2:]} nothing explains {following} ({len(history)} in all)",
                 )
                 return

@@ -152,5 +152,6 @@ class World:
         """Whether one more disk may be lost: those of a minority, and one at a time."""
         return not any(server.damaged for server in self.servers.values() if server.state != "removed")
 
-    def stalled(self, server: Server) -> bool:
-        return server.speed.stalled_until > self.scheduler.now - 5 or server.speed.slow > 1
+    def stalled(self, server: Server, since: float) -> bool:
+        """Whether its disk was slow at some time after `since`."""
+        return server.speed.stalled_until > since or server.speed.slow > 1

@@ -1,0 +1,98 @@
+"""Whole clusters under faults keep their promises: seeds that once found something, a fixed set, and some by chance."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from random import SystemRandom
+
+import pytest
+
+from tests.simulation.run import Result, draw_plan, run
+from tests.simulation.shrink import shrink
+from tests.simulation.teeth import TEETH
+
+FOUND = {
+    1: "a node spun its event loop while an entry was under way and another proposal waited",
+    10: "a member that was away refused its leader, which was added meanwhile, for ever",
+    22: "stale reads claimed to be fresh on a node that was catching up",
+    24: "entries were applied that the node's own disk didn't have, and were gone when it read its journal again",
+    32: "a cluster that lost a disk while it formed never elected anybody, though a majority had everything",
+    51: "members answered each other's answers without end; a journal was reopened beside its own cleaning",
+    57: "a failing disk ended a node that was receiving a snapshot",
+    71: "a node that made room on a full disk went on with Raft's state from before",
+    79: "stale reads beside a new leader claimed to be fresh",
+    253: "a member that was added at run time came back with a wiped disk, and was let in",
+    2046: "a member stopped itself for a removal that was never committed",
+    2135: "a stop failed with the disk",
+    2195: "a journal that had only seen failed folder syncs and a crash refused to start",
+}
+"""What each seed caught when it was first run (a seed is another run once the simulator draws differently)."""
+
+SEEDS = range(100, 112)
+
+
+def _check(seed: int) -> Result:
+    result = run(draw_plan(seed))
+    if result.violation is None:
+        return result
+    small = shrink(result.plan, result.violation[0], attempts=20)
+    faults = "\n".join(str(fault) for fault in small.faults)
+    pytest.fail(f"seed {seed}: {result.violation[0]}: {result.violation[1]}\n{faults}\n", pytrace=False)
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_what_was_found_once_stays_mended(seed: int) -> None:
+    _check(seed)
+
+
+def test_a_fixed_set_of_seeds_keeps_every_promise_and_gets_work_done() -> None:
+    """A simulator in which nothing happens would find nothing."""
+    results = [_check(seed) for seed in SEEDS]
+    assert sum(result.answered for result in results) > 1000
+    for event in ("LEADS", "crash", "kill", "snapshot_written", "snapshot_installed", "disk_failed", "link_lost"):
+        assert any(event in result.counts for result in results), event
+
+
+def test_seeds_drawn_by_chance_keep_every_promise() -> None:
+    for _ in range(4):
+        _check(SystemRandom().randrange(1 << 40))
+
+
+def _trace_in_a_process(seed: int, hash_seed: str) -> bytes:
+    root = Path(__file__).parents[2]
+    script = (
+        "import sys; from tests.simulation.run import Result, draw_plan, run;"
+        f"sys.stdout.write('\\n'.join(run(draw_plan({seed}), trace=True).trace))"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    return subprocess.run(
+        [sys.executable, "-c", script], cwd=root, env=environment, stdout=subprocess.PIPE, check=True
+    ).stdout
+
+
+@pytest.mark.parametrize("seed", [5, 103])
+def test_a_seed_gives_the_same_trace_to_the_byte_whatever_the_hash_seed(seed: int) -> None:
+    first = _trace_in_a_process(seed, "1")
+    assert first.count(b"\n") > 50
+    assert first == _trace_in_a_process(seed, "4242")
+
+
+def test_what_ran_before_changes_nothing() -> None:
+    alone = run(draw_plan(103), trace=True).trace
+    run(draw_plan(104))
+    assert run(draw_plan(103), trace=True).trace == alone
+
+
+def test_a_failing_run_shrinks_to_fewer_faults_that_fail_the_same_way() -> None:
+    tooth = next(tooth for tooth in TEETH if tooth.closing == "pinned_incarnations")
+    plan = tooth.plan(tooth.seeds[0], closed=False)
+    found = run(plan).violation
+    assert found is not None
+    small = shrink(plan, found[0], attempts=40)
+    assert len(small.faults) < len(plan.faults)
+    again = run(small).violation
+    assert again is not None
+    assert again[0] == found[0]
