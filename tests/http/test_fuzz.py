@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.http.conftest import SETTINGS, volume
+from tests.http.conftest import SETTINGS, stub, volume
 from tests.http.registry import InProcessRegistry
 from volstore.http.openapi import document
 from volstore.http.routes import API
@@ -46,7 +46,8 @@ class Served:
 
         async def read() -> tuple[Any, ...]:
             state = self.registry.state
-            return tuple(state.volumes(VolumeQuery(None))), tuple(state.nodes()), tuple(state.plugins())
+            volumes, allocations = state.volumes(VolumeQuery(None)), state.allocations()
+            return tuple(volumes), tuple(state.nodes()), tuple(state.plugins()), tuple(allocations)
 
         return asyncio.run_coroutine_threadsafe(read(), self._loop).result(10)
 
@@ -79,6 +80,7 @@ def served() -> Iterator[Served]:
         assert requests.put(f"{found.url}/v1/node/node-1", json=report, timeout=10).status_code == 200
         register = {"Volumes": [volume("v")]}
         assert requests.put(f"{found.url}/v1/volume/csi/v", json=register, timeout=10).status_code == 200
+        assert requests.put(f"{found.url}/v1/allocation/a", json=stub("a"), timeout=10).status_code == 200
         yield found
 
 
@@ -113,27 +115,44 @@ def not_a_server_error_but_501(context: Any, response: Any, case: Any) -> None:
         not_a_server_error(context, response, case)
 
 
-VALID = json.dumps({"Volumes": [volume("v", Name="changed")]}).encode()
-BYTES = (
-    st.binary(max_size=40)
-    | st.text(max_size=40).map(lambda text: text.encode(errors="replace"))
-    | st.builds(
-        lambda at, junk: VALID[:at] + junk + VALID[at + len(junk) :],
-        st.integers(0, len(VALID)),
-        st.binary(min_size=1, max_size=3),
+VALID = {
+    "/v1/volume/csi/v": {"Volumes": [volume("v", Name="changed")]},
+    "/v1/volume/csi/v/claim": {"AllocationID": "a", "NodeID": "node-1", "Mode": "write", "State": 0},
+    "/v1/allocation/a": stub("a", ModifyTime=1, TaskStates={"t": {"Events": [{"Time": 2}]}}),
+    "/v1/allocations": {"Allocations": [stub("a"), stub("b")]},
+    "/v1/node/node-1": {"Node": {"Name": "n", "CSINodePlugins": {"plugin-id1": {"Healthy": True}}}},
+    "/v1/node/node-1/status": {"Status": "ready"},
+    "/v1/search": {"Prefix": "v", "Context": "all"},
+}
+
+
+def _damaged(valid: bytes) -> st.SearchStrategy[bytes]:
+    return (
+        st.binary(max_size=40)
+        | st.text(max_size=40).map(lambda text: text.encode(errors="replace"))
+        | st.builds(
+            lambda at, junk: valid[:at] + junk + valid[at + len(junk) :],
+            st.integers(0, len(valid)),
+            st.binary(min_size=1, max_size=3),
+        )
+        | st.integers(0, len(valid) - 1).map(lambda at: valid[:at])
     )
-    | st.integers(0, len(VALID) - 1).map(lambda at: VALID[:at])
+
+
+REQUESTS = st.sampled_from(sorted(VALID)).flatmap(
+    lambda path: st.tuples(st.just(path), _damaged(json.dumps(VALID[path]).encode()))
 )
 
 
-@given(BYTES, st.sampled_from(["/v1/volume/csi/v", "/v1/node/node-1", "/v1/node/node-1/status", "/v1/search"]))
+@given(REQUESTS)
 @settings(
-    max_examples=200, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_a_refused_body_changes_nothing(served: Served, body: bytes, path: str) -> None:
+def test_a_refused_body_changes_nothing(served: Served, request_made: tuple[str, bytes]) -> None:
+    path, body = request_made
     before = served.tables()
     response = requests.put(served.url + path, data=body, timeout=10)
-    assert response.status_code in (200, 400, 409), response.text
+    assert response.status_code in (200, 400, 404, 409), response.text
     if response.status_code != 200:
         assert served.tables() == before
         assert "X-Nomad-Index" not in response.headers
