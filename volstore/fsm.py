@@ -7,6 +7,7 @@ nothing but the index and log time.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -32,6 +33,7 @@ from volstore.events import Event
 from volstore.idempotency import CAPACITY
 from volstore.model import Node, Volume
 from volstore.plugins import follow_node, release_plugin
+from volstore.rebuilding import Rebuilding
 from volstore.rules import Refusal
 from volstore.snapshot import Captured
 from volstore.state import State
@@ -220,8 +222,18 @@ def _begin_restore(state: State, command: BeginRestore) -> Refusal | None:
 
 
 def _restore_piece(state: State, command: RestorePiece) -> Refusal | None:
-    flaw = state.staging.add(command.id, command.number, command.data)
-    return Refusal(409, flaw) if flaw is not None else None
+    staging = state.staging
+    before = len(staging.table)
+    flaw = staging.add(command.id, command.number, command.data)
+    if flaw is not None:
+        return Refusal(409, flaw)
+    if len(staging.table) > before:
+        if command.number == 1:
+            with contextlib.suppress(ValueError):  # the commit tells
+                staging.rebuilding = Rebuilding(command.data)
+        elif staging.rebuilding is not None:
+            staging.rebuilding.feed(command.data)
+    return None
 
 
 def _commit_restore(state: State, command: CommitRestore) -> Refusal | None:
@@ -229,7 +241,8 @@ def _commit_restore(state: State, command: CommitRestore) -> Refusal | None:
     if isinstance(pieces, str):
         return Refusal(409, pieces)
     try:
-        backup = State.restored(pieces)
+        rebuilding = state.staging.rebuilding
+        backup = rebuilding.finish() if rebuilding is not None else State.restored(pieces)
     except ValueError as error:
         return Refusal(400, f"validation: the backup can't be restored: {error}")
     state.put_on(backup)

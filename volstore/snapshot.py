@@ -94,10 +94,25 @@ class Reader:
             self.header = _decode_header(self._frame())
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{_MALFORMED}: its header: {error}") from None
+        self._rows_left = sum(count for _, count in self.header.tables)
+
+    def feed(self, chunk: bytes) -> None:
+        """More of the snapshot, where not all of it was there at the beginning."""
+        self._buffer += chunk
+
+    @property
+    def has_row(self) -> bool:
+        """Whether a row is still to come, and is here wholly."""
+        if self._rows_left == 0:
+            return False
+        start = self._start
+        here = len(self._buffer) - start - 4
+        return here >= 0 and here >= int.from_bytes(self._buffer[start : start + 4], "big")
 
     def rows(self, count: int) -> Iterator[bytes]:
         """The next `count` rows."""
         for _ in range(count):
+            self._rows_left -= 1
             yield self._frame()
         self._rows += count
 

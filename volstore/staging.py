@@ -6,11 +6,15 @@ It is part of the replicated state, so that a member that starts from a snapshot
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from volstore.commands import BeginRestore
 from volstore.tables import Table
+
+if TYPE_CHECKING:
+    from volstore.rebuilding import Rebuilding
 
 KEPT_FOR = 3600 * 10**9
 """Nanoseconds of log time after which a restore that nobody finished is dropped."""
@@ -35,11 +39,14 @@ class Piece(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw
 class Staging:
     """At most one restore at a time, and its pieces in order."""
 
-    __slots__ = ("_received", "table")
+    __slots__ = ("_hash", "_received", "rebuilding", "table")
 
     def __init__(self) -> None:
         self.table: Table[int, Piece] = Table("staged", Piece, lambda row: row.number)
+        self.rebuilding: Rebuilding | None = None
+        """What the pieces make so far, where somebody loads them as they come."""
         self._received = 0
+        self._hash = sha256()
 
     @property
     def announced(self) -> Piece | None:
@@ -63,7 +70,7 @@ class Staging:
         if self._received + len(data) > announced.size:
             return f"the pieces are longer than the {announced.size} bytes that were announced"
         self.table.put(Piece(id=id, number=number, data=data))
-        self._received += len(data)
+        self._took(data)
         return None
 
     def whole(self, id: str) -> list[bytes] | str:
@@ -71,15 +78,11 @@ class Staging:
         announced = self.announced
         if announced is None or announced.id != id:
             return "this restore has not begun, or another one replaced it: begin again"
-        pieces = [self.table.rows[number].data for number in range(1, len(self.table))]
         if self._received != announced.size:
             return f"{self._received} of {announced.size} bytes came: send the rest first"
-        digest = sha256()
-        for piece in pieces:
-            digest.update(piece)
-        if digest.digest() != announced.digest:
+        if self._hash.digest() != announced.digest:
             return "the pieces are not what was announced: their SHA-256 differs"
-        return pieces
+        return [self.table.rows[number].data for number in range(1, len(self.table))]
 
     def forget_expired(self, now: int) -> None:
         announced = self.announced
@@ -89,11 +92,17 @@ class Staging:
     def clear(self) -> None:
         for number in list(self.table.rows):
             self.table.remove(number)
+        self.rebuilding = None
         self._received = 0
+        self._hash = sha256()
 
     def load(self, encoded: bytes) -> None:
         """Add a row of a snapshot. ValueError unless it is the next one."""
         row = self.table.load(encoded)
         if row.number != len(self.table) - 1:
             raise ValueError("the staged pieces are not in order")
-        self._received += len(row.data)
+        self._took(row.data)
+
+    def _took(self, data: bytes) -> None:
+        self._received += len(data)
+        self._hash.update(data)

@@ -6,7 +6,7 @@ indexes, the digest, the departures and the events in step; only `fsm.py` and it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from hashlib import blake2b
 from typing import Any
 
@@ -110,6 +110,16 @@ class State:
     def node_instances(self, plugin_id: str) -> list[tuple[str, Fingerprint]]:
         """The node plugins by node ID; those on a node that is down show as unhealthy."""
         return self._instances.nodes(plugin_id, self._nodes.rows)
+
+    def plugin_allocations(self, plugin_id: str) -> list[Allocation]:
+        """Those of its instances that were reported, by ID."""
+        instances = (*self.controller_instances(plugin_id), *self.node_instances(plugin_id))
+        found = (self.allocation(id) for id in sorted({fingerprint.alloc_id for _, fingerprint in instances}))
+        return [allocation for allocation in found if allocation is not None]
+
+    def plugins_run_by(self, allocation_id: str) -> list[Plugin]:
+        """The plugins that show this allocation, by ID."""
+        return [self._plugins.rows[id] for id in self._instances.run_by(allocation_id)]
 
     def node(self, id: str) -> Node | None:
         return self._nodes.get(id)
@@ -313,7 +323,17 @@ class State:
     @classmethod
     def restored(cls, chunks: Iterable[bytes]) -> State:
         """The state that `Captured.chunks` gave. ValueError on anything else."""
-        reader = snapshot.Reader(chunks)
+        loading = cls.loading(snapshot.Reader(chunks))
+        while True:
+            try:
+                next(loading)
+            except StopIteration as end:
+                state: State = end.value
+                return state
+
+    @classmethod
+    def loading(cls, reader: snapshot.Reader) -> Loading:
+        """The same a row at a time, each before a yield, for who has better to do meanwhile."""
         header = reader.header
         state = cls()
         state.index, state.log_time = header.index, header.log_time
@@ -340,6 +360,7 @@ class State:
             load = loaders[name]
             for encoded in reader.rows(count):
                 load(encoded)
+                yield
         if reader.finish() != state.digest():
             raise ValueError("the snapshot is damaged: its content isn't what its digest says")
         return state
@@ -359,3 +380,7 @@ class State:
         self._instances.replace(None, node)
         self.access.follow_node(None, node)
         self._nodes_touched = max(self._nodes_touched, node.modify_index)
+
+
+Loading = Generator[None, None, State]
+"""A state that is being loaded; what it returns is whole."""

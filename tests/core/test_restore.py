@@ -164,3 +164,25 @@ def test_a_backup_with_a_restore_under_way_restores_without_it() -> None:
 
 def test_pieces_show_nothing_of_what_they_hold() -> None:
     assert "secret" not in repr(RestorePiece("r", 1, b"secret")) + repr(staging.Piece(id="r", number=1, data=b"secret"))
+
+
+def test_rows_are_loaded_as_their_pieces_come_wherever_these_are_cut() -> None:
+    data = backup_of(filled(30))
+    for size in (11, 100, 1000, len(data)):
+        machine = Machine()
+        stage(machine, data, size=size)
+        machine.done(CommitRestore("r"))
+        assert rows(backup_of(machine)) == rows(data)
+
+
+def test_a_damaged_row_in_the_middle_is_told_at_the_commit_alike_on_all_members() -> None:
+    data = backup_of(filled(30))
+    place = data.index(b"ext-v15")
+    damaged = data[:place] + b"\xff" + data[place + 1 :]
+    machine = Machine()
+    stage(machine, damaged)
+    other = machine.restored()
+    outcomes = {one.do(CommitRestore("r")).text for one in (machine, other)}
+    assert len(outcomes) == 1
+    assert "the backup can't be restored: " in outcomes.pop()
+    assert machine.fsm.digest() == other.fsm.digest()
