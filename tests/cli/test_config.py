@@ -366,3 +366,15 @@ def test_loopback_needs_no_tls(address: str) -> None:
 def test_addresses_come_apart() -> None:
     assert host_and_port("[::1]:4646") == ("::1", 4646)
     assert host_and_port("db-1.example:80") == ("db-1.example", 80)
+
+
+def test_a_node_that_joins_is_told_members_by_their_http_addresses() -> None:
+    config, _ = load({"data_dir": "d", "join": ("10.0.0.1:4646", "http://10.0.0.2:4646/")}, {}, hostname="h")
+    assert config.join == ("10.0.0.1:4646", "10.0.0.2:4646")
+    config, _ = load({"data_dir": "d"}, {"VOLSTORE_JOIN": "10.0.0.1:4646, b:4646"}, hostname="h")
+    assert config.join == ("10.0.0.1:4646", "b:4646")
+    assert not config.cluster_id_given
+    with pytest.raises(ConfigError, match="is not an address that others can reach"):
+        load({"data_dir": "d", "join": ("0.0.0.0:4646",)}, {}, hostname="h")
+    with pytest.raises(ConfigError, match="--dev is one node alone"):
+        load({"join": ("10.0.0.1:4646",)}, {}, hostname="h", dev=True)
