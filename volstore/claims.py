@@ -39,7 +39,9 @@ def _put_allocations(state: State, command: PutAllocations) -> Refusal | None:
 
 
 def _follow_allocation(state: State, allocation: Allocation) -> None:
-    """What an allocation's report means for the volumes that it claims: they show it, or are free of it."""
+    """What an allocation's report means for the plugins that it runs, which show it, and for the volumes that it
+    claims: they show it, or are free of it."""
+    _move_plugins(state, allocation.id)
     for volume in state.volumes_claimed_by(allocation.id):
         if allocation.ended:
             _release(state, volume, lambda claim: claim.allocation_id == allocation.id)
@@ -47,11 +49,18 @@ def _follow_allocation(state: State, allocation: Allocation) -> None:
             _touch(state, volume, allocation.id)
 
 
+def _move_plugins(state: State, allocation_id: str) -> None:
+    """A plugin's own answer shows the allocations of its instances; its volumes' answers don't."""
+    for plugin in state.plugins_run_by(allocation_id):
+        state.put_plugin(replace(plugin, modify_index=state.index))
+
+
 def _delete_allocation(state: State, command: DeleteAllocation) -> Refusal | None:
     refusal = claim_rules.check_delete_allocation(state, command)
     if refusal is not None:
         return refusal
     state.remove_allocation(command.id)
+    _move_plugins(state, command.id)
     for volume in state.volumes_claimed_by(command.id):
         _touch(state, volume, command.id)
     return None

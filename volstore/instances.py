@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import msgspec
@@ -17,13 +18,17 @@ def effective(node: Node, fingerprint: Fingerprint) -> Fingerprint:
 
 
 class Instances:
-    """Node IDs by plugin ID, for controllers and for node plugins."""
+    """Node IDs by plugin ID, for controllers and for node plugins; and which allocations run instances of what.
 
-    __slots__ = ("_controllers", "_nodes")
+    An allocation is an instance by a node's word; whether it was reported itself is another matter.
+    """
+
+    __slots__ = ("_by_allocation", "_controllers", "_nodes")
 
     def __init__(self) -> None:
         self._controllers: dict[str, set[str]] = {}
         self._nodes: dict[str, set[str]] = {}
+        self._by_allocation: dict[str, Counter[str]] = {}
 
     def replace(self, old: Node | None, new: Node | None) -> None:
         """Follow a node's report from `old` to `new`; costs what instances the node has."""
@@ -32,11 +37,28 @@ class Instances:
                 _remove(self._controllers, plugin_id, old.id)
             for plugin_id in old.node_plugins:
                 _remove(self._nodes, plugin_id, old.id)
+            self._count(old, -1)
         if new is not None:
             for plugin_id in new.controller_plugins:
                 self._controllers.setdefault(plugin_id, set()).add(new.id)
             for plugin_id in new.node_plugins:
                 self._nodes.setdefault(plugin_id, set()).add(new.id)
+            self._count(new, 1)
+
+    def run_by(self, allocation_id: str) -> list[str]:
+        """The plugins of which this allocation is an instance, by ID."""
+        return sorted(self._by_allocation.get(allocation_id, ()))
+
+    def _count(self, node: Node, by: int) -> None:
+        for plugins in (node.controller_plugins, node.node_plugins):
+            for plugin_id, fingerprint in plugins.items():
+                if fingerprint.alloc_id:
+                    counts = self._by_allocation.setdefault(fingerprint.alloc_id, Counter())
+                    counts[plugin_id] += by
+                    if not counts[plugin_id]:
+                        del counts[plugin_id]
+                    if not counts:
+                        del self._by_allocation[fingerprint.alloc_id]
 
     def controllers(self, plugin_id: str, nodes: Mapping[str, Node]) -> list[tuple[str, Fingerprint]]:
         return [

@@ -65,7 +65,10 @@ def shown_plugin(state: State, id: str) -> object:
     plugin = state.plugin(id)
     if plugin is None:
         return None
-    return replace(plugin, touch_index=0), state.controller_instances(id), state.node_instances(id)
+    instances = state.controller_instances(id), state.node_instances(id)
+    run = {fingerprint.alloc_id for of_kind in instances for _, fingerprint in of_kind}
+    allocations = [state.allocation(allocation_id) for allocation_id in sorted(run)]
+    return replace(plugin, touch_index=0), instances, allocations
 
 
 def _volume(key: tuple[str, str]) -> tuple[Answer, Moved]:

@@ -67,10 +67,13 @@ _volumes = st.builds(
 )
 
 _fingerprints = st.builds(
-    lambda healthy, version, text: fingerprint(healthy=healthy, provider_version=version, health_description=text),
+    lambda healthy, version, text, allocation_id: fingerprint(
+        healthy=healthy, provider_version=version, health_description=text, alloc_id=allocation_id
+    ),
     st.booleans(),
     st.sampled_from(("1", "2")),
     st.sampled_from(("", "well")),
+    st.sampled_from(("", "a1", "a2")),
 )
 _controllers = st.one_of(_fingerprints, st.builds(lambda healthy: controller(healthy=healthy), st.booleans()))
 

@@ -104,7 +104,7 @@ def instances(state: State, id: str, *, controllers: bool) -> list[tuple[str, Fi
     return found
 
 
-def as_dict(fingerprint: Fingerprint) -> dict[str, object]:
+def as_dict(fingerprint: Fingerprint) -> dict[str, Any]:
     return {name: getattr(fingerprint, name) for name in fingerprint.__struct_fields__}
 
 

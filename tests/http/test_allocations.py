@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
 from tests.http.conftest import Api, stub
+from tests.process.agents import until
 from tests.replay import REFERENCE
+from volstore.queries import VolumeQuery
 
 EVENT = {
     "Type": "Started",
@@ -187,3 +190,22 @@ async def test_the_place_of_a_flaw_among_many_is_named(api: Api) -> None:
     assert (status, text) == (400, "validation: Allocations[1].ModifyTime: expected a number, got a string")
     status, _, text = await api.do("PUT", "/v1/allocations", json={"Allocations": [None]})
     assert text == "validation: Allocations[0]: missing allocation definition: expected an object, got null"
+
+
+async def test_a_plugin_shows_the_allocations_that_run_its_instances_and_its_readers_wake_for_them(api: Api) -> None:
+    await api.report_node("node-1", AllocID="a1")
+    await api.report_node("node-2", AllocID="unreported")
+    path = "/v1/plugin/csi/plugin-id1"
+    _, headers, plugin = await api.get(path)
+    assert plugin["Allocations"] is None
+    volumes = int((await api.get("/v1/volumes?type=csi"))[1]["X-Nomad-Index"])
+    waiting = asyncio.create_task(api.get(f"{path}?index={headers['X-Nomad-Index']}&wait=60s"))
+    await until(lambda: len(api.registry.watch))
+    await api.allocate("a1", "a2")
+    _, _, plugin = await waiting
+    assert [row["ID"] for row in plugin["Allocations"]] == ["a1"]
+    await api.allocate("a1", ClientStatus="failed")
+    assert (await api.get(path))[2]["Allocations"][0]["ClientStatus"] == "failed"
+    assert not api.registry.state.volumes_moved_since(VolumeQuery(), volumes)
+    await api.do("DELETE", "/v1/allocation/a1")
+    assert (await api.get(path))[2]["Allocations"] is None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from volstore.errors import ApiError
+from volstore.http.asker import Asker
+from volstore.http.authorize import READ_JOB
 from volstore.http.call import Call
 from volstore.http.endpoints import Absent, Question, Read
 from volstore.http.parameters import BLOCKING
@@ -30,6 +32,7 @@ class ListPlugins:
 @dataclass(frozen=True, slots=True)
 class ReadPlugin:
     id: str
+    asker: Asker
 
     def topic(self, state: State) -> tuple[Topic, str]:
         return PluginTopic(self.id), ""
@@ -41,7 +44,9 @@ class ReadPlugin:
         plugin = state.plugin(self.id)
         if plugin is None:
             raise Absent("plugin not found")
-        return Reply(json=Json(encode(plugin_view(state, plugin))))
+        acl = self.asker.rights(state).acl
+        allocations = [row for row in state.plugin_allocations(plugin.id) if acl.allows_one(READ_JOB, row.namespace)]
+        return Reply(json=Json(encode(plugin_view(state, plugin, allocations))))
 
 
 def _list(call: Call) -> Question | Reply:
@@ -54,7 +59,7 @@ def _read(call: Call) -> Question:
     (id,) = call.ids
     if not id:
         raise ApiError(400, "missing plugin ID")
-    return ReadPlugin(id)
+    return ReadPlugin(id, call.asker)
 
 
 LIST = Read(

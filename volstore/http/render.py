@@ -27,7 +27,7 @@ from volstore.http.views import (
     VolumeItem,
     VolumeView,
 )
-from volstore.model import Claim, Fingerprint, Namespace, Node, Plugin, Topology, Volume
+from volstore.model import Allocation, Claim, Fingerprint, Namespace, Node, Plugin, Topology, Volume
 from volstore.state import State
 
 
@@ -133,9 +133,10 @@ def plugin_item(plugin: Plugin) -> PluginItem:
     )
 
 
-def plugin_view(state: State, plugin: Plugin) -> PluginView:
+def plugin_view(state: State, plugin: Plugin, allocations: list[Allocation]) -> PluginView:
+    """`allocations`: those of its instances that the reader may see; none are null, as in the reference."""
     return PluginView(
-        allocations=None,
+        allocations=[stub_of(allocation) for allocation in allocations] or None,
         controller_required=plugin.controller_required,
         controllers={node: fingerprint_view(seen) for node, seen in state.controller_instances(plugin.id)},
         controllers_expected=plugin.controllers_expected,
