@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -21,8 +22,8 @@ class Answering(Members):
         self.asked: list[tuple[str, bytes]] = []
         self.refusals = 0
 
-    def make(self, name: str, address: str, members: tuple[object, ...]) -> ReplicatedLog:
-        log = super().make(name, address, members)  # type: ignore[arg-type]
+    def make(self, name: str, *arguments: Any, **options: Any) -> ReplicatedLog:
+        log = super().make(name, *arguments, **options)
 
         def answer(question: bytes) -> bytes | None:
             self.asked.append((name, question))
