@@ -280,6 +280,7 @@ def _http_settings(config: AgentConfig, tls: Tls | None) -> HttpSettings:
         idle_timeout=config.http_idle_timeout,
         members=members_http(config, tls),
         acl_enabled=config.acl_enabled,
+        metrics_require_token=config.metrics_require_token,
         bootstrap_reset=config.data_dir / BOOTSTRAP_RESET_FILE,
         requests_per_second=config.limits_requests_per_second,
         waiters_per_token=config.limits_waiters_per_token,

@@ -93,6 +93,7 @@ class AgentConfig:
     max_heartbeats_per_second: int
     node_gc_threshold: float
     acl_enabled: bool
+    metrics_require_token: bool
     audit_file: Path | None
     audit_enforce: bool
     limits_requests_per_second: int
@@ -333,7 +334,7 @@ def _check_times(settings: Mapping[str, _Given]) -> None:
         )
 
 
-_TABLES = ("acl", "audit", "limits")
+_TABLES = ("acl", "audit", "limits", "metrics")
 _NONE_BY_DEFAULT = ("encryption_key_file", "max_connections_per_client", "audit_file")
 _TLS_FILES = ("tls_ca_file", "tls_cert_file", "tls_key_file")
 

@@ -208,6 +208,14 @@ SETTINGS: tuple[Setting, ...] = (
         "false",
         switch=True,
     ),
+    Setting(
+        "metrics_require_token",
+        "BOOL",
+        _switch,
+        "With acl_enabled, show metrics only to tokens that may read agents.",
+        "false",
+        switch=True,
+    ),
     Setting("audit_file", "FILE", _path, "Where writes and denied requests are noted, one a line.", "none", True),
     Setting(
         "audit_enforce",

@@ -100,6 +100,7 @@ EXAMPLES: dict[str, tuple[str, str, Any]] = {
     "http_send_timeout": ("3s", '"3s"', 3.0),
     "http_idle_timeout": ("4s", '"4s"', 4.0),
     "acl_enabled": ("true", "true", True),
+    "metrics_require_token": ("true", "true", True),
     "audit_file": ("audit", '"audit"', Path("audit")),
     "audit_enforce": ("true", "true", True),
     "limits_requests_per_second": ("7", "7", 7),

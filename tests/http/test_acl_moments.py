@@ -123,6 +123,27 @@ async def test_a_write_on_a_node_that_is_behind_is_refused_where_it_is_applied(a
     assert api.registry.state.volume("default", "of-default") is not None
 
 
+async def test_a_denied_request_without_a_leader_is_denied_by_what_this_node_knows(api: Api) -> None:
+    api.registry.cut_off = True
+    status, _, text = await api.get("/v1/agent/self", **with_token("unknown"))
+    assert (status, text) == NOT_FOUND
+
+
+@pytest.mark.parametrize("path", ["/v1/agent/health", "/v1/status/leader", "/v1/status/peers", "/v1/regions"])
+async def test_what_needs_nothing_is_answered_to_an_unknown_token_too(api: Api, path: str) -> None:
+    assert (await api.get(path, **with_token("unknown")))[0] == 200
+
+
+async def test_a_strangers_body_is_not_waited_for(api: Api) -> None:
+    host, port = api.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        b"PUT /v1/volume/csi/v HTTP/1.1\r\nHost: x\r\nX-Nomad-Token: unknown\r\nContent-Length: 4000000\r\n\r\n"
+    )
+    assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 403 ")
+    writer.close()
+
+
 # Limits.
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -30,7 +31,9 @@ def bootstrap(client: Client, as_json: bool, template: str | None) -> None:
     To do it again, write the index that the refusal names into the file acl-bootstrap-reset in the data directory of
     the server that is asked.
     """
-    _show(lambda: client.put("/v1/acl/bootstrap", {}), "bootstrapping", as_json, template)
+    # A token of another cluster, or of before a reset, would be refused; none is needed.
+    nobody = Client(replace(client.connection, token=""))
+    _show(lambda: nobody.put("/v1/acl/bootstrap", {}), "bootstrapping", as_json, template)
 
 
 # Policies.

@@ -78,7 +78,6 @@ NEEDS: dict[str, Need] = {
             "live",
             "ready",
             "leads",
-            "metrics",
             "openapi",
             "createVolume",
             "deleteVolume",
@@ -120,6 +119,10 @@ def _heartbeat(call: Call, state: State, rights: Rights) -> bool:
     return node is not None and bool(node.secret_hash) and node.secret_hash == rights.node_secret_hash
 
 
+def _metrics(call: Call, state: State, rights: Rights) -> bool:
+    return not call.service.settings.metrics_require_token or rights.acl.allows_area("agent", "read")
+
+
 def _namespace(call: Call, state: State, rights: Rights) -> bool:
     return sees_namespace(rights.acl, call.ids[0])
 
@@ -129,19 +132,23 @@ SPECIAL: dict[str, Callable[[Call, State, Rights], bool]] = {
     "readAclToken": _own_token,
     "readAllocation": _allocation,
     "heartbeat": _heartbeat,
+    "metrics": _metrics,
     "readNamespace": _namespace,
 }
 """What depends on the thing that is asked for."""
 
 
 def authorize(call: Call, endpoint: Endpoint, state: State) -> None:
-    """Raises ApiError (403) unless the caller may do this, as `state` has it."""
-    if not call.asker.restricted:
+    """Raises ApiError (403) unless the caller may do this, as `state` has it.
+
+    What needs nothing is done for a token that isn't known, too: a health check must not fail with its token.
+    """
+    need, special = NEEDS.get(endpoint.name), SPECIAL.get(endpoint.name)
+    if not call.asker.restricted or need is NOTHING:
         return
     rights = call.asker.rights(state)
     if rights.acl.management or isinstance(endpoint, Write):
         return
-    need, special = NEEDS.get(endpoint.name), SPECIAL.get(endpoint.name)
     if need is not None:
         allowed = need.met_by(state, rights, call.query.namespace)
     else:

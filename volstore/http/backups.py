@@ -21,6 +21,7 @@ from volstore.commands import (
     RestorePiece,
 )
 from volstore.errors import ApiError
+from volstore.http.authorize import authorize
 from volstore.http.call import Call
 from volstore.http.endpoints import Operation
 from volstore.http.replies import Reply
@@ -43,6 +44,7 @@ def backup_endpoints(operations: Operations) -> tuple[Operation, Operation]:
         registry = call.service.registry
         deadline = asyncio.get_running_loop().time() + call.service.settings.deadline
         contact = await registry.barrier(stale=call.query.stale, deadline=deadline)
+        authorize(call, endpoints[0], registry.state)  # once more: it shows everything, and the token may be gone now
         state, node = registry.state, operations.node()
         captured, index, now = state.capture(), state.index, datetime.now(UTC)
 
@@ -77,7 +79,7 @@ def backup_endpoints(operations: Operations) -> tuple[Operation, Operation]:
         async with restoring:
             return await _restore(call)
 
-    return (
+    endpoints = (
         Operation(
             name="saveSnapshot", summary="A backup of the state", parameters=("stale",), statuses=(503,), reply=save
         ),
@@ -89,6 +91,7 @@ def backup_endpoints(operations: Operations) -> tuple[Operation, Operation]:
             reply=restore,
         ),
     )
+    return endpoints
 
 
 async def _restore(call: Call) -> Reply:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from volstore.acl_rules import may
 from volstore.commands import Command, Idempotency
-from volstore.errors import ApiError
+from volstore.errors import ApiError, NoLeader
 from volstore.http.asker import Denied, permission_denied
 from volstore.http.authorize import authorize
 from volstore.http.call import Call
@@ -30,6 +30,11 @@ class Pipeline:
     def __init__(self, random: Callable[[], float], waiters: WaitersOfCallers) -> None:
         self._random = random
         self._waiters = waiters
+
+    async def admit(self, endpoint: Endpoint, call: Call) -> None:
+        """Before the body is read: a stranger needn't send it. What a write needs is known with its command only."""
+        if call.asker.restricted and not isinstance(endpoint, Read):
+            await self._authorize_here(call, endpoint)
 
     async def run(self, endpoint: Endpoint, call: Call, idempotency: Idempotency | None) -> Reply:
         match endpoint:
@@ -108,10 +113,13 @@ class Pipeline:
         registry = call.service.registry
         try:
             _allow(call, endpoint, command, registry.state)
-        except Denied:
+        except Denied as denied:
             if call.query.stale:
                 raise
-            await self._barrier(call)
+            try:
+                await self._barrier(call)
+            except NoLeader:
+                raise denied from None
             _allow(call, endpoint, command, registry.state)
 
     async def _barrier(self, call: Call) -> Contact:

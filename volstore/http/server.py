@@ -226,10 +226,12 @@ class HttpServer:
         if asker.restricted:
             self._rate.take(asker.name(self._registry.state))
         await audited.begins(endpoint, asker, ids, query.namespace)
+        origin = _origin(request, path, raw_query) if isinstance(endpoint, Operation) else NO_ORIGIN
+        call = Call(self._service, query, ids, b"", origin, asker)
+        await self._pipeline.admit(endpoint, call)
         body = await self._body(request, endpoint)
         idempotency = _idempotency(request, path, raw_query, body) if isinstance(endpoint, Write) else None
-        origin = _origin(request, path, raw_query) if isinstance(endpoint, Operation) else NO_ORIGIN
-        call = Call(self._service, query, ids, body, origin, asker)
+        call = replace(call, body=body)
         reply = await self._pipeline.run(endpoint, call, idempotency)
         if reply.json is not None and query.pretty:
             reply.json = await _away(reply.json, reply.json.indented)

@@ -36,6 +36,7 @@ class HttpSettings:
     max_connections_per_client: int | None = None
     gzip_from: int = 1024
     acl_enabled: bool = False
+    metrics_require_token: bool = False
     bootstrap_reset: Path | None = None
     requests_per_second: float = 0.0
     waiters_per_token: int = 0
