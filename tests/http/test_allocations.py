@@ -127,7 +127,9 @@ for _ in range(40):
     ("changes", "text"),
     [
         ({"ModifyTime": "2021"}, "ModifyTime: expected a number, got a string"),
-        ({"modifytime": "2021"}, "modifytime: expected a number, got a string"),
+        ({"modifytime": 1}, "modifytime: Go's clients would take it for ModifyTime"),
+        ({"id": "other"}, "id: Go's clients would take it for ID"),
+        ({"TaskStates": {"t": {"failed": True}}}, "TaskStates.t.failed: Go's clients would take it for Failed"),
         ({"CreateTime": 1.5}, "CreateTime: expected a whole number"),
         ({"JobVersion": -1}, "JobVersion: -1 is out of range"),
         ({"ModifyIndex": "x"}, "ModifyIndex: expected a number"),

@@ -89,12 +89,12 @@ class GoTimeKind:
 class Checked:
     """An object that is kept as it came, in which the members of these names are of these kinds.
 
-    Go finds a member in any case (`modifytime` is ModifyTime to it), so do we.
+    Go finds a member in any case (`modifytime` is ModifyTime to it, whichever comes last): such a one is refused.
     """
 
     def __init__(self, members: Mapping[str, Kind[Any]]) -> None:
         self.members = members
-        self._kinds = {name.lower(): kind for name, kind in members.items()}
+        self._names = {name.lower(): name for name in members}
 
     def read(self, value: object) -> dict[str, Any]:
         if value is None:
@@ -102,10 +102,11 @@ class Checked:
         if not isinstance(value, dict):
             raise expected("an object", value)
         for name, member in value.items():
-            kind = self._kinds.get(name.lower(), ANYTHING)
             try:
+                if name not in self.members and (meant := self._names.get(name.lower())):
+                    raise Misshapen(f"Go's clients would take it for {meant}: write it so, or leave it out")
                 _TEXT.read(name)
-                kind.read(member)
+                self.members.get(name, ANYTHING).read(member)
             except Misshapen as error:
                 raise error.inside(name) from None
         return value
