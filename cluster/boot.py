@@ -11,6 +11,7 @@ from cluster.journal import Journal, JournalError
 from cluster.membership import Configuration, Configurations
 from cluster.options import Options
 from cluster.ports import Disk, Random
+from cluster.sealed_disk import SealedDisk
 from cluster.sessions import ReplicatedState
 from cluster.snapshots import SnapshotMeta, SnapshotStore
 
@@ -45,9 +46,11 @@ async def boot(options: Options, state: ReplicatedState, disk: Disk, snapshot_di
 async def _boot(options: Options, state: ReplicatedState, disk: Disk, snapshot_disk: Disk, random: Random) -> Booted:
     who = identity.claim(disk, options.cluster_id, options.name, random)
     journal = await disk.run(
-        lambda: Journal.open(disk, segment_bytes=options.segment_bytes, reserve_bytes=options.reserve_bytes)
+        lambda: Journal.open(
+            disk, segment_bytes=options.segment_bytes, reserve_bytes=options.reserve_bytes, keys=options.keys
+        )
     )
-    store = SnapshotStore(snapshot_disk)
+    store = SnapshotStore(SealedDisk(snapshot_disk, options.keys))
     found = await snapshot_disk.run(store.load)
     snapshot = found.intact[0] if found.intact else None
     if journal.base_index > (snapshot.index if snapshot is not None else 0):

@@ -10,6 +10,7 @@ from typing import Any
 from cluster.ports import Disk
 from cluster.records import JournalDamaged, JournalError, Kind, Record, Segment, decode_vote
 from cluster.recovery import list_segments, read_header, read_segment, recover, segment_file
+from cluster.sealing import key_name
 
 _DIGEST_CHARACTERS = 16
 
@@ -28,7 +29,8 @@ class Problem:
 class Report:
     """What a node would find. Without entries, or when it would find nothing for a fatal problem, indexes are 0.
 
-    `entry_terms` are those of the entries, in their order; `term` and `voted_for` are the member's own.
+    `entry_terms` are those of the entries, in their order; `term` and `voted_for` are the member's own. `keys` names
+    those that records are encrypted with.
     """
 
     segments: int
@@ -40,6 +42,7 @@ class Report:
     term: int
     voted_for: str | None
     entry_terms: tuple[int, ...]
+    keys: tuple[str, ...]
     problems: tuple[Problem, ...]
 
     @property
@@ -82,17 +85,20 @@ def _verify(disk: Disk) -> Report:
     numbers, _ = list_segments(disk)
     problems: list[Problem] = []
     count = 0
+    keys: set[int] = set()
     for number in numbers:
         records, problem = _read(disk, number, numbers)
         count += len(records)
+        keys.update(record.key_id for record in records if record.key_id)
         if problem is not None:
             problems.append(problem)
+    named = tuple(key_name(key_id) for key_id in sorted(keys))
     try:
-        recovered = recover(disk)
+        recovered = recover(disk, lambda record, where: record.data)  # sealed or not: the checksums are over that
     except (JournalError, OSError) as error:
         if not any(problem.fatal for problem in problems):
             problems.append(_fatal(error, numbers[-1] if numbers else 1))
-        return Report(len(numbers), count, 0, 0, 0, 0, 0, None, (), tuple(problems))
+        return Report(len(numbers), count, 0, 0, 0, 0, 0, None, (), named, tuple(problems))
     problems.extend(
         Problem(name, 0, "left behind by a crash; the next start removes it", fatal=False)
         for name in recovered.leftovers
@@ -110,6 +116,7 @@ def _verify(disk: Disk) -> Report:
         view.term,
         view.voted_for,
         entries.terms(),
+        named,
         tuple(problems),
     )
 
@@ -146,7 +153,7 @@ def _shown(record: Record) -> dict[str, Any]:
     kind = Kind(record.kind).name.lower() if known else f"unknown {record.kind}"
     shown: dict[str, Any] = {"kind": kind, "index": record.index, "term": record.term}
     if record.key_id:
-        shown["key_id"] = record.key_id
+        shown["key"] = key_name(record.key_id)
     if record.kind == Kind.VOTE and not record.key_id:
         shown["voted_for"] = decode_vote(record.data)
     elif record.kind == Kind.SEGMENT:

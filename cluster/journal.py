@@ -14,6 +14,7 @@ from cluster.pending import Pending
 from cluster.ports import Disk
 from cluster.records import MAX_DATA_BYTES, JournalDamaged, JournalError, Kind, encode_vote
 from cluster.recovery import Recovered, SegmentState
+from cluster.sealing import Keyring
 from cluster.segments import SegmentWriter
 
 __all__ = ["Entry", "Journal", "JournalDamaged", "JournalError", "JournalFailed"]
@@ -38,13 +39,14 @@ class Journal:
 
     recovered_bytes_cut: int
 
-    def __init__(self, disk: Disk, segment_bytes: int, reserve_bytes: int) -> None:
+    def __init__(self, disk: Disk, segment_bytes: int, reserve_bytes: int, keys: Keyring) -> None:
         """For `open` alone."""
         if not 0 < segment_bytes <= 1 << 30:
             raise ValueError(f"segments can have 1 byte to 1 GiB, not {segment_bytes} bytes")
         self._disk = disk
         self._segment_bytes = segment_bytes
-        self._writer = SegmentWriter(disk, reserve_bytes)
+        self._keys = keys
+        self._writer = SegmentWriter(disk, reserve_bytes, keys)
         self._running: asyncio.Task[OSError | None] | None = None
         self._cleaning: asyncio.Task[None] | None = None
         self._closed = False
@@ -54,14 +56,21 @@ class Journal:
         self.failed: OSError | None = None
 
     @classmethod
-    def open(cls, disk: Disk, *, segment_bytes: int = 16 << 20, reserve_bytes: int = 4 << 20) -> Journal:
+    def open(
+        cls,
+        disk: Disk,
+        *,
+        segment_bytes: int = 16 << 20,
+        reserve_bytes: int = 4 << 20,
+        keys: Keyring | None = None,
+    ) -> Journal:
         """Read the journal on `disk` (an empty one if there is none); blocks, so only at start.
 
         All that it shows was synced before it returns. A write that never completed is cut off the end; anything
         else that isn't as it was written raises JournalDamaged naming the place. JournalError for a newer format,
-        a disk without any room, or one that can't be read.
+        a disk without any room, one that can't be read, or one with entries sealed under a key that `keys` lack.
         """
-        journal = cls(disk, segment_bytes, reserve_bytes)
+        journal = cls(disk, segment_bytes, reserve_bytes, keys or Keyring())
         try:
             journal._adopt(*journal._writer.restart(need_reserve=False))
         except OSError as error:
@@ -247,7 +256,7 @@ class Journal:
         self._entries = recovered.view.entries
         self.recovered_bytes_cut = recovered.cut
         segments = [*recovered.segments, SegmentState(recovered.restart.number, self.last_index)]
-        self._pending = Pending(self._view, segments, size, self._segment_bytes)
+        self._pending = Pending(self._view, segments, size, self._segment_bytes, self._keys)
         self._retired: list[SegmentState] = []
         self._durable = self._writing_up_to = self.last_index
         self._synced_changes = 0

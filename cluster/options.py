@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from cluster.api import Member
 from cluster.closings import ALL_CLOSED, Closings
 from cluster.engine import Timing
+from cluster.sealing import Keyring
 from cluster.transport import TransportLimits
 
 
@@ -19,6 +20,7 @@ class Options:
     A snapshot is written after `snapshot_entries` log entries, or after `snapshot_bytes` of them if that is more than
     the last snapshot's size (so that snapshots cost no more than the log itself). At most `trailing_entries` and
     `trailing_bytes` of the log stay behind it, so that a member that was away for a moment needs no snapshot.
+    Entries and snapshots are encrypted on this disk where `keys` have a current one.
     """
 
     cluster_id: str
@@ -37,3 +39,4 @@ class Options:
     reserve_bytes: int = 4 << 20
     queue_bytes: int = 64 << 20
     closings: Closings = ALL_CLOSED
+    keys: Keyring = field(default_factory=Keyring)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cluster.records import Kind, encode, seed_of
 from cluster.recovery import SegmentState, View, restart_from
+from cluster.sealing import Keyring, seal_entry
 from cluster.segments import Batch, start_of_segment
 
 
@@ -12,29 +13,42 @@ class Pending:
 
     `segments` are all of the journal's, those that are only planned included. `view` is the journal as of the last
     record: it must be changed after the record that says so, since a segment that begins in between describes it.
-    `changes` counts the records since the journal was opened.
+    `changes` counts the records since the journal was opened. What entries hold is sealed where `keys` have a current
+    one; the rest of the log (terms, votes, indexes) says nothing of it.
     """
 
-    def __init__(self, view: View, segments: list[SegmentState], size: int, segment_bytes: int) -> None:
+    def __init__(self, view: View, segments: list[SegmentState], size: int, segment_bytes: int, keys: Keyring) -> None:
         """`size`: bytes that the last of the segments has, all of them synced."""
         self.segments = segments
         self.changes = 0
         self._view = view
         self._segment_bytes = segment_bytes
+        self._keys = keys
         self._batches = [Batch(segments[-1].number)]
         self._seed = seed_of(segments[-1].number)
         self._position = self._synced = size
 
-    def record(self, kind: Kind, index: int, term: int, data: bytes) -> None:
+    def record(self, kind: Kind, index: int, term: int, data: bytes, key_id: int = 0, nonce: bytes = b"") -> None:
         if self._position >= self._segment_bytes:
             self._roll()
-        record = encode(kind, index, term, data, seed=self._seed, offset=self._position, synced=self._synced)
+        record = encode(
+            kind,
+            index,
+            term,
+            data,
+            seed=self._seed,
+            offset=self._position,
+            synced=self._synced,
+            key_id=key_id,
+            nonce=nonce,
+        )
         self._position += len(record)
         self._batches[-1].records.append(record)
         self.changes += 1
 
     def entry(self, index: int, term: int, data: bytes) -> None:
-        self.record(Kind.ENTRY, index, term, data)
+        key_id, nonce, data = seal_entry(self._keys, index, term, data)
+        self.record(Kind.ENTRY, index, term, data, key_id, nonce)
         last = self.segments[-1]
         last.last_index = max(last.last_index, index)
 

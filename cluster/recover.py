@@ -16,6 +16,8 @@ from cluster.identity import DataIdentity
 from cluster.journal import Journal, JournalError
 from cluster.membership import Configuration, Configurations
 from cluster.ports import Disk, Random
+from cluster.sealed_disk import SealedDisk
+from cluster.sealing import Keyring
 from cluster.snapshots import SnapshotMeta, SnapshotStore
 
 
@@ -35,17 +37,20 @@ class Plan:
     last_term: int
 
 
-async def plan(disk: Disk) -> Plan:
+async def plan(disk: Disk, keys: Keyring | None = None) -> Plan:
     """What `recover` would do. LogError when it can't, or when a node runs on the directory."""
-    return await _with_survivor(disk, None)
+    return await _with_survivor(disk, keys or Keyring(), None)
 
 
-async def recover(disk: Disk, random: Random) -> Plan:
-    """Do it; what was done, with the new cluster's id. LogError when it can't; it may then be repeated."""
-    return await _with_survivor(disk, random)
+async def recover(disk: Disk, random: Random, keys: Keyring | None = None) -> Plan:
+    """Do it; what was done, with the new cluster's id. `keys` are those that the directory is encrypted with.
+
+    LogError when it can't; it may then be repeated.
+    """
+    return await _with_survivor(disk, keys or Keyring(), random)
 
 
-async def _with_survivor(disk: Disk, random: Random | None) -> Plan:
+async def _with_survivor(disk: Disk, keys: Keyring, random: Random | None) -> Plan:
     try:
         disk.lock()
     except BlockingIOError as error:
@@ -54,9 +59,9 @@ async def _with_survivor(disk: Disk, random: Random | None) -> Plan:
         who = identity.held(disk)
         if who is None:
             raise LogError("this is no member's data directory: it holds no identity")
-        journal = Journal.open(disk, reserve_bytes=0)
+        journal = Journal.open(disk, reserve_bytes=0, keys=keys)
         try:
-            return await _survivor(disk, who, journal, random)
+            return await _survivor(disk, keys, who, journal, random)
         finally:
             await journal.close()
     except (JournalError, OSError) as error:
@@ -65,8 +70,8 @@ async def _with_survivor(disk: Disk, random: Random | None) -> Plan:
         disk.unlock()
 
 
-async def _survivor(disk: Disk, who: DataIdentity, journal: Journal, random: Random | None) -> Plan:
-    snapshot = _newest_snapshot(disk, journal)
+async def _survivor(disk: Disk, keys: Keyring, who: DataIdentity, journal: Journal, random: Random | None) -> Plan:
+    snapshot = _newest_snapshot(SealedDisk(disk, keys), journal)
     members = _members(journal, snapshot)
     mine = next((m for m in members if m.name == who.name and m.incarnation == who.incarnation), None)
     if mine is None:

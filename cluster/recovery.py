@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from cluster.entries import EntryLog
@@ -23,6 +23,7 @@ from cluster.records import (
     decode_vote,
     scan,
 )
+from cluster.sealing import SealBroken
 
 FOLDER = "journal"
 _PAGE = 4096
@@ -150,7 +151,11 @@ def read_segments(disk: Disk, numbers: list[int]) -> Iterator[tuple[int, Segment
         yield number, header, found, size - found.end
 
 
-def recover(disk: Disk) -> Recovered:
+Open = Callable[[Record, str], bytes]
+"""Gives the data of an entry's record, sealed or not, in the place that the text says."""
+
+
+def recover(disk: Disk, open_entry: Open) -> Recovered:
     """Read the journal as it is on the disk. Raises JournalDamaged, JournalError, or OSError from the disk."""
     numbers, leftovers = list_segments(disk)
     # A crash while old segments were removed may leave any of them: only the run that ends with the last counts,
@@ -159,7 +164,7 @@ def recover(disk: Disk) -> Recovered:
     while start > 0 and (start == len(numbers) or numbers[start - 1] == numbers[start] - 1):
         start -= 1
     run = numbers[start:]
-    replay = Replay()
+    replay = Replay(open_entry)
     restart = restart_from(replay.view, 1, 0)
     cut = 0
     for number, header, found, rest in read_segments(disk, run):
@@ -200,8 +205,9 @@ def restart_from(view: View, number: int, previous_end: int, carried: tuple[Reco
 class Replay:
     """Builds the view from records in the order in which they were written."""
 
-    def __init__(self) -> None:
+    def __init__(self, open_entry: Open) -> None:
         self.view = View()
+        self._open_entry = open_entry
         self.segments: list[SegmentState] = []
         self._file = ""
 
@@ -225,15 +231,10 @@ class Replay:
         view, entries, segment = self.view, self.view.entries, self.segments[-1]
         for record in records:
             kind = record.kind
-            if record.key_id:
-                raise JournalError(
-                    f"{self._file}, byte {record.offset}: the record is encrypted under key {record.key_id}, "
-                    "and this version has no keys"
-                )
             if kind == Kind.ENTRY:
                 if record.index != entries.last_index + 1:
                     raise self._out_of_order(record, f"entry {entries.last_index + 1} should follow")
-                entries.append(record.data, record.term)
+                entries.append(self._opened(record), record.term)
                 segment.last_index = max(segment.last_index, record.index)
             elif kind == Kind.VOTE:
                 view.term, view.voted_for = record.term, decode_vote(record.data)
@@ -282,6 +283,12 @@ class Replay:
                 entries.last_term = view.base_term
         else:
             entries.drop_to(view.base_index)
+
+    def _opened(self, record: Record) -> bytes:
+        try:
+            return self._open_entry(record, f"{self._file}, byte {record.offset}:")
+        except SealBroken:
+            raise JournalDamaged(self._file, record.offset, "the entry isn't what was sealed there") from None
 
     def _out_of_order(self, record: Record, expected: str) -> JournalDamaged:
         what = Kind(record.kind).name

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from cluster.ports import Disk, File
 from cluster.records import PREAMBLE_BYTES, SEGMENT_END, Kind, Segment, encode, encode_vote, preamble, seed_of
 from cluster.recovery import FOLDER, Recovered, Restart, recover, segment_file
+from cluster.sealing import Keyring, open_entry
 
 RESERVE = "reserve"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -66,8 +67,9 @@ class SegmentWriter:
     opened again without it can still be shrunk behind a snapshot.
     """
 
-    def __init__(self, disk: Disk, reserve_bytes: int) -> None:
+    def __init__(self, disk: Disk, reserve_bytes: int, keys: Keyring) -> None:
         self._disk = disk
+        self._keys = keys
         self._reserve_bytes = reserve_bytes
         self._file: File | None = None
         self.has_reserve = False
@@ -82,7 +84,7 @@ class SegmentWriter:
         if FOLDER not in self._disk.list():
             self._disk.make_folder(FOLDER)
             self._disk.sync_folder()
-        recovered = recover(self._disk)
+        recovered = recover(self._disk, lambda record, where: open_entry(self._keys, record, where))
         # What the next segment builds on must be sure of its name first: its own may otherwise outlive it in a crash.
         self._disk.sync_folder(FOLDER)
         for name in recovered.leftovers:

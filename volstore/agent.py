@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -19,12 +20,14 @@ from cluster.log import ReplicatedLog
 from cluster.measured import MeasuredDisk
 from cluster.network import TcpNetwork
 from cluster.options import Options
+from cluster.sealing import Keyring
 from volstore import commands
 from volstore.acl_commands import Caller
 from volstore.audit import AuditLog
 from volstore.commands import Command, Idempotency, Outcome, Stamped
 from volstore.config import AgentConfig, Server
 from volstore.config_settings import host_and_port
+from volstore.encryption_keys import node_keys
 from volstore.errors import NoLeader, Overloaded
 from volstore.events import Event
 from volstore.fsm import Fsm
@@ -92,9 +95,10 @@ class Agent:
     """One node; a `volstore.registry.Registry`."""
 
     def __init__(self, config: AgentConfig, cluster_id: str, tls: Tls | None) -> None:
-        """A node that joins has no first members: it waits until the cluster's log reaches it."""
+        """A node that joins has no first members: it waits until the cluster's log reaches it. Raises KeysError."""
         self.config = config
         self._tls = tls
+        self._keys = Keyring(node_keys(config.encryption_key_file, os.environ))
         self.watch = Watch()
         self._machine = WatchedFsm(self.watch)
         first: tuple[Server, ...] = () if config.join else config.servers
@@ -111,6 +115,7 @@ class Agent:
                 timing=Timing(config.heartbeat_interval, config.election_timeout_min, config.election_timeout_max),
                 snapshot_entries=config.snapshot_threshold,
                 trailing_entries=config.snapshot_trailing_entries,
+                keys=self._keys,
             ),
             self._machine,
             disk=MeasuredDisk(disk, syncs.observe),
@@ -231,13 +236,16 @@ class Agent:
         return address
 
     def reload(self, config: AgentConfig) -> None:
-        """Take over what can change while a node runs: the limits of its HTTP API, and what TLS files hold now.
+        """Take over what can change while a node runs: the limits of its HTTP API, and what the files of
+        TLS and of keys hold now.
 
-        Raises TlsError, with nothing changed.
+        Raises TlsError or KeysError, with nothing changed.
         """
         tls = tls_of(config)
+        keys = node_keys(config.encryption_key_file, os.environ)
         if (tls is None, config.tls_http) != (self._tls is None, self.config.tls_http):
             raise TlsError("TLS can't begin or end while a node runs: restart it")
+        self._keys.use(keys)
         if tls is not None:
             self._tls = tls
             self._network.use(tls.raft)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from cluster import inspect
 from cluster import recover as recovery
 from cluster.api import LogError
 from cluster.disk import RealDisk
+from cluster.sealing import Keyring
+from volstore.encryption_keys import KeysError, node_keys
 
 DEV_MARKER = "volstore-dev"
 _LOCK = "lock"  # cluster.disk's; it stays, or two agents could hold a lock of the same name
@@ -61,9 +64,9 @@ def _no_journal(directory: Path) -> OfflineError:
     return OfflineError(f"{directory} has no journal in it; is it a node's data directory?")
 
 
-def plan_recovery(directory: Path) -> str:
+def plan_recovery(directory: Path, key_file: Path | None = None) -> str:
     """In words: what a cluster of one made out of this directory has, and what may be lost. Raises OfflineError."""
-    plan = _recovered(directory, for_real=False)
+    plan = _recovered(directory, key_file, for_real=False)
     lost = ", ".join(plan.lost) or "none"
     return (
         f"{directory} is of member {plan.name} of cluster {plan.cluster_id}. Its log ends with entry {plan.last_index} "
@@ -75,9 +78,9 @@ def plan_recovery(directory: Path) -> str:
     )
 
 
-def recover(directory: Path) -> str:
+def recover(directory: Path, key_file: Path | None = None) -> str:
     """Make a cluster of one; what was done, in words. Raises OfflineError."""
-    plan = _recovered(directory, for_real=True)
+    plan = _recovered(directory, key_file, for_real=True)
     return (
         f"{plan.name} is a cluster of one now, with the new cluster id {plan.cluster_id}. Start it as before (if its "
         "configuration has a cluster_id, put the new one there), look at what it has, then start new nodes with empty "
@@ -85,11 +88,15 @@ def recover(directory: Path) -> str:
     )
 
 
-def _recovered(directory: Path, *, for_real: bool) -> recovery.Plan:
+def _recovered(directory: Path, key_file: Path | None, *, for_real: bool) -> recovery.Plan:
+    try:
+        keys = Keyring(node_keys(key_file, os.environ))
+    except KeysError as error:
+        raise OfflineError(str(error)) from None
     _open(directory).close()  # it is there, and can be read
     disk = RealDisk(directory)
     try:
-        work = recovery.recover(disk, random.SystemRandom()) if for_real else recovery.plan(disk)
+        work = recovery.recover(disk, random.SystemRandom(), keys) if for_real else recovery.plan(disk, keys)
         return asyncio.run(work)
     except LogError as error:
         raise OfflineError(f"{directory}: {error}") from None

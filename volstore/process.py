@@ -19,6 +19,7 @@ from cluster.api import LogError
 from volstore import logs
 from volstore.agent import VERSION, Agent
 from volstore.config import AgentConfig, ConfigError
+from volstore.encryption_keys import KeysError
 from volstore.errors import NoLeader
 from volstore.operating import cluster_to_serve
 from volstore.sample import try_next
@@ -56,7 +57,7 @@ async def _run(config: AgentConfig, reload: Reload) -> int:
         # at what was loaded at the start.
         gc.set_threshold(50_000, 20, 100)
         address = await agent.start()
-    except (LogError, TlsError, OSError) as error:
+    except (LogError, TlsError, KeysError, OSError) as error:
         _log.error("agent_can_not_start", reason=str(error))
         return 1
     try:
@@ -98,11 +99,11 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, str]) -> st
 
 
 def _reload(agent: Agent, reload: Reload) -> None:
-    """A configuration, or certificates, that can't be used change nothing."""
+    """A configuration, certificates or keys that can't be used change nothing."""
     try:
         config = reload()
         agent.reload(config)
-    except (ConfigError, TlsError) as error:
+    except (ConfigError, TlsError, KeysError) as error:
         _log.error("reload_refused", reason=str(error))
         return
     logs.set_level(config.log_level)

@@ -442,7 +442,7 @@ async def test_a_record_out_of_order_is_damage(kind: Kind, index: int, problem: 
         open_journal(disk)
 
 
-@pytest.mark.parametrize(("kind", "key_id", "problem"), [(99, 0, "kind 99 is not known"), (2, 5, "under key 5")])
+@pytest.mark.parametrize(("kind", "key_id", "problem"), [(99, 0, "kind 99 is not known"), (2, 5, "under key 00000005")])
 async def test_a_record_of_a_later_version_stops_the_start(kind: int, key_id: int, problem: str) -> None:
     disk = MemoryDisk()
     await filled(disk, 3)

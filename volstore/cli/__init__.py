@@ -33,6 +33,7 @@ _COMMANDS = {
     "init": "volstore.cli.init:init",
     "journal": "volstore.cli.journal:journal",
     "tls": "volstore.cli.tls:tls",
+    "keys": "volstore.cli.keys:keys",
     "completion": "volstore.cli.completion:completion",
     "version": "volstore.cli:version",
 }

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from volstore.cli.arguments import Group, connected
+from volstore.cli.debug import debug
 from volstore.cli.output import Failed, echo, print_json, table
 from volstore.cli.snapshot import snapshot
 from volstore.client import Client, ClientError, HttpError
@@ -23,6 +24,7 @@ def operator() -> None:
 
 
 operator.add_command(snapshot)
+operator.add_command(debug)
 
 
 @operator.group(cls=Group)
@@ -183,8 +185,15 @@ def _configuration(client: Client) -> dict[str, Any]:
 
 @operator.command()
 @click.argument("directory", metavar="DATA_DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--encryption-key-file",
+    "key_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The keys that its data is encrypted with. [none, or VOLSTORE_ENCRYPTION_KEYS]",
+)
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
-def recover(directory: Path, yes: bool) -> None:
+def recover(directory: Path, key_file: Path | None, yes: bool) -> None:
     """Make a cluster of one out of the stopped node in DATA_DIR, when the majority is lost for ever.
 
     What that node never heard of is lost. Do it on one node only, the one whose log is furthest (`volstore journal
@@ -193,9 +202,9 @@ def recover(directory: Path, yes: bool) -> None:
     from volstore import offline
 
     try:
-        echo(offline.plan_recovery(directory))
+        echo(offline.plan_recovery(directory, key_file))
         if not yes and not click.confirm("Make a cluster of one out of it?", err=True):
             raise Failed("nothing was changed")
-        echo(offline.recover(directory))
+        echo(offline.recover(directory, key_file))
     except offline.OfflineError as error:
         raise Failed(str(error)) from None

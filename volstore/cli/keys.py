@@ -1,0 +1,66 @@
+"""`volstore keys`: makes and rotates the keys that a node's log and snapshots are encrypted with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from volstore.cli.arguments import Group
+from volstore.cli.output import Failed, echo
+
+
+@click.group(cls=Group, short_help="Make and rotate the keys of a node's data.")
+def keys() -> None:
+    """Make and rotate the keys that a node's log and snapshots are encrypted with (--encryption-key-file).
+
+    Each node has keys of its own: members send each other what they hold in the clear, inside TLS. A node that lost
+    its keys can't read its data; it is removed from the cluster, emptied, and added anew.
+    """
+
+
+_FILE = click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+
+
+@keys.command()
+@_FILE
+def create(file: Path) -> None:
+    """Write FILE with one new key; a file that is there is not overwritten."""
+    from volstore import encryption_keys
+
+    try:
+        name = encryption_keys.create_keys(file)
+    except encryption_keys.KeysError as error:
+        raise Failed(str(error)) from None
+    echo(f"{file}  key {name}: keep it secret, and a copy of it safe")
+
+
+@keys.command()
+@_FILE
+def rotate(file: Path) -> None:
+    """Put a new key first in FILE, and keep the others.
+
+    Reload the node (SIGHUP): from then on it encrypts with the new key. An old key may go from FILE when
+    `volstore journal verify` names it no more and two snapshots have been written since.
+    """
+    from volstore import encryption_keys
+
+    try:
+        name = encryption_keys.rotate_keys(file)
+    except encryption_keys.KeysError as error:
+        raise Failed(str(error)) from None
+    echo(f"{file}  key {name} encrypts once the node is reloaded (SIGHUP); the old ones stay for what they encrypted")
+
+
+@keys.command(name="list")
+@_FILE
+def list_names(file: Path) -> None:
+    """Print the names of the keys in FILE, the current one first; never the keys."""
+    from volstore import encryption_keys
+
+    try:
+        found = encryption_keys.names(file)
+    except encryption_keys.KeysError as error:
+        raise Failed(str(error)) from None
+    for name in found:
+        echo(name)
