@@ -129,12 +129,16 @@ class Client:
             raise BadAnswer(f"{self._url()} answered something that is not JSON; is it volstore?") from None
 
     def transfer(self, method: str, path: str, content: bytes | None = None) -> tuple[bytes, HTTPMessage]:
-        """Bytes that are no JSON, sent or fetched, and the answer's headers. Raises as `request` does."""
+        """Bytes that are no JSON, sent or fetched, and the answer's headers; `path` may have a query.
+
+        Raises as `request` does.
+        """
         query = urlencode({"region": self.connection.region}) if self.connection.region else ""
         headers = {"X-Nomad-Token": self.connection.token} if self.connection.token else {}
         if content is not None:
             headers["Content-Type"] = "application/octet-stream"
-        status, answered, raw = self._exchange(method, f"{path}?{query}" if query else path, content, headers)
+        joined = f"{path}{'&' if '?' in path else '?'}{query}" if query else path
+        status, answered, raw = self._exchange(method, joined, content, headers)
         if status >= 300:
             raise HttpError(status, raw.decode("utf-8", "replace").strip())
         return raw, answered

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import stat
+import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,17 @@ async def test_an_answer_that_was_damaged_on_its_way_leaves_no_file(server: Reco
 async def test_a_backup_that_can_not_be_written_is_one_line(node: InProcessRegistry, cli: Cli) -> None:
     result = await cli("operator", "snapshot", "save", "none/x.snap")
     assert (result.code, result.stderr) == (1, "Error writing none/x.snap: No such file or directory\n")
+
+
+async def test_a_report_of_a_defect_holds_what_could_be_had(node: InProcessRegistry, cli: Cli) -> None:
+    result = await cli("operator", "debug", "-token=31d5a4e0-secret", "d.tar.gz")
+    assert (result.code, result.stdout[:16]) == (0, "Wrote d.tar.gz; ")  # no metrics here
+    assert mode("d.tar.gz") == 0o600
+    with tarfile.open("d.tar.gz") as archive:
+        found = {entry.name: archive.extractfile(entry).read() for entry in archive}  # type: ignore[union-attr]
+    assert json.loads(found["d/health.json"])["Healthy"] is True
+    assert b"404" in found["d/metrics.txt.failed"]
+    assert not any(b"31d5a4e0-secret" in content for content in found.values())
 
 
 async def test_only_a_members_directory_is_recovered_and_only_after_a_yes(cli: Cli) -> None:

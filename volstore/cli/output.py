@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -26,6 +27,22 @@ class Failed(click.ClickException):
 def complain(text: str) -> None:
     """One line on stderr, whatever `text` holds: it may quote what a user or a server wrote."""
     click.echo(" ".join(printable(line.strip()) for line in text.splitlines() if line.strip()), err=True)
+
+
+def write_private(target: Path, content: bytes) -> None:
+    """A file for its owner alone: whole or not at all, and on the disk before it has its name. Raises Failed."""
+    unfinished = target.with_name(target.name + ".unfinished")
+    try:
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as written:
+            os.fchmod(descriptor, 0o600)
+            written.write(content)
+            written.flush()
+            os.fsync(descriptor)
+        unfinished.replace(target)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise Failed(f"Error writing {target}: {error.strerror}") from None
 
 
 def printable(value: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import click
 
 from volstore.backup import BackupMeta, BadBackup, digest_header, unpack
 from volstore.cli.arguments import Group, connected
-from volstore.cli.output import Failed, echo, fields, print_json
+from volstore.cli.output import Failed, echo, fields, print_json, write_private
 from volstore.client import Client, ClientError
 
 
@@ -38,24 +37,8 @@ def save(client: Client, file: Path | None, stale: bool) -> None:
     if headers.get("Digest") != digest_header(content):
         raise Failed("Error saving the snapshot: it was damaged on its way; try again")
     meta = _checked(content, "what the server sent")
-    _write(target, content)
+    write_private(target, content)
     echo(f"State at index {meta.index} saved to {target}")
-
-
-def _write(target: Path, content: bytes) -> None:
-    """Whole or not at all, and on the disk before it has its name."""
-    unfinished = target.with_name(target.name + ".unfinished")
-    try:
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as written:
-            os.fchmod(descriptor, 0o600)
-            written.write(content)
-            written.flush()
-            os.fsync(descriptor)
-        unfinished.replace(target)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise Failed(f"Error writing {target}: {error.strerror}") from None
 
 
 @snapshot.command()

@@ -284,18 +284,18 @@ def _server_health(call: Call, node: NodeView, peer: PeerView) -> dict[str, Any]
 
 
 def _autopilot(call: Call) -> Reply:
-    """Members are removed by the operator alone: nothing here removes a dead one by itself."""
+    """What a Nomad server answers that nobody configured: there is no autopilot here, and nothing to configure."""
     return _json(
         {
-            "CleanupDeadServers": False,
-            "CreateIndex": 0,
-            "DisableUpgradeMigration": True,
+            "CleanupDeadServers": True,
+            "CreateIndex": 1,
+            "DisableUpgradeMigration": False,
             "EnableCustomUpgrades": False,
             "EnableRedundancyZones": False,
             "LastContactThreshold": "200ms",
             "MaxTrailingLogs": _LARGEST_LAG,
             "MinQuorum": 0,
-            "ModifyIndex": 0,
-            "ServerStabilizationTime": "0s",
+            "ModifyIndex": 1,
+            "ServerStabilizationTime": "10s",
         }
     )
