@@ -43,7 +43,7 @@ class Election:
     def on_request(self, peer: str, term: int, last_index: int, last_term: int, pre: bool, on_transfer: bool) -> None:
         engine = self._engine
         # A disk with entries on it isn't the empty one that a forming cluster must fear: whoever wrote them knew it.
-        unformed = self._forming_incomplete() and engine.journal.last_index == 0
+        unformed = self._forming_incomplete() and engine.journal.last_index == 0 and not engine.recognised
         if engine.unable or unformed or (self._leader_is_heard() and not on_transfer):
             engine.send(peer, ["vote", engine.term, False, pre], after_sync=True)
             return

@@ -71,6 +71,8 @@ class Engine:
         self.connected: Collection[str] = frozenset()
         self.unable = False
         """This node can't write: it neither stands for election, nor votes, nor leads."""
+        self.recognised = False
+        """A member that knows the configuration has let this node's disk in: it is the one that is named there."""
         self.last_contact = now
         """When this node last heard from the leader that it knows."""
         self.mark: Callable[[], Any] = lambda: None

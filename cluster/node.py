@@ -69,6 +69,7 @@ class Node:
         self._more_planned = False
         self._incarnations: dict[str, bytes] = {}
         self._callers: dict[str, str] = {}
+        self._recognised = False
 
     # Life.
 
@@ -176,6 +177,7 @@ class Node:
             closings=self.options.closings,
         )
         engine.mark = self.applier.mark
+        engine.recognised = self._recognised
         return engine
 
     def restart_engine(self) -> None:
@@ -346,6 +348,8 @@ class Node:
 
     def _on_peer(self, peer: str, connected: bool) -> None:
         self.log.info("peer_connected" if connected else "peer_lost", peer=peer)
+        if (info := self.transport.peer_info(peer)) is not None and info.meta.get("configuration", "0") != "0":
+            self._recognised = self.engine.recognised = True
         if peer == self.engine.leader:
             self.intake.lost()
             self.questions.lost()
