@@ -37,17 +37,17 @@ class Plan:
     last_term: int
 
 
-async def plan(disk: Disk, keys: Keyring | None = None) -> Plan:
+async def plan(disk: Disk, keys: Keyring) -> Plan:
     """What `recover` would do. LogError when it can't, or when a node runs on the directory."""
-    return await _with_survivor(disk, keys or Keyring(), None)
+    return await _with_survivor(disk, keys, None)
 
 
-async def recover(disk: Disk, random: Random, keys: Keyring | None = None) -> Plan:
+async def recover(disk: Disk, keys: Keyring, random: Random) -> Plan:
     """Do it; what was done, with the new cluster's id. `keys` are those that the directory is encrypted with.
 
     LogError when it can't; it may then be repeated.
     """
-    return await _with_survivor(disk, keys or Keyring(), random)
+    return await _with_survivor(disk, keys, random)
 
 
 async def _with_survivor(disk: Disk, keys: Keyring, random: Random | None) -> Plan:

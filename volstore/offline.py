@@ -96,7 +96,7 @@ def _recovered(directory: Path, key_file: Path | None, *, for_real: bool) -> rec
     _open(directory).close()  # it is there, and can be read
     disk = RealDisk(directory)
     try:
-        work = recovery.recover(disk, random.SystemRandom(), keys) if for_real else recovery.plan(disk, keys)
+        work = recovery.recover(disk, keys, random.SystemRandom()) if for_real else recovery.plan(disk, keys)
         return asyncio.run(work)
     except LogError as error:
         raise OfflineError(f"{directory}: {error}") from None

@@ -37,12 +37,12 @@ class Members:
     def __getitem__(self, name: str) -> ReplicatedLog:
         return self.logs[name]
 
-    def make(self, name: str, address: str, members: tuple[Member, ...]) -> ReplicatedLog:
+    def make(self, name: str, address: str, members: tuple[Member, ...], cluster_id: str = "test") -> ReplicatedLog:
         disk = self.disks.setdefault(name, MemoryDisk(Random(len(self.disks))))
         machine = self.machines[name] = self.kinds.get(name, Appends)()
         given: dict[str, Any] = {"timing": Timing(0.03, 0.15, 0.3), "reserve_bytes": 0} | self.options
         self.logs[name] = ReplicatedLog(
-            Options("test", name, address, address, members, **given),
+            Options(cluster_id, name, address, address, members, **given),
             machine,
             disk=disk,
             snapshot_disk=disk,

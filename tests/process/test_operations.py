@@ -261,9 +261,9 @@ async def test_a_survivor_is_made_a_cluster_of_one_that_grows_again(tmp_path: Pa
         for node in nodes:
             node.kill()
         directory = tmp_path / survivor.name
-        words = await asyncio.to_thread(offline.plan_recovery, directory)
+        words = await asyncio.to_thread(offline.plan_recovery, directory, None)
         assert "The other members (s2, s3) would be members no more" in words
-        assert "a cluster of one now" in await asyncio.to_thread(offline.recover, directory)
+        assert "a cluster of one now" in await asyncio.to_thread(offline.recover, directory, None)
         survivor.start()
         await until(partial(ready, session, survivor), what="the survivor to serve")
         assert load.acknowledged <= await registered(session, survivor)
@@ -296,11 +296,11 @@ async def test_a_running_node_is_not_recovered(tmp_path: Path) -> None:
             node.start()
             await until(partial(ready, session, node), what="the node")
             with pytest.raises(offline.OfflineError, match="in use"):
-                await asyncio.to_thread(offline.recover, tmp_path / node.name)
+                await asyncio.to_thread(offline.recover, tmp_path / node.name, None)
             assert await ready(session, node)
     RealDisk(tmp_path / "empty").close()
     with pytest.raises(offline.OfflineError, match="holds no identity"):
-        await asyncio.to_thread(offline.plan_recovery, tmp_path / "empty")
+        await asyncio.to_thread(offline.plan_recovery, tmp_path / "empty", None)
 
 
 async def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:
