@@ -79,6 +79,12 @@ def _append(node: Node, configuration: Configuration) -> None:
     node.engine.append(node.loop.time(), bytes([CONFIGURATION]) + configuration.encode())
 
 
+def _has_caught_up(node: Node, name: str) -> bool:
+    """Whether it is there and has confirmed nearly all; a young log would else be nearly confirmed by nobody at all."""
+    match = node.engine.match_index(name)
+    return name in node.engine.connected and match > 0 and node.journal.last_index - match <= CAUGHT_UP
+
+
 async def add_member(node: Node, member: Member, deadline: float) -> None:
     """A learner until it has caught up, then a voter."""
     present = node.engine.configuration.member(member.name)
@@ -86,7 +92,7 @@ async def add_member(node: Node, member: Member, deadline: float) -> None:
         await _change(node, lambda configuration: configuration.with_learner(member), deadline)
     await _until(
         node,
-        lambda: not node.engine.leads or node.journal.last_index - node.engine.match_index(member.name) <= CAUGHT_UP,
+        lambda: not node.engine.leads or _has_caught_up(node, member.name),
         deadline,
         f"{member.name!r} did not catch up; it stays a learner: add it again to go on, or remove it",
     )
