@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
-BUSY = 60_000
+BUSY = 30_000
 """Steps within one virtual second that are no work but a loop without end."""
 _EARLY = 1e-6
 """Seconds by which a timer may fire early, from rounding between a node's clock and true time."""
@@ -89,6 +89,8 @@ class NodeLoop:
         after: Callable[[], None] | None = None,
     ) -> None:
         self.scheduler = scheduler
+        self.face = cast(asyncio.AbstractEventLoop, self)
+        """This loop, for asyncio's own classes, which ask for no more than what is here."""
         self.dead = False
         self._offset = offset
         self._rate = rate
@@ -100,11 +102,6 @@ class NodeLoop:
         self._frozen_at: float | None = None
         self.was_frozen = False
         self._withheld: list[asyncio.Handle] = []
-
-    @property
-    def face(self) -> asyncio.AbstractEventLoop:
-        """This loop, for asyncio's own classes, which ask for no more than what is here."""
-        return cast(asyncio.AbstractEventLoop, self)
 
     # Asyncio's side.
 

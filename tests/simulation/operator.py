@@ -62,7 +62,7 @@ async def add_new(world: World, patience: float) -> bool:
     server = world.add_server()
     server.start()
     until = world.scheduler.now + patience
-    while world.scheduler.now < until:
+    while world.scheduler.now < until and server.state in ("up", "down"):
         leader = world.leader()
         if leader is not None:
             asked = leader
@@ -94,7 +94,8 @@ async def remove_named(world: World, name: str, patience: float) -> bool:
     while world.scheduler.now < until:
         leader = world.leader()
         if leader is not None and leader.node is not None:
-            if leader.node.engine.configuration.member(name) is None:
+            engine = leader.node.engine
+            if engine.configuration.member(name) is None and engine.configuration.index <= engine.commit_index:
                 break
             asked = leader
 

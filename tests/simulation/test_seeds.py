@@ -31,7 +31,7 @@ FOUND = {
 }
 """What each seed caught when it was first run (a seed is another run once the simulator draws differently)."""
 
-SEEDS = range(100, 112)
+SEEDS = range(100, 108)
 
 
 def _check(seed: int) -> Result:
@@ -57,7 +57,7 @@ def test_a_fixed_set_of_seeds_keeps_every_promise_and_gets_work_done() -> None:
 
 
 def test_seeds_drawn_by_chance_keep_every_promise() -> None:
-    for _ in range(4):
+    for _ in range(3):
         _check(SystemRandom().randrange(1 << 40))
 
 
