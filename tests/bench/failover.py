@@ -17,6 +17,7 @@ import statistics
 import sys
 import tempfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -35,6 +36,9 @@ class Load:
         self.dead: set[str] = set()
         self.under_way: Counter[str] = Counter()
         self.running = True
+
+    def has(self, successes: int) -> bool:
+        return len(self.successes) >= successes
 
     async def write(self, node: Agent, number: int) -> None:
         loop = asyncio.get_running_loop()
@@ -76,7 +80,7 @@ async def run(kills: int, how: str, writers: int) -> dict[str, object]:
             tasks = [asyncio.create_task(load.write(node, n)) for node in nodes for n in range(writers)]
             for _ in range(kills):
                 enough = len(load.successes) + 200
-                await until(lambda enough=enough: len(load.successes) >= enough, what="load")
+                await until(partial(load.has, enough), what="load")
                 victim = await leader(session, nodes)
                 load.dead.add(victim.name)
                 at = loop.time()

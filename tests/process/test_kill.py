@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -45,6 +46,10 @@ class Writer:
                 return
 
 
+def _acknowledged(writers: list[Writer], count: int) -> bool:
+    return sum(len(writer.acknowledged) for writer in writers) >= count
+
+
 async def registered(session: aiohttp.ClientSession, url: str) -> dict[str, int]:
     status, volumes = await get(session, f"{url}/v1/volumes?type=csi")
     assert status == 200
@@ -65,7 +70,7 @@ async def test_a_hundred_kills_of_one_node_lose_nothing_that_was_answered(tmp_pa
                 tasks = [asyncio.create_task(writer.write(node.url)) for writer in writers]
                 before = sum(len(writer.acknowledged) for writer in writers)
                 enough = before + chance.randrange(1, 60)
-                await until(lambda enough=enough: sum(len(w.acknowledged) for w in writers) >= enough)
+                await until(partial(_acknowledged, writers, enough))
                 node.kill()
                 await asyncio.gather(*tasks)
                 node.start()
