@@ -167,7 +167,7 @@ class TcpListener:
         connection.setblocking(False)
         task = self._loop.create_task(self._welcome(connection, join_address(address)))
         self._tasks.add(task)
-        task.add_done_callback(self._served)
+        task.add_done_callback(lambda task: self._served(task, connection))
         if len(self._handshakes) >= self._most_handshakes:
             oldest = next(iter(self._handshakes))
             dropped = self._handshakes.pop(oldest)
@@ -195,9 +195,11 @@ class TcpListener:
         else:
             await self._serve(stream)
 
-    def _served(self, task: asyncio.Task[None]) -> None:
+    def _served(self, task: asyncio.Task[None], connection: socket.socket) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (failure := task.exception()) is not None:
+        if task.cancelled():
+            connection.close()  # it may have been cancelled before its first step, with nobody to close it
+        elif (failure := task.exception()) is not None:
             # A defect: strangers raise OSError only. Now, not whenever the task is collected.
             self._loop.call_exception_handler({"message": "serving a connection failed", "exception": failure})
 

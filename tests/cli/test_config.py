@@ -330,7 +330,7 @@ def test_a_switch_is_a_boolean_in_the_file() -> None:
 
 @pytest.mark.parametrize("address", ["0.0.0.0:1", "10.0.0.1:1", "[::]:1", "host1:1", "[fe80::1%eth0]:1"])
 def test_nothing_listens_beyond_this_machine_without_tls_unless_that_is_said(address: str) -> None:
-    advertised = {"raft_advertise": "10.0.0.1:1", "http_advertise": "10.0.0.1:2"}
+    advertised: dict[str, Any] = {"raft_advertise": "10.0.0.1:1", "http_advertise": "10.0.0.1:2"}
     with pytest.raises(ConfigError, match=r"raft_addr .*: .* listens beyond this machine unprotected: set tls_ca_file"):
         configured(raft_addr=address, **advertised)
     with pytest.raises(ConfigError, match=r"http_addr .* and tls_key_file, tls_http and acl_enabled \(`volstore tls`"):

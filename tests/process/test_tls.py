@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -57,9 +58,13 @@ def secured(folder: Path, count: int, ca: Path) -> Iterator[list[Agent]]:
 
 async def reload(nodes: list[Agent], event: str = "reloaded") -> None:
     for node in nodes:
-        before = node.output().count(event)
+        told = partial(_count, node, event, node.output().count(event) + 1)
         node.send(signal.SIGHUP)
-        await until(lambda node=node, before=before: node.output().count(event) > before, what=event)
+        await until(told, what=event)
+
+
+def _count(node: Agent, event: str, wanted: int) -> bool:
+    return node.output().count(event) >= wanted
 
 
 class Writer:

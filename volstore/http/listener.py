@@ -103,16 +103,16 @@ class HttpListener:
             connection.setblocking(False)
             admitted = self._admission.admit(address[0])
             if isinstance(admitted, Ticket):
-                self._spawn(self._welcome(connection, admitted))
+                self._spawn(self._welcome(connection, admitted), connection, admitted)
             elif self.tls is not None or len(self._farewells) >= _MOST_FAREWELLS:
                 connection.close()
             else:
-                self._spawn(self._turn_away(connection, admitted))
+                self._spawn(self._turn_away(connection, admitted), connection)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], connection: socket.socket, ticket: Ticket | None = None) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(lambda task: self._done(task, connection, ticket))
 
     async def _welcome(self, connection: socket.socket, ticket: Ticket) -> None:
         try:
@@ -130,9 +130,6 @@ class HttpListener:
             # No TLS, no certificate that we trust, or gone: for the client to notice, not for us.
             ticket.give_back()
             _log.debug("http_tls_refused", reason=str(error))
-        except BaseException:
-            ticket.give_back()
-            raise
 
     async def _turn_away(self, connection: socket.socket, why: TurnedAway) -> None:
         answer = last_words(why.status, why.phrase, why.text, "Retry-After: 1\r\n")
@@ -141,9 +138,14 @@ class HttpListener:
         except OSError as error:
             _log.debug("http_client_left", reason=str(error))
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, task: asyncio.Task[None], connection: socket.socket, ticket: Ticket | None) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (failure := task.exception()) is not None:
+        failure = None if task.cancelled() else task.exception()
+        if ticket is not None and (task.cancelled() or failure is not None):
+            ticket.give_back()
+        if task.cancelled():
+            connection.close()  # it may have been cancelled before its first step, with nobody to close it
+        elif failure is not None:
             self._loop.call_exception_handler({"message": "accepting an HTTP connection failed", "exception": failure})
 
 
