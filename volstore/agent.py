@@ -217,6 +217,7 @@ class Agent:
         return ClusterView(self.config.name, self.config.region, self.config.datacenter, leader, servers, figures)
 
     def _families(self) -> Iterable[Family]:
+        self._figures.certificate_expires = self._tls.expires.timestamp() if self._tls is not None else None
         return families(self.operating.node(), self.state, len(self.watch), self._figures)
 
     # Life.

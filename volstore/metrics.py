@@ -39,6 +39,8 @@ class Figures:
     syncs: Histogram = field(default_factory=Histogram)
     applies: Histogram = field(default_factory=Histogram)
     events: Mapping[str, int] = field(default_factory=dict)
+    certificate_expires: float | None = None
+    """Seconds since 1970; None without TLS."""
     started: float = field(default_factory=time.monotonic)
 
 
@@ -46,6 +48,10 @@ def families(node: NodeView, state: State, waiters: int, figures: Figures) -> It
     """Everything, as it is now."""
     yield _one("up", "1 while the node answers", 1, version=node.version)
     yield _one("uptime_seconds", "Since the node started", time.monotonic() - figures.started)
+    if figures.certificate_expires is not None:
+        yield _one(
+            "tls_certificate_expires", "When this node's certificate does (since 1970)", figures.certificate_expires
+        )
     yield from _raft(node)
     yield from _peers(node)
     yield Family("raft_sync_seconds", "histogram", "Syncs of the log to disk", (((), figures.syncs),))

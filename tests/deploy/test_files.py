@@ -85,7 +85,7 @@ def test_health_checks_are_where_they_are_needed() -> None:
 
 
 def test_alerts_use_series_that_a_node_has() -> None:
-    figures = Figures(RequestFigures())
+    figures = Figures(RequestFigures(), certificate_expires=1.0)
     figures.requests.answered(None, "GET", 200, 0.1)
     text = as_text(families(ONE_NODE.node(), State(), 0, figures)).decode()
     has = set(re.findall(r"^(volstore_[a-z_]+)", text, re.MULTILINE)) | set(
