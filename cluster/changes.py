@@ -90,13 +90,15 @@ async def add_member(node: Node, member: Member, deadline: float) -> None:
     present = node.engine.configuration.member(member.name)
     if present is None or present.voter or present.address != member.address:
         await _change(node, lambda configuration: configuration.with_learner(member), deadline)
-    await _until(
-        node,
-        lambda: not node.engine.leads or _has_caught_up(node, member.name),
-        deadline,
-        f"{member.name!r} did not catch up; it stays a learner: add it again to go on, or remove it",
-    )
-    incarnation = node.incarnation_of(member.name)
+    incarnation = b""
+    if node.options.closings.learners_first:
+        await _until(
+            node,
+            lambda: not node.engine.leads or _has_caught_up(node, member.name),
+            deadline,
+            f"{member.name!r} did not catch up; it stays a learner: add it again to go on, or remove it",
+        )
+        incarnation = node.incarnation_of(member.name)
     await _change(node, lambda configuration: configuration.with_voter(member.name, incarnation), deadline)
 
 

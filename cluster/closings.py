@@ -28,6 +28,10 @@ class Closings:
     """7: a linearizable read waits for a round to the majority that began after it."""
     exactly_once: bool = True
     """8: a retry of a proposal returns the first outcome."""
+    learners_first: bool = True
+    """12: a new member gets its vote when it has caught up."""
+    commit_told_anew: bool = True
+    """17: after a start, only the leader says what of the log is committed, beyond the snapshot."""
     slow_disk_steps_down: bool = True
     """18: a sync that is slower than the minimum election time-out, or a failed one, ends a leadership."""
     votes_of_members: bool = True

@@ -93,7 +93,7 @@ class Engine:
             quorum_timeout=timing.election_min if closings.check_quorum else 30.0,
             on_state=self._state_changed,
         )
-        self.raft.committed(applied)
+        self.raft.committed(applied if closings.commit_told_anew else journal.last_index)
         self._read_configurations()
         self._election.restart_timer()
 

@@ -11,6 +11,7 @@ from cluster.journal import JournalDamaged
 from tests.cluster.memory_disk import PowerCut
 
 if TYPE_CHECKING:
+    from cluster.membership import Configuration
     from cluster.messages import Frame
     from cluster.node import Node
     from tests.simulation.server import Server
@@ -30,6 +31,7 @@ class Seen:
     stepped_down: float | None = None
     led: bool = False
     led_since: float = 0.0
+    configuration: Configuration | None = None
     matches: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
@@ -139,6 +141,10 @@ class Observer:
                 seen.led_since = self._world.scheduler.now
             else:
                 seen.stepped_down = server.loop.time()
+        if engine.configuration is not seen.configuration:
+            if engine.leads and seen.configuration is not None:
+                self._check_new_voters(server, node, seen.configuration.voters)
+            seen.configuration = engine.configuration
         self._check_log(server, node, seen)
         self._check_commits(server, node, seen)
 
@@ -206,6 +212,12 @@ class Observer:
             self._violated(
                 "elected by a majority", f"{server.name} leads term {term} with {votes} of {len(voters)} votes"
             )
+
+    def _check_new_voters(self, server: Server, node: Node, before: tuple[str, ...]) -> None:
+        """Who gets a vote is there, and has a part of the log at least."""
+        for name in node.engine.configuration.voters:
+            if name not in before and name != server.name and node.engine.match_index(name) == 0:
+                self._violated("learners first", f"{server.name} gives {name} a vote, which has confirmed nothing yet")
 
     def _check_disk(self, server: Server, node: Node, peer: str) -> None:
         """A disk that was replaced doesn't speak in the name of the one that the configuration names."""

@@ -72,6 +72,15 @@ TEETH = (
         {"partition": 3, "pause": 2, "reset": 3, "deaf": 2},
         {"think": 0.05},
     ),
+    Tooth(12, "learners_first", range(1000, 1020), ("learners first",), {"add": 12, "kill": 1}),
+    Tooth(
+        17,
+        "commit_told_anew",
+        range(1000, 1040),
+        ("committed stays", "same state", "same results", "on a majority's disks", "fail-stop"),
+        {"cold": 6, "kill": 3, "partition": 2},
+        {"think": 0.05},
+    ),
     Tooth(
         18,
         "slow_disk_steps_down",
