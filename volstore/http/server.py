@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion10, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import BaseRequest
 
@@ -241,6 +241,8 @@ class HttpServer:
         """What aiohttp's parser lets through: it takes headers one by one, and a little more than it says."""
         if isinstance(request, PlainRequest):
             return
+        if request.version < HttpVersion10:  # HTTP/0.9 knows no headers, and so nothing of all this
+            raise ApiError(400, "validation: HTTP/1.1 is spoken here")
         if len(request.raw_path) > self._settings.max_url_bytes:
             raise ApiError(414, url_too_long(self._settings))
         if sum(len(name) + len(value) for name, value in request.raw_headers) > self._settings.max_header_bytes:
