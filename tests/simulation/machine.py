@@ -4,18 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
+from random import Random
 from typing import Protocol
 
 import msgpack
 from msgspec.structs import replace
 
 from cluster.api import Captured, StateMachine
-from tests.core.machine import fingerprint, node, volume
+from tests.core.machine import allocation, fingerprint, node, volume
 from volstore import commands
-from volstore.commands import DeregisterVolume, Idempotency, PutNode, RegisterVolumes, Stamped
+from volstore.commands import (
+    ClaimVolume,
+    DeleteNode,
+    DeregisterVolume,
+    DetachVolume,
+    Idempotency,
+    PutAllocations,
+    PutNode,
+    RegisterVolumes,
+    SetNodeStatus,
+    Stamped,
+)
 from volstore.fsm import Fsm
 
 EPOCH = 1_700_000_000 * 10**9
+_SHARED = {
+    "shared-1": "single-node-writer",
+    "shared-2": "multi-node-single-writer",
+    "shared-3": "multi-node-multi-writer",
+}
+_STATUSES = ("running", "running", "complete", "lost")
 
 
 class Flavour(Protocol):
@@ -37,6 +55,10 @@ class Flavour(Protocol):
         ...
 
     def output(self, input: tuple[object, ...], result: bytes) -> object: ...
+
+    def flaw(self, machine: StateMachine) -> str | None:
+        """What the state shows that no sequence of commands may bring about."""
+        ...
 
     def read(self, machine: StateMachine, key: str) -> object: ...
 
@@ -120,6 +142,9 @@ class RegisterFlavour:
     def output(self, input: tuple[object, ...], result: bytes) -> object:
         return result == b"\1"
 
+    def flaw(self, machine: StateMachine) -> str | None:
+        return None
+
     def read(self, machine: StateMachine, key: str) -> object:
         assert isinstance(machine, Registers)
         return machine.values.get(key)
@@ -147,8 +172,40 @@ class RegistryFlavour:
         return commands.encode(Stamped(EPOCH + int(time * 1e9), command, Idempotency("client", tag, tag.encode())))
 
     def background(self, number: int, time: float) -> bytes:
-        report = node(f"node-{number % 20}", node_plugins={"p": replace(fingerprint(), healthy=number % 3 > 0)})
-        return commands.encode(Stamped(EPOCH + int(time * 1e9), PutNode(report)))
+        """Nodes and allocations that come and go, and claim volumes that few may have at a time."""
+        draw = Random(number)
+        name, job = f"node-{draw.randrange(6)}", f"job-{draw.randrange(3)}"
+        shared = draw.choice(sorted(_SHARED))
+        kinds: tuple[commands.Command, ...] = (
+            PutNode(node(name, node_plugins={"p": replace(fingerprint(), healthy=draw.random() < 0.7)})),
+            PutAllocations(
+                tuple(
+                    replace(allocation(f"{job}-{k}"), job_id=job, node_id=name, client_status=draw.choice(_STATUSES))
+                    for k in range(2)
+                )
+            ),
+            RegisterVolumes("default", (volume(shared, access_mode=_SHARED[shared]),)),
+            ClaimVolume("default", shared, f"{job}-{draw.randrange(2)}", draw.choice((0, 1, 1, 2)), 0, ""),
+            ClaimVolume("default", shared, f"{job}-{draw.randrange(2)}", 1, 0, ""),
+            DetachVolume("default", shared, name),
+            SetNodeStatus(name, draw.choice(("ready", "down"))),
+            DeleteNode(name),
+        )
+        return commands.encode(Stamped(EPOCH + int(time * 1e9), draw.choice(kinds)))
+
+    def flaw(self, machine: StateMachine) -> str | None:
+        assert isinstance(machine, Fsm)
+        for id in _SHARED:
+            found = machine.state.volume("default", id)
+            if found is None:
+                continue
+            jobs = sorted({claim.job_id for claim in found.write_claims.values()})
+            if len(jobs) > 1:
+                return f"volume {id} is written by {jobs}"
+            nodes = sorted({c.node_id for c in (*found.read_claims.values(), *found.write_claims.values())})
+            if _SHARED[id].startswith("single-node") and len(nodes) > 1:
+                return f"volume {id} of a single node is claimed from {nodes}"
+        return None
 
     def output(self, input: tuple[object, ...], result: bytes) -> object:
         outcome = commands.decode_outcome(result)

@@ -213,7 +213,7 @@ def _converged(world: World) -> bool:
 
 
 def _check_bounds(world: World) -> None:
-    """No log, queue or table has grown beyond what the options say."""
+    """No log, queue or table has grown beyond what the options say, and the state is one that may be."""
     settings = world.settings
     for server in world.servers.values():
         node = server.node
@@ -222,6 +222,8 @@ def _check_bounds(world: World) -> None:
         length = node.journal.last_index - node.journal.base_index
         if length > 2 * settings.snapshot_entries + settings.trailing_entries + 50:
             world.violated("bounded", f"{server.name} keeps {length} log entries")
+        if (flaw := world.flavour.flaw(server.machine)) is not None:
+            world.violated("claims", f"on {server.name}: {flaw}")
         outcomes = sum(len(session.outcomes) for session in node.state._by_member.values())
         if outcomes > 200 + 20 * len(world.servers):
             world.violated("bounded", f"{server.name} remembers {outcomes} outcomes of its own nodes")
