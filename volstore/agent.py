@@ -44,7 +44,7 @@ from volstore.operating import Operating, server_view
 from volstore.registry import ClusterView, Contact, Heard
 from volstore.sample import PLUGIN_ID, sample_nodes
 from volstore.state import State
-from volstore.tls import Tls, TlsError, members_http, tls_of
+from volstore.tls import Tls, TlsError, members_http, tls_of, warn_of_expiry
 from volstore.watch import Watch
 
 VERSION = version("volstore")
@@ -53,6 +53,8 @@ SEEDING_DEADLINE = 30.0
 
 BOOTSTRAP_RESET_FILE = "acl-bootstrap-reset"
 """In the data directory; holds the index that a refused bootstrap names, to allow one more (as Nomad's does)."""
+
+_DAY = 86_400.0
 
 _log = structlog.get_logger("volstore.agent")
 
@@ -98,6 +100,7 @@ class Agent:
         """A node that joins has no first members: it waits until the cluster's log reaches it. Raises KeysError."""
         self.config = config
         self._tls = tls
+        self._daily: asyncio.TimerHandle | None = None
         self._keys = Keyring(node_keys(config.encryption_key_file, os.environ))
         self.watch = Watch()
         self._machine = WatchedFsm(self.watch)
@@ -233,6 +236,7 @@ class Agent:
         except OSError:
             await self.log.stop()
             raise
+        self._look_at_certificate()
         self.operating.begin_joining(lambda: members_http(self.config, self._tls))
         return address
 
@@ -249,6 +253,7 @@ class Agent:
         self._keys.use(keys)
         if tls is not None:
             self._tls = tls
+            warn_of_expiry(tls, config)
             self._network.use(tls.raft)
             if config.tls_http:
                 self.http.use_tls(tls.https)
@@ -264,7 +269,15 @@ class Agent:
             for command in sample_nodes():
                 await self.submit(command, deadline)
 
+    def _look_at_certificate(self) -> None:
+        """Every day: a node may well run for longer than its certificate is valid."""
+        if self._tls is not None:
+            warn_of_expiry(self._tls, self.config)
+            self._daily = asyncio.get_running_loop().call_later(_DAY, self._look_at_certificate)
+
     async def stop(self) -> None:
+        if self._daily is not None:
+            self._daily.cancel()
         await self.operating.stop_joining()
         await self.http.stop()
         if self.http.audit is not None:

@@ -230,6 +230,8 @@ def _check(given: Mapping[str, _Given], dev: bool) -> None:
     """What must be said, or must not, before anything else makes sense."""
     if dev and "servers" in given:
         raise ConfigError(f"servers ({given['servers'].source}): --dev is one node alone; leave one of the two out")
+    if dev and "tls_http" in given:
+        raise ConfigError(f"tls_http ({given['tls_http'].source}): --dev is plain HTTP on loopback; leave one out")
     if dev and "join" in given:
         raise ConfigError(f"join ({given['join'].source}): --dev is one node alone; leave one of the two out")
     if not dev and "data_dir" not in given:

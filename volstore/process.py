@@ -43,7 +43,7 @@ async def _run(config: AgentConfig, reload: Reload) -> int:
     loop.set_exception_handler(_report)
     _raise_descriptor_limit()
     if exposed := config.exposed():
-        _log.warning("listens_without_tls", settings=exposed, risk="whoever reaches these ports can read and write all")
+        _log.warning("listens_unprotected", settings=exposed, risk="who reaches these ports may read and write all")
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)

@@ -54,10 +54,15 @@ def tls_of(config: AgentConfig) -> Tls | None:
         return None
     now = datetime.datetime.now(datetime.UTC)
     verify, files = config.tls_verify_https_client, TlsFiles(authorities, certificate, key)
-    tls = load_tls(files, name=config.name, region=config.region, verify_https_client=verify, now=now)
-    if tls.expires - now < _EXPIRES_SOON:
-        _log.warning("certificate_expires_soon", file=str(certificate), expires=f"{tls.expires:%Y-%m-%d}")
-    return tls
+    return load_tls(files, name=config.name, region=config.region, verify_https_client=verify, now=now)
+
+
+def warn_of_expiry(tls: Tls, config: AgentConfig) -> None:
+    """To the log, from thirty days before our certificate expires."""
+    left = tls.expires - datetime.datetime.now(datetime.UTC)
+    if left < _EXPIRES_SOON:
+        file, expires = str(config.tls_cert_file), f"{tls.expires:%Y-%m-%d}"
+        _log.warning("certificate_expires_soon", file=file, expires=expires, days_left=left.days)
 
 
 def members_http(config: AgentConfig, tls: Tls | None) -> MembersHttp:

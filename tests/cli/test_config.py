@@ -271,6 +271,11 @@ def test_dev_takes_no_other_servers() -> None:
         configured(dev=True, servers=("host1=h:1",))
 
 
+def test_dev_is_plain_http() -> None:
+    with pytest.raises(ConfigError, match="--dev is plain HTTP on loopback"):
+        configured(dev=True, tls_http="true", environ=TLS)
+
+
 def test_fresh_is_for_dev_only() -> None:
     assert configured(dev=True, fresh=True).fresh
     with pytest.raises(ConfigError, match="--fresh is for --dev only"):

@@ -27,9 +27,9 @@ def authority(folder: Path) -> Path:
     return create_authority(folder, now=NOW).certificate
 
 
-def issue(ca: Path, role: Role, name: str, folder: Path) -> None:
+def issue(ca: Path, role: Role, name: str, folder: Path, days: int = 365) -> None:
     """cert.pem and key.pem of `folder`, each replaced at once, the way a program that renews them does."""
-    made = create_certificate(ca.parent, role, name, ca=ca, ca_key=ca.with_name("ca-key.pem"), now=NOW)
+    made = create_certificate(ca.parent, role, name, ca=ca, ca_key=ca.with_name("ca-key.pem"), days=days, now=NOW)
     folder.mkdir(exist_ok=True)
     made.certificate.replace(folder / "cert.pem")
     made.key.replace(folder / "key.pem")
@@ -200,6 +200,23 @@ async def test_who_is_no_server_gets_no_further_than_the_handshake(tmp_path: Pat
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context(ca))) as session:
             with pytest.raises(aiohttp.ClientError):
                 await get(session, f"{node.url}/v1/regions")
+
+
+@pytest.mark.timeout(120)
+async def test_what_puts_a_node_at_risk_is_told_at_each_start(tmp_path: Path) -> None:
+    ca = authority(tmp_path / "ca")
+    with secured(tmp_path, 1, ca) as (node,):
+        own = tmp_path / "tls-s1"
+        issue(ca, Role.SERVER, "s1", own, days=10)
+        node.flags += ["--http-addr", node.http.replace("127.0.0.1", "0.0.0.0"), "--insecure-bind"]
+        for starts in (1, 2):
+            node.start()
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context(ca))) as session:
+                await leader(session, [node])
+            assert node.output().count("certificate_expires_soon") == starts
+            # Over TLS, but open to everybody: access control is off.
+            assert node.output().count("listens_unprotected") == starts
+            assert node.stop() == 0
 
 
 @pytest.mark.timeout(120)
