@@ -132,7 +132,9 @@ class Agent:
         )
         more = (*operator_routes(self.operating), metrics_route(self._families))
         self.http = HttpServer(self, _http_settings(config, tls), more)
-        self._figures = Figures(self.http.requests, syncs, self._machine.applies, log.counts)
+        self._figures = Figures(
+            self.http.requests, syncs, self._machine.applies, log.counts, admission=self.http.admission
+        )
 
         self._heartbeats = HeartbeatSettings(
             config.min_heartbeat_ttl, config.heartbeat_grace, config.max_heartbeats_per_second

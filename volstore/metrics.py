@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import CollectorRegistry
 
+from volstore.http.admission import Admission
 from volstore.http.requests import BOUNDS, Histogram, RequestFigures
 from volstore.operations import NodeView
 from volstore.state import State
@@ -41,6 +42,7 @@ class Figures:
     events: Mapping[str, int] = field(default_factory=dict)
     certificate_expires: float | None = None
     """Seconds since 1970; None without TLS."""
+    admission: Admission | None = None
     started: float = field(default_factory=time.monotonic)
 
 
@@ -59,7 +61,7 @@ def families(node: NodeView, state: State, waiters: int, figures: Figures) -> It
     events = tuple(((("event", name),), float(count)) for name, count in sorted(figures.events.items()))
     yield Family("cluster_events", "counter", "Events of the replicated log, by their names in the node's log", events)
     yield from _registry(state, waiters)
-    yield from _requests(figures.requests)
+    yield from _requests(figures.requests, figures.admission)
 
 
 def _one(name: str, help: str, value: float, **labels: str) -> Family:
@@ -101,12 +103,17 @@ def _registry(state: State, waiters: int) -> Iterator[Family]:
     yield _one("blocking_queries", "Blocking queries that wait now", waiters)
 
 
-def _requests(requests: RequestFigures) -> Iterator[Family]:
+def _requests(requests: RequestFigures, admission: Admission | None) -> Iterator[Family]:
     counts = tuple(
         ((("route", route), ("method", method), ("code", str(status))), float(count))
         for (route, method, status), count in sorted(requests.counts.items())
     )
     yield Family("http_requests", "counter", "Requests by route, method and status", counts)
+    if admission is not None:
+        refused = tuple(((("code", str(status)),), float(count)) for status, count in sorted(admission.refused.items()))
+        yield _one("http_connections", "Connections that are open", admission.connections)
+        yield _one("http_connections_limit", "Connections that may be open at a time", admission.most)
+        yield Family("http_refused", "counter", "What was refused before any route saw it, by status", refused)
     durations = tuple(
         ((("route", route), ("method", method)), histogram)
         for (route, method), histogram in sorted(requests.durations.items(), key=lambda item: item[0])

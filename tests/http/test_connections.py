@@ -12,11 +12,13 @@ import structlog
 import trustme
 
 from tests.http.conftest import SETTINGS, Api, serve
+from tests.http.operating import ONE_NODE
 from tests.http.registry import InProcessRegistry
 from tests.process.agents import until
 from volstore.http.admission import CLIENT_DEFAULT, Admission, Ticket, TurnedAway
 from volstore.http.server import HttpServer
 from volstore.http.settings import HttpSettings
+from volstore.metrics import Figures, as_text, families
 
 GET = b"GET /v1/regions HTTP/1.1\r\nHost: x\r\n\r\n"
 Connected = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -87,7 +89,7 @@ async def test_one_more_connection_of_a_client_is_429_and_the_others_are_served(
     assert (await answer(mine[-1], GET)).startswith(b"HTTP/1.1 200 OK")
     close(*mine, another)
     await until(lambda: strict.server.admission.connections == 0)
-    assert strict.server.admission.refused == 1
+    assert strict.server.admission.refused == {429: 1}
 
 
 async def test_one_more_connection_than_a_node_serves_is_503(strict: Api) -> None:
@@ -237,6 +239,22 @@ async def test_who_takes_nothing_of_a_large_answer_is_dropped(strict: Api) -> No
     await until(lambda: strict.server.admission.connections == 1)
     await until(lambda: strict.server.admission.connections == 0)
     close((reader, writer))
+
+
+async def test_refusals_and_connections_are_figures(strict: Api) -> None:
+    for request in (b"GET /" + b"x" * 1000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"nonsense\r\n\r\n", b"GET / HTT"):
+        await all_of(await connect(strict), request)
+    open_now = [await connect(strict) for _ in range(3)]
+    for one in open_now:
+        await answer(one, GET)
+    await all_of(await connect(strict), GET)
+    figures = Figures(strict.server.requests, admission=strict.server.admission)
+    told = as_text(families(ONE_NODE.node(), strict.registry.state, 0, figures)).decode()
+    for status in (400, 408, 414, 429):
+        assert f'volstore_http_refused_total{{code="{status}"}} 1.0\n' in told
+    assert "volstore_http_connections 3.0\n" in told
+    assert "volstore_http_connections_limit 6.0\n" in told
+    close(*open_now)
 
 
 async def test_pipelined_requests_are_answered_in_their_order(api: Api) -> None:

@@ -27,8 +27,8 @@ class Admission:
         """`most_of_client`: None for the default, 0 for any number."""
         self.most = most
         self.most_of_client = most_of_client
-        self.refused = 0
-        """Connections that were turned away so far."""
+        self.refused: Counter[int] = Counter()
+        """What was refused before any route saw it, so far, by the status that says so."""
         self._clients: Counter[str] = Counter()
 
     @property
@@ -38,11 +38,11 @@ class Admission:
     def admit(self, client: str) -> Ticket | TurnedAway:
         """A ticket for a new connection from the address `client` (without its port)."""
         if self._clients.total() >= self.most:
-            self.refused += 1
+            self.refused[503] += 1
             return TurnedAway(503, "Service Unavailable", f"{self.most} connections are open already: try again")
         limit = self._limit(client)
         if limit and self._clients[client] >= limit:
-            self.refused += 1
+            self.refused[429] += 1
             return TurnedAway(
                 429, "Too Many Requests", f"{limit} connections from {client} are open already: use those, or try again"
             )
@@ -71,6 +71,11 @@ class Ticket:
     def __init__(self, admission: Admission, client: str) -> None:
         self._admission: Admission | None = admission
         self._client = client
+
+    def refused(self, status: int) -> None:
+        """Count a refusal of what came on the connection."""
+        if self._admission is not None:
+            self._admission.refused[status] += 1
 
     def give_back(self) -> None:
         if self._admission is not None:

@@ -90,6 +90,7 @@ class Connection(web.RequestHandler):
             text = f"validation: this is not HTTP/1.1 as RFC 9112 has it: {reason}"
         else:
             return response
+        self._ticket.refused(status)
         answer = web.Response(status=status, text=text, headers={"Server": "volstore"})
         answer.force_close()
         return answer
@@ -123,6 +124,7 @@ class Connection(web.RequestHandler):
         if self.transport is None:
             return
         self._head_done()
+        self._ticket.refused(status)
         self.transport.write(last_words(status, phrase, text))
         if self.transport.can_write_eof():
             self.transport.write_eof()
