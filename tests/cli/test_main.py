@@ -98,7 +98,8 @@ async def test_version_is_the_installed_one(cli: Cli) -> None:
 async def test_agent_help_shows_every_setting_as_flag_variable_and_key(cli: Cli) -> None:
     shown = " ".join((await cli("agent", "--help")).stdout.split())
     for setting in SETTINGS:
-        assert f"{setting.option} {setting.metavar}" in shown
+        assert (f"{setting.option} {setting.metavar}" in shown) is not setting.switch
+        assert f"{setting.option} " in shown
         assert f"[{setting.variable}; {setting.name}; default: {setting.default}]" in shown
     for flag in ("--config FILE", "--dev", "--fresh"):
         assert flag in shown
