@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from tests.http.conftest import Api
+from tests.http.conftest import Api, stub, volume
 from tests.http.guarded import (
     DENIED,
     EVERYWHERE,
     NODE_SECRET,
+    NOT_FOUND,
     SEES_PROD,
     VOLUMES,
     client,
@@ -18,6 +20,8 @@ from tests.http.guarded import (
     served,
     with_token,
 )
+from volstore.http.endpoints import Endpoint, Operation, Write
+from volstore.http.routes import API
 
 
 @pytest.fixture
@@ -114,3 +118,37 @@ async def test_a_node_reports_again_with_the_secret_in_its_report_alone(api: Api
     assert (status, text) == DENIED
     status, _, text = await api.do("PUT", "/v1/node/n9", json=report)
     assert (status, text) == DENIED
+
+
+BODIES: dict[str, Any] = {
+    "registerVolumes": {"Volumes": [volume("of-default")]},
+    "claimVolume": {"AllocationID": "alloc-default", "Mode": "write"},
+    "reportNode": {"Name": "n1", "SecretID": "another", "CSINodePlugins": {"plugin-id1": {"Healthy": True}}},
+    "setNodeStatus": {"Status": "down"},
+    "reportAllocation": stub("x"),
+    "reportAllocations": {"Allocations": [stub("x")]},
+    "putNamespace": {"Name": "x"},
+    "putNamedNamespace": {"Name": "x"},
+    "putAclPolicy": {"Name": "x", "Rules": 'node { policy = "write" }'},
+    "makeAclToken": {"Type": "management"},
+    "changeAclToken": {"AccessorID": "x", "Type": "management"},
+}
+WRITES = [
+    (method, route.path.replace("csi/{id}", "csi/of-default").replace("node/{id}", "node/n1").replace("{id}", "x"), one)
+    for route in API
+    for method, one in route.endpoints.items()
+    if isinstance(one, Write | Operation) and one.name != "bootstrapAcl"
+]
+
+
+@pytest.mark.parametrize(("method", "path", "endpoint"), WRITES, ids=lambda value: getattr(value, "name", str(value)))
+async def test_whoever_has_no_right_is_refused_every_write_and_changes_nothing(
+    api: Api, method: str, path: str, endpoint: Endpoint
+) -> None:
+    reader = client(api, 1, 'namespace "*" { policy = "read" } plugin { policy = "read" } node { policy = "read" }')
+    query = "?node=n1" if endpoint.name == "detachVolume" else ""
+    tables = [table.sum for table in api.registry.state._tables()]
+    for options, refusal in (({}, DENIED), (with_token("unknown"), NOT_FOUND), (with_token(reader), DENIED)):
+        status, _, text = await api.do(method, path + query, json=BODIES.get(endpoint.name), **options)
+        assert (status, text) == refusal
+        assert [table.sum for table in api.registry.state._tables()] == tables

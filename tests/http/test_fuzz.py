@@ -27,6 +27,7 @@ from tests.http.registry import InProcessRegistry
 from volstore.http.openapi import document
 from volstore.http.routes import API
 from volstore.http.server import HttpServer
+from volstore.http.settings import HttpSettings
 from volstore.queries import VolumeQuery
 
 SCHEMA = schemathesis.openapi.from_dict(document(API, "0"))
@@ -53,14 +54,14 @@ class Served:
 
 
 @contextmanager
-def serving() -> Iterator[Served]:
+def serving(http: HttpSettings = SETTINGS) -> Iterator[Served]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
     async def start() -> tuple[InProcessRegistry, HttpServer, str]:
         registry = InProcessRegistry()
-        server = HttpServer(registry, SETTINGS, draw=lambda: 0.0)
+        server = HttpServer(registry, http, draw=lambda: 0.0)
         return registry, server, await server.start("127.0.0.1", 0)
 
     registry, server, address = asyncio.run_coroutine_threadsafe(start(), loop).result(10)

@@ -149,7 +149,16 @@ def _in_order_of_names(answer: Answer) -> Answer:
 async def test_the_story_of_access_control_goes_as_recorded_and_no_secret_stays_behind(tmp_path: Path) -> None:
     steps = [json.loads(line) for line in (REFERENCE / "acl.jsonl").read_text().splitlines()]
     audit = tmp_path / "audit.jsonl"
-    flags = ("--acl-enabled", "--log-level", "debug", "--audit-file", str(audit), "--audit-enforce")
+    flags = (
+        "--acl-enabled",
+        "--log-level",
+        "debug",
+        "--snapshot-threshold",
+        "50",
+        "--audit-file",
+        str(audit),
+        "--audit-enforce",
+    )
     with agents(tmp_path, 1, *flags) as (node,):
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
             node.start()
@@ -174,6 +183,7 @@ def _assert_shown_once(story: Story) -> None:
 def _assert_nowhere_in(folder: Path, secrets: set[str], node: Agent) -> None:
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert node.log in files
+    assert any("snap" in path.name for path in files)
     assert sum(path.stat().st_size for path in files if path.is_relative_to(folder / node.name)) > 10_000
     for path in files:
         content = path.read_bytes()
