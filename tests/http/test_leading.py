@@ -164,6 +164,28 @@ async def test_a_heartbeat_that_comes_while_its_node_is_being_called_down_makes_
     assert (down, ready) == (SetNodeStatus("n1", "down", 2), SetNodeStatus("n1", "ready"))
 
 
+async def test_a_node_that_is_heard_before_its_turn_to_be_called_down_comes_stays(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leading, "_DOWN_AT_ONCE", 1)
+    leader.term = 2
+    leader.leading.leadership_changed()
+    await until(lambda: leader.leading.answer(b"n1"))
+    leader.registry.hold = asyncio.Event()
+    await leader.hear("n2")
+    await leader.wait_out(35)
+    await until(lambda: leader.registry.commands)
+    (first,) = leader.registry.commands
+    assert isinstance(first, SetNodeStatus)
+    second = "n2" if first.id == "n1" else "n1"
+    await leader.hear(second)
+    leader.registry.hold.set()
+    await until(lambda: leader.status(first.id) == "down")
+    await leader.wait_out(4)
+    assert leader.status(second) == "ready"
+    assert leader.registry.commands == [first]
+
+
 async def test_a_report_that_comes_first_beats_the_command_that_calls_its_node_down(leader: Leader) -> None:
     leader.registry.hold = asyncio.Event()
     await leader.hear("n1")
