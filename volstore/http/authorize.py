@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from volstore.acl import Acl
 from volstore.acl_rules import Rights
+from volstore.errors import ApiError
 from volstore.http.asker import permission_denied
 from volstore.http.call import Call
 from volstore.http.endpoints import Endpoint, Write
@@ -155,6 +156,12 @@ def authorize(call: Call, endpoint: Endpoint, state: State) -> None:
         allowed = special is not None and special(call, state, rights)
     if not allowed:
         raise permission_denied()
+
+
+def must_be_on(call: Call) -> None:
+    """Raises ApiError while access control is off: what was written then would be believed to count."""
+    if not call.service.settings.acl_enabled:
+        raise ApiError(400, "ACL support disabled: start the agents with --acl-enabled")
 
 
 def allows_somewhere(state: State, acl: Acl, capabilities: tuple[str, ...], namespace: str) -> bool:

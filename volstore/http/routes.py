@@ -7,7 +7,18 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from volstore.errors import ApiError
-from volstore.http import acl, allocations, claims, cluster, namespaces, nodes, plugins, search, volumes
+from volstore.http import (
+    acl_policies,
+    acl_tokens,
+    allocations,
+    claims,
+    cluster,
+    namespaces,
+    nodes,
+    plugins,
+    search,
+    volumes,
+)
 from volstore.http.endpoints import Endpoint
 
 VARIABLE = "{id}"
@@ -93,18 +104,18 @@ API: tuple[Route, ...] = (
         "/v1/namespace/{id}",
         {"GET": namespaces.READ, "PUT": namespaces.PUT, "POST": namespaces.PUT, "DELETE": namespaces.DELETE},
     ),
-    Route("/v1/acl/bootstrap", {"PUT": acl.BOOTSTRAP, "POST": acl.BOOTSTRAP}),
-    Route("/v1/acl/policies", {"GET": acl.LIST_POLICIES}),
+    Route("/v1/acl/bootstrap", {"PUT": acl_tokens.BOOTSTRAP, "POST": acl_tokens.BOOTSTRAP}),
+    Route("/v1/acl/policies", {"GET": acl_policies.LIST}),
     Route(
         "/v1/acl/policy/{id}",
-        {"GET": acl.READ_POLICY, "PUT": acl.PUT_POLICY, "POST": acl.PUT_POLICY, "DELETE": acl.DELETE_POLICY},
+        {"GET": acl_policies.READ, "PUT": acl_policies.PUT, "POST": acl_policies.PUT, "DELETE": acl_policies.DELETE},
     ),
-    Route("/v1/acl/tokens", {"GET": acl.LIST_TOKENS}),
-    Route("/v1/acl/token", {"PUT": acl.MAKE_TOKEN, "POST": acl.MAKE_TOKEN}),
-    Route("/v1/acl/token/self", {"GET": acl.READ_OWN_TOKEN}),
+    Route("/v1/acl/tokens", {"GET": acl_tokens.LIST}),
+    Route("/v1/acl/token", {"PUT": acl_tokens.MAKE, "POST": acl_tokens.MAKE}),
+    Route("/v1/acl/token/self", {"GET": acl_tokens.READ_OWN}),
     Route(
         "/v1/acl/token/{id}",
-        {"GET": acl.READ_TOKEN, "PUT": acl.CHANGE_TOKEN, "POST": acl.CHANGE_TOKEN, "DELETE": acl.DELETE_TOKEN},
+        {"GET": acl_tokens.READ, "PUT": acl_tokens.CHANGE, "POST": acl_tokens.CHANGE, "DELETE": acl_tokens.DELETE},
     ),
     Route("/v1/search", {"PUT": search.SEARCH, "POST": search.SEARCH}),
 )

@@ -1,4 +1,4 @@
-"""The endpoints of access control: bootstrap, policies, tokens."""
+"""The tokens' endpoints, and the bootstrap that makes the first of them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 import structlog
 
-from volstore.access import POLICY, TOKEN, AclToken
-from volstore.acl_commands import BootstrapAcl, DeleteAclPolicy, DeleteAclToken, PutAclPolicy, PutAclToken
-from volstore.acl_policy import PolicyError, parse_policy
+from volstore.access import TOKEN, AclToken
+from volstore.acl_commands import BootstrapAcl, DeleteAclToken, PutAclToken
 from volstore.acl_rules import TOKEN_NOT_FOUND
-from volstore.acl_tables import policy_refusal, token_refusal
+from volstore.acl_tables import token_refusal
 from volstore.commands import Command, Outcome
 from volstore.errors import ApiError
-from volstore.http.acl_views import AclPolicyItem, AclPolicyView, AclTokenView, policy_item, policy_view, token_view
+from volstore.http.acl_views import AclTokenView, token_view
 from volstore.http.asker import Asker, Denied, hash_secret
+from volstore.http.authorize import must_be_on
 from volstore.http.call import Call
 from volstore.http.endpoints import Absent, Question, Read, Write
 from volstore.http.json_input import InvalidBody, read_json
@@ -35,51 +35,6 @@ _log = structlog.get_logger("volstore.http")
 MOST_POLICIES = 256
 """Of one token."""
 _LINE = Text(longest=1024, one_line=True)
-
-
-def _on(call: Call) -> None:
-    """Raises ApiError while access control is off: what was written then would be believed to count."""
-    if not call.service.settings.acl_enabled:
-        raise ApiError(400, "ACL support disabled: start the agents with --acl-enabled")
-
-
-# Questions. What they show is what the caller may see at the moment of the answer.
-
-
-@dataclass(frozen=True, slots=True)
-class ListPolicies:
-    asker: Asker
-
-    def topic(self, state: State) -> tuple[Topic, str]:
-        return AccessTopic(POLICY), ""
-
-    def moved_since(self, state: State, index: int) -> bool:
-        return state.access.moved_since(POLICY, index)
-
-    async def answer(self, state: State, contact: Contact) -> Reply:
-        rights = self.asker.rights(state)
-        found = state.access.sorted_policies()
-        if not rights.acl.management:
-            own = rights.token.policies if rights.token is not None else ()
-            found = [policy for policy in found if policy.name in own]
-        return Reply(json=Json(encode([policy_item(policy) for policy in found])))
-
-
-@dataclass(frozen=True, slots=True)
-class ReadPolicy:
-    name: str
-
-    def topic(self, state: State) -> tuple[Topic, str]:
-        return AccessTopic(POLICY), ""
-
-    def moved_since(self, state: State, index: int) -> bool:
-        return state.access.moved_since(POLICY, index, self.name)
-
-    async def answer(self, state: State, contact: Contact) -> Reply:
-        policy = state.access.policies.get(self.name)
-        if policy is None:
-            raise Absent("ACL policy not found")
-        return Reply(json=Json(encode(policy_view(policy))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,36 +85,19 @@ class ReadToken:
         return state.access.token(self.accessor_id, self.asker.now(state))
 
 
-def _list_policies(call: Call) -> Question:
-    _on(call)
-    return ListPolicies(call.asker)
-
-
-def _read_policy(call: Call) -> Question:
-    _on(call)
-    return ReadPolicy(_policy_name(call))
-
-
 def _list_tokens(call: Call) -> Question:
-    _on(call)
+    must_be_on(call)
     return ListTokens(call.asker, call.query.text("prefix"), call.query.flag("global"))
 
 
 def _read_token(call: Call) -> Question:
-    _on(call)
+    must_be_on(call)
     return ReadToken(call.asker, _accessor(call))
 
 
 def _read_own_token(call: Call) -> Question:
-    _on(call)
+    must_be_on(call)
     return ReadToken(call.asker)
-
-
-def _policy_name(call: Call) -> str:
-    (name,) = call.ids
-    if not name:
-        raise ApiError(400, "Missing Policy Name")
-    return name
 
 
 def _accessor(call: Call) -> str:
@@ -169,11 +107,8 @@ def _accessor(call: Call) -> str:
     return accessor_id
 
 
-# Writes.
-
-
 def _bootstrap(call: Call) -> Command:
-    _on(call)
+    must_be_on(call)
     return BootstrapAcl(str(uuid.uuid4()), _draw(call), _reset_index(call.service.settings.bootstrap_reset))
 
 
@@ -189,44 +124,6 @@ def _reset_index(file: Path | None) -> int:
     except (OSError, ValueError) as error:
         _log.warning("acl_bootstrap_reset_unreadable", file=str(file), reason=str(error))
         return 0
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyBody:
-    name: str = ""
-    description: str = ""
-    text: str = ""
-
-
-POLICY_BODY: Object[PolicyBody] = Object(
-    PolicyBody,
-    {
-        "Name": ("name", _LINE),
-        "Description": ("description", Text(longest=4096)),
-        "Rules": ("text", Text()),
-    },
-)
-
-
-def _put_policy(call: Call) -> Command:
-    _on(call)
-    name, body = _policy_name(call), read_json(call.body, POLICY_BODY)
-    if body.name != name:
-        raise ApiError(400, "ACL policy name does not match request path")
-    unreadable = None
-    try:
-        rules = parse_policy(body.text)
-    except PolicyError as error:
-        unreadable = str(error)
-    refusal = policy_refusal(name, body.description, unreadable)
-    if refusal is not None:
-        raise ApiError(*refusal)
-    return PutAclPolicy(name, body.description, body.text, rules)
-
-
-def _delete_policy(call: Call) -> Command:
-    _on(call)
-    return DeleteAclPolicy(_policy_name(call))
 
 
 class TtlKind:
@@ -276,13 +173,13 @@ TOKEN_BODY: Object[TokenBody] = Object(
 
 def _make_token(call: Call) -> Command:
     """A new one, or (as Nomad does) a change of the one that the body names."""
-    _on(call)
+    must_be_on(call)
     body = read_json(call.body, TOKEN_BODY)
     return _token_command(call, body)
 
 
 def _change_token(call: Call) -> Command:
-    _on(call)
+    must_be_on(call)
     accessor_id, body = _accessor(call), read_json(call.body, TOKEN_BODY)
     if body.accessor_id != accessor_id:
         raise ApiError(400, "Token accessor does not match request path")
@@ -335,7 +232,7 @@ def _made(call: Call, command: Command, outcome: Outcome) -> Json:
 
 
 def _delete_token(call: Call) -> Command:
-    _on(call)
+    must_be_on(call)
     return DeleteAclToken(_accessor(call))
 
 
@@ -347,40 +244,14 @@ BOOTSTRAP = Write(
     render=_made,
     index_only=True,
 )
-LIST_POLICIES = Read(
-    name="listAclPolicies",
-    summary="List policies: all for management, else one's own",
-    answer=list[AclPolicyItem],
-    parameters=BLOCKING,
-    ask=_list_policies,
-)
-READ_POLICY = Read(
-    name="readAclPolicy",
-    summary="Read one policy",
-    answer=AclPolicyView,
-    parameters=BLOCKING,
-    statuses=(404,),
-    ask=_read_policy,
-)
-PUT_POLICY = Write(
-    name="putAclPolicy",
-    summary="Make or replace a policy",
-    body=POLICY_BODY,
-    command=_put_policy,
-    render=no_body,
-    index_only=True,
-)
-DELETE_POLICY = Write(
-    name="deleteAclPolicy", summary="Remove a policy", command=_delete_policy, render=no_body, index_only=True
-)
-LIST_TOKENS = Read(
+LIST = Read(
     name="listAclTokens",
     summary="List tokens",
     answer=list[AclTokenView],
     parameters=("prefix", "global", *BLOCKING),
     ask=_list_tokens,
 )
-READ_TOKEN = Read(
+READ = Read(
     name="readAclToken",
     summary="Read one token",
     answer=AclTokenView,
@@ -388,14 +259,14 @@ READ_TOKEN = Read(
     statuses=(404,),
     ask=_read_token,
 )
-READ_OWN_TOKEN = Read(
+READ_OWN = Read(
     name="readOwnAclToken",
     summary="Read the token that is asked with",
     answer=AclTokenView,
     parameters=BLOCKING,
     ask=_read_own_token,
 )
-MAKE_TOKEN = Write(
+MAKE = Write(
     name="makeAclToken",
     summary="Make a token; its secret is in this answer and nowhere else",
     answer=AclTokenView,
@@ -405,7 +276,7 @@ MAKE_TOKEN = Write(
     render=_made,
     index_only=True,
 )
-CHANGE_TOKEN = Write(
+CHANGE = Write(
     name="changeAclToken",
     summary="Change a token",
     answer=AclTokenView,
@@ -415,6 +286,4 @@ CHANGE_TOKEN = Write(
     render=_made,
     index_only=True,
 )
-DELETE_TOKEN = Write(
-    name="deleteAclToken", summary="Remove a token", command=_delete_token, render=no_body, index_only=True
-)
+DELETE = Write(name="deleteAclToken", summary="Remove a token", command=_delete_token, render=no_body, index_only=True)

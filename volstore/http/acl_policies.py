@@ -1,0 +1,147 @@
+"""The policies' endpoints; what they show is what the caller may see at the moment of the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from volstore.access import POLICY
+from volstore.acl_commands import DeleteAclPolicy, PutAclPolicy
+from volstore.acl_policy import PolicyError, parse_policy
+from volstore.acl_tables import policy_refusal
+from volstore.commands import Command
+from volstore.errors import ApiError
+from volstore.http.acl_views import AclPolicyItem, AclPolicyView, policy_item, policy_view
+from volstore.http.asker import Asker
+from volstore.http.authorize import must_be_on
+from volstore.http.call import Call
+from volstore.http.endpoints import Absent, Question, Read, Write
+from volstore.http.json_input import read_json
+from volstore.http.parameters import BLOCKING
+from volstore.http.replies import Json, Reply
+from volstore.http.shape import Object, Text
+from volstore.http.views import encode
+from volstore.http.volumes import no_body
+from volstore.registry import Contact
+from volstore.state import State
+from volstore.watch import AccessTopic, Topic
+
+_LINE = Text(longest=1024, one_line=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ListPolicies:
+    asker: Asker
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        return AccessTopic(POLICY), ""
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.access.moved_since(POLICY, index)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        rights = self.asker.rights(state)
+        found = state.access.sorted_policies()
+        if not rights.acl.management:
+            own = rights.token.policies if rights.token is not None else ()
+            found = [policy for policy in found if policy.name in own]
+        return Reply(json=Json(encode([policy_item(policy) for policy in found])))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPolicy:
+    name: str
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        return AccessTopic(POLICY), ""
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.access.moved_since(POLICY, index, self.name)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        policy = state.access.policies.get(self.name)
+        if policy is None:
+            raise Absent("ACL policy not found")
+        return Reply(json=Json(encode(policy_view(policy))))
+
+
+def _list_policies(call: Call) -> Question:
+    must_be_on(call)
+    return ListPolicies(call.asker)
+
+
+def _read_policy(call: Call) -> Question:
+    must_be_on(call)
+    return ReadPolicy(_policy_name(call))
+
+
+def _policy_name(call: Call) -> str:
+    (name,) = call.ids
+    if not name:
+        raise ApiError(400, "Missing Policy Name")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyBody:
+    name: str = ""
+    description: str = ""
+    text: str = ""
+
+
+POLICY_BODY: Object[PolicyBody] = Object(
+    PolicyBody,
+    {
+        "Name": ("name", _LINE),
+        "Description": ("description", Text(longest=4096)),
+        "Rules": ("text", Text()),
+    },
+)
+
+
+def _put_policy(call: Call) -> Command:
+    must_be_on(call)
+    name, body = _policy_name(call), read_json(call.body, POLICY_BODY)
+    if body.name != name:
+        raise ApiError(400, "ACL policy name does not match request path")
+    unreadable = None
+    try:
+        rules = parse_policy(body.text)
+    except PolicyError as error:
+        unreadable = str(error)
+    refusal = policy_refusal(name, body.description, unreadable)
+    if refusal is not None:
+        raise ApiError(*refusal)
+    return PutAclPolicy(name, body.description, body.text, rules)
+
+
+def _delete_policy(call: Call) -> Command:
+    must_be_on(call)
+    return DeleteAclPolicy(_policy_name(call))
+
+
+LIST = Read(
+    name="listAclPolicies",
+    summary="List policies: all for management, else one's own",
+    answer=list[AclPolicyItem],
+    parameters=BLOCKING,
+    ask=_list_policies,
+)
+READ = Read(
+    name="readAclPolicy",
+    summary="Read one policy",
+    answer=AclPolicyView,
+    parameters=BLOCKING,
+    statuses=(404,),
+    ask=_read_policy,
+)
+PUT = Write(
+    name="putAclPolicy",
+    summary="Make or replace a policy",
+    body=POLICY_BODY,
+    command=_put_policy,
+    render=no_body,
+    index_only=True,
+)
+DELETE = Write(
+    name="deleteAclPolicy", summary="Remove a policy", command=_delete_policy, render=no_body, index_only=True
+)
