@@ -47,6 +47,8 @@ async def _run(config: AgentConfig, reload: Reload) -> int:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    # Until there is something to reload; unhandled, the signal would end the process.
+    loop.add_signal_handler(signal.SIGHUP, lambda: _log.warning("reload_refused", reason="this node starts"))
     try:
         tls = tls_of(config)
         cluster_id = await _unless(stopping, cluster_to_serve(config, members_http(config, tls)))
