@@ -67,7 +67,11 @@ class Observer:
             if frame[0] == "app":
                 self._heard[peer, server.name] = self._world.scheduler.now
             self._check_disk(server, node, peer)
+            late = frame[0] == "ack" and frame[1] < node.engine.term
+            before = _standing(node, peer) if late else None
             take(peer, frame)
+            if late and _standing(node, peer) != before:
+                self._violated("acks of this term", f"{server.name} counts what {peer} said in term {frame[1]}")
             if frame[0] == "ack" and node.engine.leads:
                 self._check_progress(server, node, peer)
 
@@ -293,6 +297,14 @@ class Observer:
 
     def _violated(self, invariant: str, text: str) -> None:
         self._world.violated(invariant, text)
+
+
+def _standing(node: Node, peer: str) -> tuple[float, ...] | None:
+    """What a leader believes of a member."""
+    progress = node.engine.progress.get(peer)
+    if progress is None or not node.engine.leads:
+        return None
+    return (progress.next, progress.round, progress.contact, node.engine.match_index(peer))
 
 
 def _root_cause(error: BaseException) -> BaseException:
