@@ -178,6 +178,37 @@ async def until_served(session: aiohttp.ClientSession, node: Agent) -> None:
 
 
 @pytest.mark.timeout(120)
+async def test_members_ask_each_other_over_https_and_a_new_one_joins_so(tmp_path: Path) -> None:
+    ca = authority(tmp_path / "ca")
+    with secured(tmp_path, 4, ca) as (*nodes, new):
+        for node in nodes:
+            node.servers = [server for server in node.servers if not server.startswith(f"{new.name}=")]
+            node.flags.append("--tls-verify-https-client")
+            node.start()
+        mine = tmp_path / "mine"
+        issue(ca, Role.CLI, "me", mine)
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context(ca, mine))) as session:
+            leads = await leader(session, nodes)
+            follower = next(node for node in nodes if node is not leads)
+            new.servers = []
+            new.flags += ["--join", follower.url]
+            new.start()
+
+            async def healthy() -> bool:
+                try:
+                    answers = [await get(session, f"{node.url}/v1/operator/health") for node in (*nodes, new)]
+                except aiohttp.ClientError:
+                    return False
+                return all(status == 200 and len(found["Nodes"]) == 4 and found["Healthy"] for status, found in answers)
+
+            await until(healthy, what="four members that hear each other")
+            url = f"{follower.url}/v1/operator/raft/transfer-leadership?address={follower.raft}"
+            async with session.put(url) as response:  # which is sent on to the leader
+                assert response.status == 200, await response.text()
+            assert await leader(session, nodes) is follower
+
+
+@pytest.mark.timeout(120)
 async def test_who_is_no_server_gets_no_further_than_the_handshake(tmp_path: Path) -> None:
     ca, other = authority(tmp_path / "ca"), authority(tmp_path / "other")
     for role in (Role.CLIENT, Role.CLI):
