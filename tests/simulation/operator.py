@@ -53,8 +53,9 @@ async def upgrade(world: World, fault: Fault) -> None:
 
 
 async def add(world: World, _fault: Fault) -> None:
-    if len(world.members()) < world.settings.nodes + 2:
-        await add_new(world, _PATIENCE)
+    async with world.operating:
+        if len(world.members()) < world.settings.nodes + 2:
+            await add_new(world, _PATIENCE)
 
 
 async def add_new(world: World, patience: float) -> bool:
@@ -77,15 +78,16 @@ async def add_new(world: World, patience: float) -> bool:
 
 
 async def remove(world: World, fault: Fault) -> None:
-    server = world.find(fault.who)
-    leader = world.leader()
-    if leader is None or server is None or leader.node is None:
-        return
-    voters = leader.node.engine.configuration.voters
-    running = [name for name in voters if world.servers[name].up and name != server.name]
-    # As an operator would: not below three, and not when too few of the others run.
-    if len(voters) > 3 and len(running) > (len(voters) - 1) // 2:
-        await remove_named(world, server.name, _PATIENCE)
+    async with world.operating:
+        server = world.find(fault.who)
+        leader = world.leader()
+        if leader is None or server is None or leader.node is None:
+            return
+        voters = leader.node.engine.configuration.voters
+        running = [name for name in voters if world.servers[name].up and name != server.name]
+        # As an operator would: not below three, and not when too few of the others run.
+        if server.name in voters and len(voters) > 3 and len(running) > (len(voters) - 1) // 2:
+            await remove_named(world, server.name, _PATIENCE)
 
 
 async def remove_named(world: World, name: str, patience: float) -> bool:

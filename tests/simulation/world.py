@@ -66,6 +66,8 @@ class World:
             self.add_server(name, members)
         self.stage = asyncio.Lock()
         """Held by a fault that must be alone."""
+        self.operating = asyncio.Lock()
+        """Held by the operator, who changes members one at a time and looks at what there is before."""
         self.last_applied_at = 0.0
         self.calm = False
         """Whether faults have stopped, for good: one that is still going on undoes nothing any more."""
