@@ -28,6 +28,7 @@ class Election:
         """No leader was heard for as long as the time-out says: ask whether an election could be won."""
         if self._engine.now >= self._deadline:
             self.restart_timer()
+            self._engine.raft.forget_leader()
             self._ask_first()
 
     def restart_timer(self) -> None:

@@ -286,6 +286,10 @@ class Raft(SyncObj):  # type: ignore[misc]
         self._SyncObj__raftLeader = None
         self._SyncObj__setState(FOLLOWER)
 
+    def forget_leader(self) -> None:
+        """Nobody was heard for an election time-out. pysyncobj forgets when it campaigns, which PreVote puts off."""
+        self._SyncObj__raftLeader = None
+
     def learn_term(self, now: float, term: int) -> None:
         """Follow nobody in the higher `term`: a vote request that can't be granted, as its log is behind any other."""
         self.deliver(now, "", {"type": "request_vote", "term": term, "last_log_index": -1, "last_log_term": -1})
