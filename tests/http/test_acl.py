@@ -176,7 +176,7 @@ async def test_a_malformed_token_is_refused_and_nothing_made(api: Api, body: byt
 # Bootstrap.
 
 
-@pytest.mark.parametrize("content", ["", "x", "-1", "999999", "½", "7" * 5000])
+@pytest.mark.parametrize("content", ["", "x", "-1", "999999", "½", "7" * 30, "7" * 5000])
 async def test_a_reset_file_that_names_no_right_index_resets_nothing(tmp_path: Path, content: str) -> None:
     file = tmp_path / "acl-bootstrap-reset"
     async for api in serve(replace(SETTINGS, acl_enabled=True, bootstrap_reset=file)):

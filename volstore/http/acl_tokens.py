@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,8 @@ def _reset_index(file: Path | None) -> int:
         return 0
     try:
         text = file.read_text(encoding="ascii").strip()
+        if not re.fullmatch(r"[0-9]{1,18}", text):
+            raise ValueError("it must hold an index and nothing else")
         return int(text)
     except FileNotFoundError:
         return 0
