@@ -28,12 +28,18 @@ async def test_the_cluster_story_goes_as_recorded(tmp_path: Path) -> None:
 
                 await until(alone, what="a node that knows no leader")
 
+        async def lead(_replay: Replay, session: aiohttp.ClientSession, step: Step) -> None:
+            chosen = nodes[step["server"]]
+            url = f"{nodes[0].url}/v1/operator/raft/transfer-leadership?id={chosen.name}"
+            async with session.put(url) as response:
+                assert response.status == 200, await response.text()
+
         async with aiohttp.ClientSession() as session:
             for node in nodes:
                 node.start()
             await leader(session, nodes)
             for node in nodes:
                 await until(partial(ready, session, node), what=f"{node.name}")
-        replay = Replay([node.url for node in nodes], others={"kill": kill})
+        replay = Replay([node.url for node in nodes], others={"kill": kill, "leader": lead})
         assert await replay.file("cluster.jsonl") == []
         assert replay.comparison.compared > 40
