@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any, NoReturn, TypeVar
 
+import msgspec
+
 from volstore.errors import ApiError
-from volstore.http.shape import Kind, Misshapen, path_text, printable
+from volstore.http.shape import INT64_MAX, INT64_MIN, Kind, Misshapen, path_text, printable
 
 T = TypeVar("T")
 
@@ -41,6 +43,52 @@ def read_json(body: bytes, kind: Kind[T]) -> T:
     What follows the document is refused after the document itself was found good, as Go's clients expect the
     document's own faults first.
     """
+    try:
+        value = _read_quickly(body)
+    except _NotQuickly:
+        return _read_strictly(body, kind)
+    try:
+        return kind.read(value)
+    except Misshapen as error:
+        raise InvalidBody(str(error)) from None
+
+
+class _NotQuickly(Exception):
+    """It isn't good JSON, or can't be told to be good quickly."""
+
+
+def _read_quickly(body: bytes) -> object:
+    """What nearly all bodies are, in a quarter of the time: good JSON with no key twice and no number out of 64 bits.
+
+    msgspec takes a key that is there twice, and rounds what is too large. But a document has a colon for each of its
+    keys: when it has no more colons than there are different keys, none is there twice.
+    """
+    try:
+        value = _quick_decoder.decode(body)
+        if _keys(value) == body.count(b":"):
+            return value
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    raise _NotQuickly
+
+
+def _keys(value: object) -> int:
+    """How many keys all objects in it have. Raises _NotQuickly for numbers that are better read strictly."""
+    if isinstance(value, dict):
+        keys, members = len(value), list(value.values())
+    elif isinstance(value, list):
+        keys, members = 0, value
+    elif isinstance(value, float) or (isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX):
+        raise _NotQuickly
+    else:
+        return 0
+    for member in members:
+        if not isinstance(member, str):
+            keys += _keys(member)
+    return keys
+
+
+def _read_strictly(body: bytes, kind: Kind[T]) -> T:
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
@@ -132,5 +180,6 @@ def _decoder_with(hook: Any) -> json.JSONDecoder:
     )
 
 
+_quick_decoder: msgspec.json.Decoder[object] = msgspec.json.Decoder()
 _decoder = _decoder_with(_unique)
 _slow_decoder = _decoder_with(_marked)

@@ -106,7 +106,7 @@ class Text:
             size = len(value)
         if size > self.longest:
             raise Misshapen(f"{size} bytes are too long, at most {self.longest} are taken")
-        if self.one_line and (found := _CONTROL.search(value)):
+        if self.one_line and not value.isprintable() and (found := _CONTROL.search(value)):
             raise Misshapen(f"control character U+{ord(found[0]):04X} is not allowed here")
         return value
 
@@ -210,7 +210,16 @@ class Object(Generic[T]):
 
     def arguments(self, value: Mapping[str, object]) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for name, (argument, kind) in self.members.items():
+        members = self.members
+        try:
+            for name, given in value.items():
+                if name in members:
+                    argument, kind = members[name]
+                    found[argument] = kind.read(given)
+            return found
+        except Misshapen:
+            pass  # Read again, in our own order: of several faults the same is told, however the client sorts them.
+        for name, (argument, kind) in members.items():
             if name in value:
                 try:
                     found[argument] = kind.read(value[name])

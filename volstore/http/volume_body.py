@@ -70,8 +70,12 @@ class _VolumeKind(Object[Volume]):
         return Object.read(self, value)
 
 
+def _volume(id: str = "", **members: Any) -> Volume:
+    return Volume(id=id, **members)
+
+
 VOLUME = _VolumeKind(
-    lambda **members: Volume(**{"id": "", **members}),
+    _volume,
     {
         # An ID too long is left to the rules, whose words the clients know.
         "ID": ("id", Text(longest=LONGEST_NAME)),
