@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cluster.proposals import Pending
 from cluster.sessions import Item
@@ -11,8 +11,7 @@ from cluster.sessions import Item
 MAX_ENTRY_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """A proposal of this node (`own`), or the item that member `peer` sent."""
 
     size: int

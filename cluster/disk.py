@@ -7,9 +7,10 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
+
+from cluster.worker import Worker
 
 T = TypeVar("T")
 
@@ -110,7 +111,7 @@ class RealDisk:
             _sync_directory(self.path.parent)
         if not self.path.is_dir():
             raise FileNotFoundError(errno.ENOENT, "there is no such data directory", str(self.path))
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk")
+        self._worker = Worker("disk")
 
     def open(self, name: str, *, create: bool = False) -> RealFile:
         path = self._path(name)
@@ -166,12 +167,12 @@ class RealDisk:
             os.close(self._lock_descriptor)
             self._lock_descriptor = None
 
-    async def run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    def run(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        return self._worker.run(work)
 
     def close(self) -> None:
         """End the thread, after the work that `run` was given, and release the lock."""
-        self._thread.shutdown(wait=True)
+        self._worker.stop()
         self.unlock()
 
     def _path(self, name: str) -> Path:

@@ -7,9 +7,9 @@ every call, sends what `take_messages` returns, and calls `tick` often.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cluster import raft as pysync
 from cluster.api import Role
@@ -36,8 +36,7 @@ class Timing:
     election_max: float = 0.6
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """`after_sync`: it says or implies that something is on this node's disk, and must wait until it is."""
 
     peer: str
@@ -113,7 +112,7 @@ class Engine:
 
     @property
     def leads(self) -> bool:
-        return self.raft.role == pysync.LEADER
+        return self.raft.leads
 
     @property
     def configuration(self) -> Configuration:
@@ -193,10 +192,10 @@ class Engine:
         self._leadership.send_round()
         return self.journal.last_index
 
-    def tell_commit(self, now: float) -> None:
-        """Tell everybody what was committed, without waiting for the next entry or heartbeat."""
+    def tell_commit(self, now: float, peers: Iterable[str] | None = None) -> None:
+        """Tell `peers`, or everybody, what was committed, without waiting for the next entry or heartbeat."""
         self.now = now
-        self._leadership.tell_commit()
+        self._leadership.tell_commit(peers)
 
     def read(self, now: float, answer: Answer) -> None:
         """Find an index that a linearizable read must have seen (ReadIndex). `answer` gets None if leadership ends.

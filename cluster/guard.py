@@ -115,7 +115,8 @@ class Progress:
 
     `next` is the next entry to send; while `probing` one message at a time is sent, until one is acknowledged.
     `unacknowledged` holds the rounds of the messages with entries that are under way (a window, hole 24).
-    `round` is the last one it answered and `contact` when that was sent (seconds).
+    `round` is the last one it answered and `contact` when that was sent (seconds). `told` is the commit index that
+    was sent to it last.
     """
 
     next: int
@@ -124,6 +125,7 @@ class Progress:
     unacknowledged: deque[int] = field(default_factory=deque)
     round: int = 0
     needs_snapshot: bool = False
+    told: int = 0
 
     def may_send_entries(self, window: int) -> bool:
         if self.needs_snapshot:
@@ -157,4 +159,5 @@ class Progress:
         self.next = match + 1
         self.probing = True
         self.needs_snapshot = False
+        self.told = 0
         self.unacknowledged.clear()

@@ -25,6 +25,7 @@ class Intake:
         self._node = node
         self._batching = Batching(node.options.queue_bytes)
         self._entry_under_way = 0
+        self._members_in_it: set[str] = set()
         self._flush_planned = False
         self._next_resend = 0.0
 
@@ -47,6 +48,13 @@ class Intake:
     def ready(self) -> bool:
         """Whether what waits can become an entry now: the one before it is committed."""
         return self.waiting and self.takes and self._node.engine.commit_index >= self._entry_under_way
+
+    def take_waiting_members(self) -> set[str]:
+        """Those whose proposals were in the entry that was made last, once it is committed: they wait to apply it."""
+        if not self._members_in_it or self._node.engine.commit_index < self._entry_under_way:
+            return set()
+        members, self._members_in_it = self._members_in_it, set()
+        return members
 
     # This node's own.
 
@@ -135,6 +143,7 @@ class Intake:
     def leadership_ended(self) -> None:
         """What isn't in an entry yet goes back to where it came from."""
         self._entry_under_way = 0
+        self._members_in_it.clear()
         for waiting in self._batching.drain():
             if waiting.item is not None and waiting.item[0] == "p":
                 self._node.send(waiting.peer, ["no", [[waiting.item[1], waiting.item[2]]], "leadership ended"])
@@ -159,6 +168,7 @@ class Intake:
         for waiting in self._batching.take():
             if waiting.item is not None:
                 items.append(waiting.item)
+                self._members_in_it.add(waiting.peer)
             elif waiting.own is not None and waiting.own.number in self.proposals:
                 items.append(self.proposals.item(waiting.own, now))
         if items:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections.abc import Callable
 
 from cluster.entries import Entry
 from cluster.pending import Pending
@@ -26,6 +27,10 @@ class JournalFailed(JournalError):
     def __init__(self, cause: OSError) -> None:
         super().__init__(f"the journal can't be written: {cause}")
         self.cause = cause
+
+
+Synced = Callable[[BaseException | None], None]
+"""Told of the end of a sync: None when it worked, else JournalFailed, or whatever broke it off."""
 
 
 class Journal:
@@ -47,7 +52,8 @@ class Journal:
         self._segment_bytes = segment_bytes
         self._keys = keys
         self._writer = SegmentWriter(disk, reserve_bytes, keys)
-        self._running: asyncio.Task[OSError | None] | None = None
+        self._running: asyncio.Future[None] | None = None
+        self._waiting: list[tuple[int, Synced]] = []
         self._cleaning: asyncio.Task[None] | None = None
         self._closed = False
         self._durable = self._writing_up_to = 0
@@ -200,18 +206,35 @@ class Journal:
 
         Whatever is buffered when a write starts goes with it: callers share syncs, and two never run at once.
         """
-        changes = self.changes
         self._refuse_if_failed()
-        while self._synced_changes < changes:
-            self._refuse_if_failed()
-            if self._closed:
-                raise JournalError("the journal is closed")
-            if self._running is None:
-                self._running = asyncio.get_running_loop().create_task(self._write())
-            # Shielded: a caller that is cancelled must not take the others' write with it.
-            error = await asyncio.shield(self._running)
-            if error is not None:
-                raise JournalFailed(error)
+        if not self.unsynced:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def told(error: BaseException | None) -> None:
+            if future.done():  # Its caller was cancelled; the write goes on for the others.
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        self.when_synced(told)
+        await future
+
+    def when_synced(self, told: Synced) -> None:
+        """As `sync`, for who doesn't wait in a task: begins at once, and calls `told` in a later turn of the loop."""
+        refusal: JournalError | None = None
+        if self.failed is not None:
+            refusal = JournalFailed(self.failed)
+        elif self._closed and self.unsynced:
+            refusal = JournalError("the journal is closed")
+        if refusal is not None or not self.unsynced:
+            asyncio.get_running_loop().call_soon(told, refusal)
+            return
+        self._waiting.append((self.changes, told))
+        if self._running is None:
+            self._begin()
 
     async def reopen(self, *, need_reserve: bool = True) -> None:
         """After a failure: forget what is in memory, read the disk again, go on with what it really has.
@@ -261,34 +284,47 @@ class Journal:
         self._durable = self._writing_up_to = self.last_index
         self._synced_changes = 0
 
-    async def _write(self) -> OSError | None:
+    def _begin(self) -> None:
+        """Write and sync all that is buffered."""
         pending = self._pending
         batches, changes = pending.take(), pending.changes
         self._writing_up_to = self.last_index
         # Decided now: what a later, still unwritten change makes superfluous must stay until that one is on disk.
         retired = pending.superfluous()
-        loop = asyncio.get_running_loop()
-        self.sync_started_at = loop.time()
-        try:
-            await self._disk.run(lambda: self._writer.write(batches))
-        except OSError as error:
+        self.sync_started_at = asyncio.get_running_loop().time()
+        self._running = asyncio.ensure_future(self._disk.run(lambda: self._writer.write(batches)))
+        self._running.add_done_callback(lambda running: self._written(running, changes, retired))
+
+    def _written(self, running: asyncio.Future[None], changes: int, retired: list[SegmentState]) -> None:
+        now = asyncio.get_running_loop().time()
+        self.last_sync_seconds = now - (self.sync_started_at or now)
+        self.sync_started_at = None
+        self._running = None
+        error = asyncio.CancelledError() if running.cancelled() else running.exception()
+        if isinstance(error, OSError):
             self.failed = error
-            return error
-        except BaseException as error:
+            error = JournalFailed(error)
+        elif error is not None:
             self.failed = OSError(errno.EIO, f"the write was broken off by {error!r}")
-            raise
-        finally:
-            self.last_sync_seconds = loop.time() - self.sync_started_at
-            self.sync_started_at = None
-            self._running = None
-        self._synced_changes = changes
-        self._durable = self._writing_up_to
-        if retired:
-            self._retired.extend(retired)
-            del pending.segments[: len(retired)]
+        else:
+            self._synced_changes = changes
+            self._durable = self._writing_up_to
+            self._retire(retired)
+        waiting, self._waiting = self._waiting, []
+        for wanted, told in waiting:
+            if error is not None or wanted <= changes:
+                told(error)
+            else:
+                self._waiting.append((wanted, told))
+        if self._waiting and self._running is None:
+            self._begin()
+
+    def _retire(self, segments: list[SegmentState]) -> None:
+        if segments:
+            self._retired.extend(segments)
+            del self._pending.segments[: len(segments)]
             if self._cleaning is None:
-                self._cleaning = loop.create_task(self._clean())
-        return None
+                self._cleaning = asyncio.get_running_loop().create_task(self._clean())
 
     async def _clean(self) -> None:
         """Remove retired segments, one file at a time, so that a sync never waits for more than one."""
@@ -308,5 +344,5 @@ class Journal:
 
     async def _quiet(self) -> None:
         """Return when no disk work of this journal runs; what ends may have begun other work."""
-        while (task := self._running or self._cleaning) is not None:
-            await asyncio.shield(task)
+        while (work := self._running or self._cleaning) is not None:
+            await asyncio.wait([work])

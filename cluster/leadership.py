@@ -7,6 +7,7 @@ the dissertation's §6.4, CheckQuorum §6.2, transfer §3.10. What is committed 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cluster.guard import Progress, majority_reached
@@ -94,15 +95,20 @@ class Leadership:
             progress.sent(found[-1].index, self._round)
         previous_term = journal.term_at(previous)
         assert previous_term is not None
-        commit = engine.commit_index
+        commit = progress.told = engine.commit_index
         frame = ["app", engine.term, self._round, previous, previous_term, commit, entries, engine.mark()]
         engine.send(peer, frame, after_sync=False)
 
-    def tell_commit(self) -> None:
+    def tell_commit(self, peers: Iterable[str] | None) -> None:
         engine = self._engine
-        for peer in self.progress:
-            if peer in engine.connected:
-                engine.send(peer, ["commit", engine.term, engine.commit_index], after_sync=False)
+        if not engine.leads:
+            return
+        commit = engine.commit_index
+        for peer in self.progress if peers is None else peers:
+            progress = self.progress.get(peer)
+            if progress is not None and progress.told < commit and peer in engine.connected:
+                progress.told = commit
+                engine.send(peer, ["commit", engine.term, commit], after_sync=False)
 
     # Answers.
 

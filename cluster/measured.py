@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from cluster.ports import Disk, File
@@ -76,5 +76,5 @@ class MeasuredDisk:
     def unlock(self) -> None:
         self._disk.unlock()
 
-    async def run(self, work: Callable[[], T]) -> T:
-        return await self._disk.run(work)
+    def run(self, work: Callable[[], T]) -> Awaitable[T]:
+        return self._disk.run(work)

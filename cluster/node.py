@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from random import Random as PseudoRandom
 from typing import Any
 
 from cluster import messages
@@ -35,6 +36,9 @@ from cluster.transport import Identity, Transport
 
 OTHER_DISK = "comes with another disk than the one that this cluster knows"
 """In the reason of a refusal: whoever is told so can't be a member as it is, and stops."""
+_TELL_AFTER = 0.005
+"""Seconds after which members learn of a commit when no entry has told them before: only who waits for a change
+through them could notice, while telling at once would cost as much as the write itself."""
 _RAFTS = frozenset({"app", "commit", "ack", "vote?", "vote", "now"})
 
 
@@ -60,12 +64,14 @@ class Node:
         self._snapshot_disk = snapshot_disk
         self._network = network
         self._random = random
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._seen: tuple[Any, ...] = ()
+        self._glance: tuple[Any, ...] = ()
         self._adopted: Configuration | None = None
         self._leaving: tuple[Member, ...] = ()
         self._told_commit = 0
+        self._telling: asyncio.TimerHandle | None = None
         self._more_planned = False
         self._incarnations: dict[str, bytes] = {}
         self._callers: dict[str, str] = {}
@@ -116,20 +122,20 @@ class Node:
             self._disk.unlock()
             raise
         self.running = True
-        self._spawn(self.persistence.run)
-        self._spawn(self._receiving.run)
+        self.spawn(self._receiving.run)
         self._tick()
         if self.engine.configuration.voters == (self.options.name,):
             self.step(lambda: self.engine.campaign_now(self.loop.time()))
 
     async def stop(self) -> None:
         self.running = False
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._telling):
+            if timer is not None:
+                timer.cancel()
         await self.compaction.stop()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*list(self._tasks), return_exceptions=True)
         await self.transport.stop()
         try:
             await self.journal.close()
@@ -138,14 +144,16 @@ class Node:
             self.log.error("journal_not_synced_at_stop", reason=str(error))
         self._disk.unlock()
 
-    def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def watched() -> None:
             try:
                 await work()
             except Exception as error:
                 self.fail(error)
 
-        self._tasks.append(self.loop.create_task(watched()))
+        task = self.loop.create_task(watched())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def fail(self, error: BaseException) -> None:
         """Stop acting at once. The user of the log sees `failed` and ends the process."""
@@ -173,7 +181,8 @@ class Node:
             configurations=configurations,
             applied=self.applier.index,
             timing=self.options.timing,
-            draw=self._random.random,
+            # Not the nonces' source, which costs a call of the kernel: time-outs are drawn at every append_entries.
+            draw=PseudoRandom(self._random.randbytes(16)).random,
             closings=self.options.closings,
         )
         engine.mark = self.applier.mark
@@ -226,8 +235,14 @@ class Node:
             self.intake.plan_flush()
         elif self.engine.leads and self.engine.commit_index > self._told_commit:
             self._told_commit = self.engine.commit_index
-            self.engine.tell_commit(self.loop.time())
+            self.engine.tell_commit(self.loop.time(), self.intake.take_waiting_members())
+            if self._telling is None:
+                self._telling = self.loop.call_later(_TELL_AFTER, self._tell_commit)
         self.persistence.send_out()
+
+    def _tell_commit(self) -> None:
+        self._telling = None
+        self.step(lambda: self.engine.tell_commit(self.loop.time()))
 
     def _go_on(self) -> None:
         self._more_planned = False
@@ -235,8 +250,14 @@ class Node:
 
     def _notice_changes(self) -> None:
         engine = self.engine
-        if engine.configuration is not self._adopted:
+        changed = engine.configuration is not self._adopted
+        if changed:
             self._adopt(engine.configuration)
+        # What costs little is compared first, since hardly any step changes any of it.
+        glance = (engine.raft.standing, engine.leads and self.intake.takes, self.intake.open)
+        if glance == self._glance and not changed:
+            return
+        self._glance = glance
         seen = (engine.term, engine.leader, engine.role, self.intake.takes, self.intake.open)
         if seen == self._seen:
             return

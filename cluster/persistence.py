@@ -30,34 +30,41 @@ class Persistence:
         """Why this node acknowledges nothing at present, in words for the operator."""
         self._node = node
         self._held: list[Message] = []
-        self._wanted = asyncio.Event()
+        self._busy = False
+        """A sync is under way, or the disk is being recovered: what changes meanwhile waits for the next sync."""
 
     def send_out(self) -> None:
-        """Send what the engine has made, or hold it."""
+        """Send what the engine has made, or hold it and sync: one sync for all that waits (group commit)."""
         node = self._node
+        unsynced = node.journal.unsynced
         for message in node.engine.take_messages():
-            if message.after_sync and node.journal.unsynced:
+            if unsynced and message.after_sync:
                 self._held.append(message)
             else:
                 node.send(message.peer, message.frame)
-        if node.journal.unsynced:
-            self._wanted.set()
-
-    async def run(self) -> None:
-        """Sync whenever something waits for it: one sync for all that does (group commit)."""
-        node = self._node
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
+        if unsynced and not self._busy:
+            self._busy = True
             held, self._held = self._held, []
-            try:
-                await node.journal.sync()
-            except JournalFailed as failure:
-                await self._recover(failure)
-                continue
-            for message in held:
-                node.send(message.peer, message.frame)
-            node.step(lambda: node.engine.durable(node.loop.time()))
+            node.journal.when_synced(lambda error: self._synced(held, error))
+
+    def _synced(self, held: list[Message], error: BaseException | None) -> None:
+        node = self._node
+        self._busy = False
+        if not node.running:
+            return
+        if isinstance(error, JournalFailed):
+            self._busy = True
+            node.spawn(lambda: self._recover(error))
+        elif error is not None:
+            node.fail(error)
+        else:
+            node.step(lambda: self._let_go(held))
+
+    def _let_go(self, held: list[Message]) -> None:
+        node = self._node
+        for message in held:
+            node.send(message.peer, message.frame)
+        node.engine.durable(node.loop.time())
 
     def judge(self, now: float) -> None:
         """A disk that takes longer than an election is a failed one: heartbeats must not hide it (hole 18)."""
@@ -101,8 +108,10 @@ class Persistence:
                 node.limited.warning(node.loop.time(), "reopen", "disk_still_failing", reason=str(error))
             await asyncio.sleep(_REOPEN_EVERY)
         self.fault = None
+        self._busy = False
         node.engine.unable = False
         node.log.info("disk_recovered", last_index=node.journal.last_index)
+        node.step(lambda: None)
 
     async def _reopen(self, *, need_reserve: bool = True) -> None:
         """Read the journal again, and at once Raft's state from it: nothing may act on what the disk doesn't have."""

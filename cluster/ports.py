@@ -62,8 +62,8 @@ class Disk(Protocol):
 
     def unlock(self) -> None: ...
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Do blocking `work` away from the loop (an executor), in the order of the calls."""
+    def run(self, work: Callable[[], T]) -> Awaitable[T]:
+        """Do blocking `work` away from the loop (in a thread), in the order of the calls; to be awaited once."""
         ...
 
 

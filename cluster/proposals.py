@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,8 +20,8 @@ class Pending:
 
     number: int
     command: bytes
+    deadline: float
     answer: asyncio.Future[Outcome]
-    expiry: asyncio.TimerHandle
     sent_at: float | None = None
     exposed: bool = False
     copies: int = 0
@@ -36,6 +37,9 @@ class Proposals:
         self._pending: dict[int, Pending] = {}
         self._next = 1
         self._below = 1
+        self._expiry: asyncio.TimerHandle | None = None
+        """One timer for all of them: at the earliest deadline, or that of one which was answered meanwhile."""
+        self._expires_at = math.inf
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -49,17 +53,34 @@ class Proposals:
             return NotApplied(f"{self._limit} proposals wait on this node already; try again", overloaded=True)
         number = self._next
         self._next += 1
-        expiry = self._loop.call_at(deadline, self._expire, number)
-        pending = Pending(number, command, self._loop.create_future(), expiry)
+        pending = Pending(number, command, deadline, self._loop.create_future())
         self._pending[number] = pending
+        if deadline < self._expires_at:
+            self._set_expiry(deadline)
         return pending
 
-    def _expire(self, number: int) -> None:
-        pending = self._pending[number]
-        if pending.exposed:
-            self.resolve(number, Unknown("the deadline passed before the write was known to be applied"))
-        else:
-            self.resolve(number, NotApplied("there was no leader to take it before the deadline"))
+    def _set_expiry(self, deadline: float) -> None:
+        self._cancel_expiry()
+        self._expires_at = deadline
+        self._expiry = self._loop.call_at(deadline, self._expire)
+
+    def _cancel_expiry(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        self._expires_at = math.inf
+
+    def _expire(self) -> None:
+        # Not only what is due by the clock: a timer may come a little early.
+        now, self._expiry = max(self._loop.time(), self._expires_at), None
+        for pending in [pending for pending in self._pending.values() if pending.deadline <= now]:
+            if pending.exposed:
+                self.resolve(pending.number, Unknown("the deadline passed before the write was known to be applied"))
+            else:
+                self.resolve(pending.number, NotApplied("there was no leader to take it before the deadline"))
+        self._expires_at = math.inf
+        if self._pending:
+            self._set_expiry(min(pending.deadline for pending in self._pending.values()))
 
     def below(self) -> int:
         """All numbers under this one are answered."""
@@ -96,11 +117,11 @@ class Proposals:
 
     def resolve(self, number: int, outcome: Outcome) -> None:
         """Answer a proposal; nothing if it was answered before."""
-        if (pending := self._pending.pop(number, None)) is not None:
-            pending.expiry.cancel()
-            if not pending.answer.done():
-                pending.answer.set_result(outcome)
+        pending = self._pending.pop(number, None)
+        if pending is not None and not pending.answer.done():
+            pending.answer.set_result(outcome)
 
     def end(self, outcome: Callable[[Pending], Outcome]) -> None:
         for pending in list(self._pending.values()):
             self.resolve(pending.number, outcome(pending))
+        self._cancel_expiry()

@@ -176,8 +176,14 @@ class Raft(SyncObj):  # type: ignore[misc]
         on_state: Callable[[], None],
     ) -> None:
         _Clock.now = now
+        self.leads = False
         self._owner = owner
         self._mailbox = _Mailbox(owner)
+
+        def state_changed(_old: int, new: int) -> None:
+            self.leads = new == LEADER
+            on_state()
+
         conf = SyncObjConf(
             autoTick=False,
             # No pipe, no thread: the engine sends when an entry was appended.
@@ -188,7 +194,7 @@ class Raft(SyncObj):  # type: ignore[misc]
             raftMaxTimeout=2.0,
             connectionTimeout=3.0,
             commandsWaitLeader=False,
-            onStateChanged=lambda _old, _new: on_state(),
+            onStateChanged=state_changed,
         )
         # pysyncobj asks for its journal through a module global while it is made.
         syncobj.createJournal = lambda _file: view
@@ -239,11 +245,18 @@ class Raft(SyncObj):  # type: ignore[misc]
 
     @property
     def role(self) -> int:
-        return int(self._SyncObj__raftState)
+        role: int = self._SyncObj__raftState
+        return role
 
     @property
     def term(self) -> int:
-        return int(self._SyncObj__raftCurrentTerm)
+        term: int = self._SyncObj__raftCurrentTerm
+        return term
+
+    @property
+    def standing(self) -> tuple[int, int, object]:
+        """Role, term and leader, to see at a glance whether any of them changed."""
+        return self._SyncObj__raftState, self._SyncObj__raftCurrentTerm, self._SyncObj__raftLeader
 
     @property
     def leader(self) -> str | None:
@@ -257,7 +270,8 @@ class Raft(SyncObj):  # type: ignore[misc]
 
     @property
     def commit_index(self) -> int:
-        return int(self._SyncObj__raftCommitIndex)
+        index: int = self._SyncObj__raftCommitIndex
+        return index
 
     def match_index(self, peer: str) -> int:
         return int(self._SyncObj__raftMatchIndex.get(Node(peer), 0))

@@ -77,13 +77,13 @@ class SimulatedDisk:
         if not self._loop.dead:
             self.storage.unlock()
 
-    async def run(self, work: Callable[[], T]) -> T:
+    def run(self, work: Callable[[], T]) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.append((work, future))  # type: ignore[arg-type]
         if len(self._queue) == 1:
             self._begin()
         # Work that was begun is done, whether anybody still waits for it or not.
-        return await asyncio.shield(future)
+        return asyncio.shield(future)
 
     def half_done(self, operations: int) -> None:
         """The power goes: of the work that waits, so many operations more are done."""

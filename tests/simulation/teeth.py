@@ -47,7 +47,7 @@ TEETH = (
     Tooth(
         2,
         "verified_commit",
-        range(1008, 1048),
+        range(1013, 1053),
         ("committed stays",),
         {"partition": 3, "deaf": 2, "slow-link": 1},
         {"message_bytes": 300, "think": 0.05, "snapshot_entries": 2000},
@@ -91,7 +91,7 @@ TEETH = (
     Tooth(
         19,
         "votes_of_members",
-        range(1008, 1048),
+        range(1013, 1053),
         ("elected by a majority", "one leader a term"),
         {"stutter": 10, "kill": 3, "partition": 3},
         {"nodes": 5},
