@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup run cluster test lint lock clean
+.PHONY: setup run cluster test simulate bench lint lock clean
 
 setup: $(READY)
 
@@ -28,6 +28,10 @@ test: $(READY)
 # Random seeds, whole clusters under faults: make simulate MINUTES=60 JOBS=2
 simulate: $(READY)
 	$(BIN)/python -m tests.simulation --minutes $(or $(MINUTES),10) --jobs $(or $(JOBS),1) $(ARGS)
+
+# Against etcd and wrk, which must be installed: make bench ARGS="--rounds 5 --json bench.json"
+bench: $(READY)
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
