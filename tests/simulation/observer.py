@@ -69,7 +69,10 @@ class Observer:
             self._check_disk(server, node, peer)
             late = frame[0] == "ack" and frame[1] < node.engine.term
             before = _standing(node, peer) if late else None
+            kept = node.journal.last_index if frame[0] == "app" and _matches(node, frame) else 0
             take(peer, frame)
+            if node.journal.last_index < kept:
+                self._violated("what matches stays", f"{server.name} drops entries that {peer} sent it once more")
             if late and _standing(node, peer) != before:
                 self._violated("acks of this term", f"{server.name} counts what {peer} said in term {frame[1]}")
             if frame[0] == "ack" and node.engine.leads:
@@ -297,6 +300,15 @@ class Observer:
 
     def _violated(self, invariant: str, text: str) -> None:
         self._world.violated(invariant, text)
+
+
+def _matches(node: Node, frame: Frame) -> bool:
+    """Whether the log holds all that an append_entries shows."""
+    previous, previous_term, entries = frame[3], frame[4], frame[6]
+    term_at = node.journal.term_at
+    return term_at(previous) == previous_term and all(
+        term_at(previous + 1 + position) == entry[0] for position, entry in enumerate(entries)
+    )
 
 
 def _standing(node: Node, peer: str) -> tuple[float, ...] | None:

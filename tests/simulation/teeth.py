@@ -39,9 +39,9 @@ TEETH = (
         1,
         "keep_matching_entries",
         range(1000, 1020),
-        ("bounded", "committed stays", "log matching"),
+        ("what matches stays", "bounded", "committed stays", "log matching"),
         {"reset": 6, "kill": 2, "slow-link": 2},
-        {"message_bytes": 300, "think": 0.05, "clients": 8, "snapshot_entries": 2000},
+        {"message_bytes": 300, "think": 0.1, "nodes": 3, "snapshot_entries": 2000},
     ),
     Tooth(1, "forward_only_next", range(1003, 1023), ("never back",)),
     Tooth(
