@@ -54,6 +54,9 @@ class SnapshotStore:
         if FOLDER not in self._disk.list():
             self._disk.make_folder(FOLDER)
             self._disk.sync_folder()
+        # A name that its folder's sync failed to keep is still shown, and would be gone after a power cut: the journal
+        # must not be cut behind a snapshot of that name.
+        self._disk.sync_folder(FOLDER)
         self._intact, damaged = [], []
         for name in self._disk.list(FOLDER):
             path = f"{FOLDER}/{name}"
