@@ -34,6 +34,8 @@ def claim(disk: Disk, cluster_id: str, name: str, random: Random) -> DataIdentit
         fresh = DataIdentity(cluster_id, name, random.randbytes(16))
         _write(disk, fresh)
         return fresh
+    # A name that its folder's sync failed to keep is still shown, and would be gone after a power cut.
+    disk.sync_folder()
     found = _read(disk)
     if found.cluster_id != cluster_id:
         raise LogError(
