@@ -11,7 +11,16 @@ from typing import Any
 
 from volstore.access import AclToken
 from volstore.acl import MANAGEMENT, Acl
-from volstore.acl_commands import BootstrapAcl, Caller
+from volstore.acl_commands import (
+    BootstrapAcl,
+    Caller,
+    DeleteAclPolicy,
+    DeleteAclToken,
+    DeleteNamespace,
+    PutAclPolicy,
+    PutAclToken,
+    PutNamespace,
+)
 from volstore.commands import (
     AbandonRestore,
     BeginRestore,
@@ -27,6 +36,7 @@ from volstore.commands import (
     RegisterVolumes,
     RestorePiece,
     SetNodeStatus,
+    SweepClaims,
 )
 from volstore.holders import claims
 from volstore.rules import Refusal
@@ -75,10 +85,10 @@ def check_caller(state: State, caller: Caller | None, command: Command) -> Refus
 
 
 def may(state: State, rights: Rights, command: Command) -> bool:
-    """What isn't in the table takes management."""
+    """What isn't in the table takes management, also where it was forgotten."""
     if rights.acl.management:
         return True
-    allowed = _ALLOWED.get(type(command))
+    allowed = ALLOWED.get(type(command))
     return allowed is not None and allowed(state, rights, command)
 
 
@@ -163,7 +173,7 @@ def _is_node_of_all(state: State, rights: Rights, node_ids: set[str]) -> bool:
     return all(node is not None and node.secret_hash == rights.node_secret_hash for node in nodes)
 
 
-_ALLOWED: dict[type, Callable[[State, Rights, Any], bool]] = {
+ALLOWED: dict[type, Callable[[State, Rights, Any], bool]] = {
     RegisterVolumes: _register,
     DeregisterVolume: _deregister,
     ClaimVolume: _claim,
@@ -176,3 +186,8 @@ _ALLOWED: dict[type, Callable[[State, Rights, Any], bool]] = {
     BootstrapAcl: _once,
     **dict.fromkeys((BeginRestore, RestorePiece, CommitRestore, AbandonRestore), _operate),
 }
+
+MANAGEMENT_ALONE: frozenset[type] = frozenset(
+    (PutAclPolicy, DeleteAclPolicy, PutAclToken, DeleteAclToken, PutNamespace, DeleteNamespace, SweepClaims)
+)
+"""Named only so that a test can tell a decision from a command that was forgotten."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import get_args
 
 import pytest
 
@@ -19,11 +20,14 @@ from volstore.acl_commands import (
     PutNamespace,
 )
 from volstore.acl_policy import parse_policy
+from volstore.acl_rules import ALLOWED, MANAGEMENT_ALONE
 from volstore.acl_tables import EXPIRED_REMOVED_AT_ONCE
 from volstore.commands import (
+    AbandonRestore,
     BeginRestore,
     ClaimVolume,
     Command,
+    CommitRestore,
     DeleteAllocation,
     DeleteNode,
     DeregisterVolume,
@@ -33,8 +37,10 @@ from volstore.commands import (
     PutAllocations,
     PutNode,
     RegisterVolumes,
+    RestorePiece,
     SetNodeStatus,
     Stamped,
+    SweepClaims,
     decode_outcome,
     encode,
 )
@@ -124,6 +130,10 @@ COMMANDS: list[tuple[Command, set[str]]] = [
     (DeleteAllocation("a1"), {"nodes", "n1"}),
     (DeleteAllocation("none"), {"nodes"}),
     (BeginRestore("id", 1, b""), {"operate"}),
+    (RestorePiece("id", 1, b""), {"operate"}),
+    (CommitRestore("id"), {"operate"}),
+    (AbandonRestore("id"), {"operate"}),
+    (SweepClaims(()), set()),
     (BootstrapAcl("accessor", b"hash"), set(CALLERS)),
     (PutAclPolicy("p", "", "", parse_policy("")), set()),
     (DeleteAclPolicy("write"), set()),
@@ -145,6 +155,14 @@ def test_a_command_is_done_for_those_who_may_and_else_changes_nothing(command: C
         else:
             assert refusal(outcome) == DENIED, name
             assert [table.sum for table in fresh.state._tables()] == tables
+
+
+def test_who_may_have_it_done_is_decided_and_tested_for_every_command() -> None:
+    """One that is forgotten is management's alone, and fails here."""
+    every = set(get_args(Command))
+    assert every == ALLOWED.keys() | MANAGEMENT_ALONE
+    assert not ALLOWED.keys() & MANAGEMENT_ALONE
+    assert every == {type(command) for command, _ in COMMANDS}
 
 
 def test_a_removed_tokens_command_is_refused_at_its_own_index(machine: Machine) -> None:
