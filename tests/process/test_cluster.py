@@ -66,8 +66,8 @@ async def test_all_nodes_killed_at_once_lose_nothing(tmp_path: Path) -> None:
             await asyncio.gather(*tasks)
             for node in nodes:
                 node.start()
-            await leader(session, nodes)
             for node in nodes:
+                await until(partial(ready, session, node), what="a node's return")
                 assert load.acknowledged <= await registered(session, node)
         await digests_agree(session, nodes)
 
