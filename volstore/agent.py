@@ -27,7 +27,7 @@ from volstore.audit import AuditLog
 from volstore.commands import Command, Idempotency, Outcome, Stamped
 from volstore.config import AgentConfig, Server
 from volstore.config_settings import host_and_port
-from volstore.encryption_keys import node_keys
+from volstore.encryption_keys import backup_keys, node_keys
 from volstore.errors import NoLeader, Overloaded
 from volstore.events import Event
 from volstore.fsm import Fsm
@@ -43,6 +43,7 @@ from volstore.metrics import Family, Figures, families
 from volstore.operating import Operating, server_view
 from volstore.registry import ClusterView, Contact, Heard
 from volstore.sample import PLUGIN_ID, sample_nodes
+from volstore.sealed_backup import BackupKeys
 from volstore.state import State
 from volstore.tls import Tls, TlsError, members_http, tls_of, warn_of_expiry
 from volstore.watch import Watch
@@ -102,6 +103,7 @@ class Agent:
         self._tls = tls
         self._daily: asyncio.TimerHandle | None = None
         self._keys = Keyring(node_keys(config.encryption_key_file, os.environ))
+        self._backup_keys = BackupKeys(backup_keys(config.backup_key_file))
         self.watch = Watch()
         self._machine = WatchedFsm(self.watch)
         first: tuple[Server, ...] = () if config.join else config.servers
@@ -130,7 +132,7 @@ class Agent:
         self.operating = Operating(
             config, self.log, disk, VERSION, lambda: (self.state.index, self._machine.fsm.digest())
         )
-        more = (*operator_routes(self.operating), metrics_route(self._families))
+        more = (*operator_routes(self.operating, self._backup_keys), metrics_route(self._families))
         self.http = HttpServer(self, _http_settings(config, tls), more)
         self._figures = Figures(
             self.http.requests, syncs, self._machine.applies, log.counts, admission=self.http.admission
@@ -249,10 +251,11 @@ class Agent:
         Raises TlsError or KeysError, with nothing changed.
         """
         tls = tls_of(config)
-        keys = node_keys(config.encryption_key_file, os.environ)
+        keys, for_backups = node_keys(config.encryption_key_file, os.environ), backup_keys(config.backup_key_file)
         if (tls is None, config.tls_http) != (self._tls is None, self.config.tls_http):
             raise TlsError("TLS can't begin or end while a node runs: restart it")
         self._keys.use(keys)
+        self._backup_keys.use(for_backups)
         if tls is not None:
             self._tls = tls
             warn_of_expiry(tls, config)

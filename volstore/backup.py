@@ -1,6 +1,7 @@
 """A backup as one file: the gzipped tar that Nomad's `operator snapshot` commands read, made and checked here.
 
-It holds `meta.json`, `state.bin` (the state as `volstore.snapshot` writes it, secrets included) and `SHA256SUMS`.
+It holds `meta.json`, `state.bin` (the state as `volstore.snapshot` writes it, secrets included, or that as
+`volstore.sealed_backup` seals it) and `SHA256SUMS`.
 Reading and making it takes as long as hashing and packing the whole state does: not on the event loop.
 """
 
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-FORMAT = 1
+FORMAT, SEALED_FORMAT = 1, 2
+"""A sealed backup has a version of its own, so that a volstore that can't open it says so."""
 LARGEST_STATE = 4 << 30
 """Bytes of state that a backup may unpack to: more is no backup but an attack."""
 _LARGEST_TEXT = 1 << 20
@@ -30,7 +32,10 @@ class BadBackup(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class BackupMeta:
-    """What a backup says of itself. `index` is the FSM's, `time` RFC 3339; `size` counts the bytes of state."""
+    """What a backup says of itself. `index` is the FSM's, `time` RFC 3339; `size` counts the bytes of `state.bin`.
+
+    `key` names the backup key that the state is sealed under, "" where it is in the clear.
+    """
 
     id: str
     index: int
@@ -40,21 +45,22 @@ class BackupMeta:
     cluster_id: str = ""
     time: str = ""
     build: str = ""
+    key: str = ""
 
     def encode(self) -> bytes:
-        return json.dumps(
-            {
-                "Build": self.build,
-                "ClusterID": self.cluster_id,
-                "ID": self.id,
-                "Index": self.index,
-                "Size": self.size,
-                "Term": self.term,
-                "Time": self.time,
-                "Version": self.version,
-            },
-            sort_keys=True,
-        ).encode()
+        said = {
+            "Build": self.build,
+            "ClusterID": self.cluster_id,
+            "ID": self.id,
+            "Index": self.index,
+            "Size": self.size,
+            "Term": self.term,
+            "Time": self.time,
+            "Version": self.version,
+        }
+        if self.key:
+            said |= {"KeyID": self.key, "Sealed": True}
+        return json.dumps(said, sort_keys=True).encode()
 
 
 def pack(meta: BackupMeta, chunks: Iterable[bytes]) -> bytes:
@@ -139,15 +145,19 @@ def _meta(text: bytes) -> BackupMeta:
     try:
         value: Any = json.loads(text)
         version = value["Version"]
-        if version != FORMAT:
-            raise BadBackup(f"the backup has version {version}, this volstore reads {FORMAT}: upgrade it")
+        if version not in (FORMAT, SEALED_FORMAT):
+            raise BadBackup(
+                f"the backup has version {version}, this volstore reads {FORMAT} and {SEALED_FORMAT}: upgrade it"
+            )
         numbers = [value["Index"], value["Term"], value["Size"]]
         if not all(isinstance(number, int) and number >= 0 for number in numbers):
             raise BadBackup("the backup's meta.json has no sound Index, Term and Size")
-        texts = [str(value.get(key, "")) for key in ("ID", "ClusterID", "Time", "Build")]
+        texts = [str(value.get(key, "")) for key in ("ID", "ClusterID", "Time", "Build", "KeyID")]
+        if (version == SEALED_FORMAT) != bool(texts[4]):
+            raise BadBackup("the backup's meta.json doesn't say by which key its state is sealed, or whether it is")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, BadBackup):
             raise
         raise BadBackup("the backup's meta.json can't be read") from None
     index, term, size = numbers
-    return BackupMeta(texts[0], index, term, size, FORMAT, texts[1], texts[2], texts[3])
+    return BackupMeta(texts[0], index, term, size, version, *texts[1:])

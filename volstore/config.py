@@ -72,6 +72,7 @@ class AgentConfig:
     tls_verify_https_client: bool
     insecure_bind: bool
     encryption_key_file: Path | None
+    backup_key_file: Path | None
     log_level: str
     log_format: str
     heartbeat_interval: float
@@ -337,7 +338,7 @@ def _check_times(settings: Mapping[str, _Given]) -> None:
 
 
 _TABLES = ("acl", "audit", "limits", "metrics")
-_NONE_BY_DEFAULT = ("encryption_key_file", "max_connections_per_client", "audit_file")
+_NONE_BY_DEFAULT = ("encryption_key_file", "backup_key_file", "max_connections_per_client", "audit_file")
 _TLS_FILES = ("tls_ca_file", "tls_cert_file", "tls_key_file")
 
 

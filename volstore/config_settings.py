@@ -201,6 +201,14 @@ SETTINGS: tuple[Setting, ...] = (
         True,
     ),
     Setting(
+        "backup_key_file",
+        "FILE",
+        _path,
+        "Keys that backups are sealed with, the current one first, as `volstore keys`. The same on all members.",
+        "none",
+        True,
+    ),
+    Setting(
         "acl_enabled",
         "BOOL",
         _switch,

@@ -1,4 +1,4 @@
-"""The keys that a node's log and snapshots are encrypted with: read from a file or a variable, made, and rotated."""
+"""The keys that a node's files, or backups, are encrypted with: read from a file or a variable, made, and rotated."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from cluster.sealing import KEY_BYTES, Keyring, key_id_of, key_name
 from volstore.config_settings import KEYS_VARIABLE
 
 _HEADER = (
-    "# Keys of a volstore node: the first encrypts, the others only decrypt what they encrypted before. Secret.\n"
-    "# Lost keys make this node's data unreadable; the other members have all of it.\n"
+    "# Keys of volstore: the first encrypts, the others only decrypt what they encrypted before. Secret.\n"
+    "# What lost keys encrypted can't be read: a node's data the other members have too, a backup nobody has.\n"
 )
 
 _log = structlog.get_logger("volstore.encryption")
@@ -32,6 +32,16 @@ def node_keys(file: Path | None, environ: Mapping[str, str]) -> list[bytes]:
         return _parsed(text, where) if text else []
     if environ.get(KEYS_VARIABLE):
         raise KeysError(f"encryption_key_file and the variable {KEYS_VARIABLE} both give keys: give one of them")
+    return _guarded_keys(file)
+
+
+def backup_keys(file: Path | None) -> list[bytes]:
+    """As `node_keys`, those for backups, which are in a file or nowhere. Raises KeysError."""
+    return [] if file is None else _guarded_keys(file)
+
+
+def _guarded_keys(file: Path) -> list[bytes]:
+    """With a warning where others can read them. Raises KeysError."""
     keys = read_keys(file)
     if (mode := file.stat().st_mode & 0o777) & 0o077:
         _log.warning("keys_readable_by_others", file=str(file), mode=f"{mode:o}")

@@ -91,6 +91,7 @@ EXAMPLES: dict[str, tuple[str, str, Any]] = {
     "tls_verify_https_client": ("true", "true", True),
     "insecure_bind": ("true", "true", True),
     "encryption_key_file": ("keys", '"keys"', Path("keys")),
+    "backup_key_file": ("keys", '"keys"', Path("keys")),
     "max_url_bytes": ("16KiB", "16384", 16 << 10),
     "max_header_bytes": ("64KiB", '"64KiB"', 64 << 10),
     "max_connections": ("7", "7", 7),

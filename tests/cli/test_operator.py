@@ -17,11 +17,13 @@ from tests.cli.conftest import Cli, write
 from tests.cli.recorded import RecordedServer
 from tests.http.operating import NODE, OneNode
 from tests.http.registry import InProcessRegistry
+from volstore.backup import BackupMeta, pack
 from volstore.commands import DeleteNode
 from volstore.http.operator import operator_routes
 from volstore.http.server import HttpServer
 from volstore.http.settings import HttpSettings
 from volstore.sample import sample_nodes
+from volstore.sealed_backup import BackupKeys
 
 CONFIGURATION = "/v1/operator/raft/configuration"
 
@@ -159,6 +161,18 @@ async def test_a_backup_goes_there_and_back(node: InProcessRegistry, cli: Cli) -
     assert (restored.code, restored.stderr) == (0, "")
     assert node.state.node_count() == before
     assert restored.stdout.endswith(f"restored, at index {node.state.index}\n")
+
+
+async def test_a_sealed_backup_is_told_for_one_and_names_its_key(node: InProcessRegistry, cli: Cli) -> None:
+    meta, sealed = BackupKeys([bytes(32)]).seal(BackupMeta("2-7-1", 7, 2, 0), [b"state"])
+    packed = pack(meta, [sealed])
+    write("x.snap", packed)
+    shown = json.loads((await cli("operator", "snapshot", "inspect", "-json", "x.snap")).stdout)
+    assert (shown["Sealed"], shown["KeyID"], shown["Index"]) == (True, meta.key, 7)
+    assert f"KeyID   = {meta.key}\n" in (await cli("operator", "snapshot", "inspect", "x.snap")).stdout
+    refused = await cli("operator", "snapshot", "restore", "x.snap")
+    assert (refused.code, refused.stdout) == (1, "")
+    assert f"validation: the backup is sealed under backup key {meta.key}, and this node has none" in refused.stderr
 
 
 async def test_a_backup_that_is_named_by_nobody_is_named_by_the_time(node: InProcessRegistry, cli: Cli) -> None:

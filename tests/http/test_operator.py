@@ -10,15 +10,20 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from cluster.sealing import key_id_of, key_name
 from tests.http.operating import NODE, OneNode, cut_off
 from tests.http.registry import SERVER, InProcessRegistry
+from volstore.backup import digest_header, pack, unpack
+from volstore.commands import DeleteNode, PutNode
 from volstore.http.metrics import metrics_route
 from volstore.http.operator import operator_routes
 from volstore.http.server import HttpServer
 from volstore.http.settings import HttpSettings
 from volstore.metrics import Figures, families
+from volstore.model import Node as NodeRow
 from volstore.operations import NewPeer
 from volstore.registry import ClusterView
+from volstore.sealed_backup import BackupKeys
 
 NEW_PEER = {"Name": "s4", "Address": "127.0.0.1:4677", "Incarnation": "00ff"}
 
@@ -49,11 +54,11 @@ class Node:
             return response.status, await response.text()
 
 
-async def serving() -> AsyncIterator[Node]:
+async def serving(backup_keys: BackupKeys | None = None) -> AsyncIterator[Node]:
     registry, operations = Registry(), OneNode()
     figures: list[Figures] = []
     metrics = metrics_route(lambda: families(operations.node(), registry.state, len(registry.watch), figures[0]))
-    server = HttpServer(registry, HttpSettings(deadline=0.3), (*operator_routes(operations), metrics))
+    server = HttpServer(registry, HttpSettings(deadline=0.3), (*operator_routes(operations, backup_keys), metrics))
     figures.append(Figures(server.requests))
     address = await server.start("127.0.0.1", 0)
     async with aiohttp.ClientSession() as session:
@@ -211,6 +216,41 @@ async def test_a_backup_is_given_and_taken_back(node: Node) -> None:
     status, text = await node.do("PUT", "/v1/operator/snapshot", data=b"nonsense")
     assert status == 400
     assert text.startswith("validation: this is not a backup of volstore")
+
+
+async def saved_by(node: Node) -> bytes:
+    async with node.session.get(f"{node.url}/v1/operator/snapshot") as response:
+        content = await response.read()
+        assert response.headers["Digest"] == digest_header(content)
+        return content
+
+
+async def test_a_backup_is_sealed_where_there_is_a_key_and_restored_where_there_is_that_key() -> None:
+    first, second = bytes(32), bytes([1]) * 32
+    name = key_name(key_id_of(first))
+    keys = BackupKeys([first])
+    async for node in serving(keys):
+        node.registry.apply(PutNode(NodeRow(id="n1", name="hush")))
+        sealed = await saved_by(node)
+        meta, state = unpack(sealed)
+        assert (meta.key, b"hush" in state) == (name, False)
+        keys.use([second, first])
+        assert unpack(await saved_by(node))[0].key == key_name(key_id_of(second))
+        node.registry.apply(DeleteNode("n1"))
+        assert (await node.do("PUT", "/v1/operator/snapshot", data=sealed))[0] == 200
+        assert node.registry.state.node("n1") is not None
+    plain = pack(replace(meta, key="", version=1, size=len(opened := keys.opened(meta, state))), [opened])
+    for has, known in ((), "none"), ((second,), f"only {key_name(key_id_of(second))}"):
+        async for other in serving(BackupKeys(has)):
+            before = other.registry.state.index
+            status, text = await other.do("PUT", "/v1/operator/snapshot", data=sealed)
+            assert status == 400
+            assert text.startswith(
+                f"validation: the backup is sealed under backup key {name}, and this node has {known}"
+            )
+            assert other.registry.state.index == before
+            assert (await other.do("PUT", "/v1/operator/snapshot", data=plain))[0] == 200
+            assert other.registry.state.node("n1") is not None
 
 
 async def test_metrics_count_requests_by_their_routes(node: Node) -> None:

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from tests.process.agents import Agent, add_plugin, agents, get, leader, until, volume
+from volstore.backup import unpack
 from volstore.cli import main
 from volstore.encryption_keys import create_keys, names, rotate_keys
 
@@ -94,3 +95,30 @@ async def test_keys_that_can_not_be_used_stop_a_start_and_leave_a_running_node_a
             await until(lambda: "reload_refused" in node.output(), what="a refusal")
             await add_plugin(session, node.url)
             await register(session, node, "v")
+
+
+@pytest.mark.timeout(60)
+async def test_a_node_seals_its_backups_with_the_key_that_it_was_given_last(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    first = create_keys(keys)
+    with agents(tmp_path, 1, "--backup-key-file", str(keys)) as (node,):
+        node.start()
+        async with aiohttp.ClientSession() as session:
+            await leader(session, [node])
+            await add_plugin(session, node.url)
+            await register(session, node, "v")
+            url, found = f"{node.url}/v1/operator/snapshot", []
+            async with session.get(url) as response:
+                found.append(await response.read())
+            rotate_keys(keys)
+            node.send(signal.SIGHUP)
+            await until(lambda: "reloaded" in node.output(), what="a reload")
+            async with session.get(url) as response:
+                found.append(await response.read())
+            assert [unpack(one)[0].key for one in found] == [first, names(keys)[0]]
+            assert not any(SECRET.encode() in unpack(one)[1] for one in found)
+            for one in found:
+                async with session.put(url, data=one) as response:
+                    assert response.status == 200, await response.text()
+            status, volumes = await get(session, f"{node.url}/v1/volumes?type=csi")
+            assert (status, len(volumes)) == (200, 1)

@@ -1,4 +1,4 @@
-"""`volstore keys`: makes and rotates the keys that a node's log and snapshots are encrypted with."""
+"""`volstore keys`: makes and rotates the keys that a node's log and snapshots, or backups, are encrypted with."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from volstore.cli.arguments import Group
 from volstore.cli.output import Failed, echo
 
 
-@click.group(cls=Group, short_help="Make and rotate the keys of a node's data.")
+@click.group(cls=Group, short_help="Make and rotate the keys of a node's data, and of backups.")
 def keys() -> None:
-    """Make and rotate the keys that a node's log and snapshots are encrypted with (--encryption-key-file).
+    """Make and rotate the keys that log and snapshots (--encryption-key-file) or backups (--backup-key-file) need.
 
-    Each node has keys of its own: members send each other what they hold in the clear, inside TLS. A node that lost
-    its keys can't read its data; it is removed from the cluster, emptied, and added anew.
+    For its data, each node has keys of its own: members send each other what they hold in the clear, inside TLS. A
+    node that lost its keys can't read its data; it is removed from the cluster, emptied, and added anew. For backups,
+    all members have the same keys; a backup whose key is lost can't be restored by anybody.
     """
 
 
@@ -41,7 +42,8 @@ def rotate(file: Path) -> None:
     """Put a new key first in FILE, and keep the others.
 
     Reload the node (SIGHUP): from then on it encrypts with the new key. An old key may go from FILE when
-    `volstore journal verify` names it no more and two snapshots have been written since.
+    `volstore journal verify` names it no more and two snapshots have been written since; one for backups when no
+    backup that `volstore operator snapshot inspect` shows it for is worth keeping.
     """
     from volstore import encryption_keys
 

@@ -18,7 +18,7 @@ def snapshot() -> None:
     """Back the whole state up, and restore it.
 
     A backup holds everything, secrets included: its file is readable for its owner alone, and belongs where secrets
-    do.
+    do. Servers with a backup_key_file seal what they save; keep a copy of its keys where the backups aren't.
     """
 
 
@@ -38,7 +38,8 @@ def save(client: Client, file: Path | None, stale: bool) -> None:
         raise Failed("Error saving the snapshot: it was damaged on its way; try again")
     meta = _checked(content, "what the server sent")
     write_private(target, content)
-    echo(f"State at index {meta.index} saved to {target}")
+    sealed = f", sealed under backup key {meta.key}" if meta.key else ""
+    echo(f"State at index {meta.index} saved to {target}{sealed}")
 
 
 @snapshot.command()
@@ -56,6 +57,8 @@ def inspect(file: Path, as_json: bool) -> None:
         ("Cluster", meta.cluster_id),
         ("Time", meta.time),
         ("Build", meta.build),
+        ("Sealed", bool(meta.key)),
+        ("KeyID", meta.key),
     ]
     if as_json:
         print_json(dict(pairs))
@@ -70,6 +73,7 @@ def restore(client: Client, file: Path) -> None:
     """Put the backup in FILE in the place of everything that the cluster holds now.
 
     All of it or nothing: until the last step the cluster serves its present state. Who waits for a change is woken.
+    One that is sealed needs the server to have its key (backup_key_file); `inspect` shows which one that is.
     """
     content = _read(file)
     meta = _checked(content, str(file))

@@ -26,6 +26,7 @@ from volstore.http.call import Call
 from volstore.http.endpoints import Operation
 from volstore.http.replies import Reply
 from volstore.operations import Operations
+from volstore.sealed_backup import BackupKeys
 from volstore.state import State
 
 LARGEST_BACKUP = 1 << 30
@@ -36,8 +37,8 @@ STEP_DEADLINE = 60.0
 _log = structlog.get_logger("volstore.http")
 
 
-def backup_endpoints(operations: Operations) -> tuple[Operation, Operation]:
-    """GET and PUT."""
+def backup_endpoints(operations: Operations, keys: BackupKeys) -> tuple[Operation, Operation]:
+    """GET and PUT. `keys` seal what is saved, if there are any, and open what is restored."""
     restoring = asyncio.Lock()
 
     async def save(call: Call) -> Reply:
@@ -59,11 +60,14 @@ def backup_endpoints(operations: Operations) -> tuple[Operation, Operation]:
                 time=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
                 build=node.version,
             )
+            if keys.seals:
+                meta, sealed = keys.seal(meta, chunks)
+                chunks = [sealed]
             content = backup.pack(meta, chunks)
             return content, backup.digest_header(content)
 
         content, digest = await asyncio.to_thread(packed)
-        _log.info("backup_made", index=index, bytes=len(content))
+        _log.info("backup_made", index=index, bytes=len(content), sealed=keys.seals)
         headers = {
             "Content-Type": "application/gzip",
             "Digest": digest,
@@ -77,7 +81,7 @@ def backup_endpoints(operations: Operations) -> tuple[Operation, Operation]:
         if restoring.locked():
             raise ApiError(409, "a restore is under way through this node: wait for its end")
         async with restoring:
-            return await _restore(call)
+            return await _restore(call, keys)
 
     endpoints = (
         Operation(
@@ -94,9 +98,9 @@ def backup_endpoints(operations: Operations) -> tuple[Operation, Operation]:
     return endpoints
 
 
-async def _restore(call: Call) -> Reply:
+async def _restore(call: Call, keys: BackupKeys) -> Reply:
     try:
-        meta, data = await asyncio.to_thread(_checked, call.body)
+        meta, data = await asyncio.to_thread(_checked, call.body, keys)
     except BadBackup as error:
         raise ApiError(400, f"validation: {error}") from None
     id = os.urandom(8).hex()
@@ -117,9 +121,13 @@ async def _restore(call: Call) -> Reply:
     return Reply(headers={"X-Nomad-Index": str(outcome.index)})
 
 
-def _checked(packed: bytes) -> tuple[BackupMeta, bytes]:
-    """Also that the state can be read: what can't must not travel through the log first. Raises BadBackup."""
-    meta, data = backup.unpack(packed)
+def _checked(packed: bytes, keys: BackupKeys) -> tuple[BackupMeta, bytes]:
+    """What it says, and its state in the clear, which can be read: what can't must not travel through the log first.
+
+    Raises BadBackup.
+    """
+    meta, state = backup.unpack(packed)
+    data = keys.opened(meta, state)
     try:
         State.restored([data])
     except ValueError as error:

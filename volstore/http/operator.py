@@ -21,6 +21,7 @@ from volstore.http.shape import Object, Text
 from volstore.http.views import encode
 from volstore.operations import NewPeer, NodeView, Operations, PeerView
 from volstore.registry import ServerView
+from volstore.sealed_backup import BackupKeys
 
 CHANGE_DEADLINE = 30.0
 """Seconds that a change of the members may take; a new one that needs longer stays a learner, and goes on."""
@@ -37,11 +38,11 @@ _NEW_PEER: Object[dict[str, str]] = Object(
 )
 
 
-def operator_routes(operations: Operations) -> tuple[Route, ...]:
-    """The routes of a node that is operated."""
+def operator_routes(operations: Operations, backup_keys: BackupKeys | None = None) -> tuple[Route, ...]:
+    """The routes of a node that is operated; `backup_keys` seal and open its backups."""
     on = _On(operations)
     peer = {"DELETE": on.remove_peer, "PUT": on.add_peer, "POST": on.add_peer}
-    save, restore = backup_endpoints(operations)
+    save, restore = backup_endpoints(operations, backup_keys or BackupKeys())
     return (
         Route("/v1/operator/raft/configuration", {"GET": on.configuration}),
         Route("/v1/operator/raft/peer", peer),
