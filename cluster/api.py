@@ -91,7 +91,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class MemberStatus:
-    """A member as this node sees it; the last four are known on the leader only (None elsewhere).
+    """A member as this node sees it; the next four are known on the leader only (None elsewhere).
 
     `last_contact` is in seconds; `lag` counts the log entries that the member has not confirmed.
     """
@@ -102,6 +102,8 @@ class MemberStatus:
     lag: int | None = None
     last_contact: float | None = None
     snapshot_progress: float | None = None
+    last_meta: Mapping[str, str] = field(default_factory=dict)
+    """Its `meta` when it was last connected to this run of this node, so also while it is away; empty if never."""
 
 
 @dataclass(frozen=True, slots=True)

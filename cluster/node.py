@@ -74,6 +74,7 @@ class Node:
         self._telling: asyncio.TimerHandle | None = None
         self._more_planned = False
         self._incarnations: dict[str, bytes] = {}
+        self._metas: dict[str, Mapping[str, str]] = {}
         self._callers: dict[str, str] = {}
         self._recognised = False
 
@@ -283,6 +284,9 @@ class Node:
         self._leaving = tuple(m for m in leaving if configuration.member(m.name) is None)
         self._card["configuration"] = str(configuration.index)
         self._callers.clear()
+        for member in before.members if before is not None else ():
+            if configuration.member(member.name) is None:
+                self._metas.pop(member.name, None)  # who comes back under this name is another member
         if configuration.members:
             self._set_peers()
         self.log.info(
@@ -319,6 +323,10 @@ class Node:
         if name not in self._incarnations:
             raise LogError(f"{name!r} was not connected to this node yet")
         return self._incarnations[name]
+
+    def last_meta(self, name: str) -> Mapping[str, str]:
+        """What a member said of itself when it last connected to this run of this node; empty if it never did."""
+        return self._metas.get(name, {})
 
     # Messages.
 
@@ -387,6 +395,7 @@ class Node:
                 # It knows of a later configuration than this node's log, which waits to be added or was away: whoever
                 # leads may be one that it hasn't heard of (Raft dissertation §4.1).
                 self._callers[name] = meta["raft"]
+                self._metas[name] = meta
                 self._set_peers()
                 return None
             return f"{name!r} is not a member of this cluster"
@@ -394,6 +403,7 @@ class Node:
         if known and incarnation != known and self.options.closings.pinned_incarnations:
             return f"{name!r} {OTHER_DISK} (was it wiped?): remove the old {name!r} first, then add it anew"
         self._incarnations[name] = incarnation
+        self._metas[name] = meta
         return None
 
     def _on_refused(self, peer: str, reason: str) -> None:

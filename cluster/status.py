@@ -38,13 +38,19 @@ def _member(node: Node, member: Member) -> MemberStatus:
         known = Member(member.name, member.address, member.incarnation, member.voter, meta)
         leads = engine.role is Role.LEADER
         return MemberStatus(
-            known, True, node.journal.last_index if leads else None, 0 if leads else None, 0.0 if leads else None
+            known,
+            True,
+            node.journal.last_index if leads else None,
+            0 if leads else None,
+            0.0 if leads else None,
+            last_meta=meta,
         )
     info = node.transport.peer_info(member.name)
     known = Member(member.name, member.address, member.incarnation, member.voter, info.meta if info else {})
     connected = member.name in engine.connected
+    last_meta = known.meta or node.last_meta(member.name)
     if not engine.leads or (progress := engine.progress.get(member.name)) is None:
-        return MemberStatus(known, connected)
+        return MemberStatus(known, connected, last_meta=last_meta)
     match = engine.match_index(member.name)
     return MemberStatus(
         known,
@@ -53,4 +59,5 @@ def _member(node: Node, member: Member) -> MemberStatus:
         lag=node.journal.last_index - match,
         last_contact=node.loop.time() - progress.contact,
         snapshot_progress=node.compaction.progress_of(member.name),
+        last_meta=last_meta,
     )

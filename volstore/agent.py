@@ -28,7 +28,7 @@ from volstore.commands import Command, Idempotency, Outcome, Stamped
 from volstore.config import AgentConfig, Server
 from volstore.config_settings import host_and_port
 from volstore.encryption_keys import backup_keys, node_keys
-from volstore.errors import NoLeader, Overloaded
+from volstore.errors import NoLeader, NotKnownToAll, Overloaded
 from volstore.events import Event
 from volstore.fsm import Fsm
 from volstore.heartbeats import Heartbeats, HeartbeatSettings
@@ -38,6 +38,7 @@ from volstore.http.requests import Histogram
 from volstore.http.server import HttpServer
 from volstore.http.settings import HttpSettings
 from volstore.leading import Leading, hear
+from volstore.levels import LEVEL, META, Known, lacking
 from volstore.logs import CountedLog
 from volstore.metrics import Family, Figures, families
 from volstore.operating import Operating, server_view
@@ -116,7 +117,7 @@ class Agent:
                 bind=config.raft_addr,
                 advertise=config.raft_advertise,
                 members=tuple(LogMember(server.name, server.address) for server in first),
-                meta={"http": config.http_advertise, "version": VERSION},
+                meta={"http": config.http_advertise, "version": VERSION, META: str(LEVEL)},
                 timing=Timing(config.heartbeat_interval, config.election_timeout_min, config.election_timeout_max),
                 snapshot_entries=config.snapshot_threshold,
                 trailing_entries=config.snapshot_trailing_entries,
@@ -130,7 +131,7 @@ class Agent:
             log=log,
         )
         self.operating = Operating(
-            config, self.log, disk, VERSION, lambda: (self.state.index, self._machine.fsm.digest())
+            config, self.log, disk, VERSION, lambda: (self.state.index, self._machine.fsm.digest()), self._used_level
         )
         more = (*operator_routes(self.operating, self._backup_keys), metrics_route(self._families))
         self.http = HttpServer(self, _http_settings(config, tls), more)
@@ -171,6 +172,9 @@ class Agent:
         idempotency: Idempotency | None = None,
         caller: Caller | None = None,
     ) -> Outcome:
+        level = commands.level_of(command)
+        if level > 1 and (why := lacking(level, self._known_members())):
+            raise NotKnownToAll(why)
         stamped = Stamped(time.time_ns(), command, idempotency, caller)
         outcome = await self.log.propose(commands.encode(stamped), deadline)
         if isinstance(outcome, Applied):
@@ -197,6 +201,16 @@ class Agent:
 
     def heartbeat_ttl(self, node_id: str) -> int:
         return round(self._heartbeats.ttl(node_id, self.state.node_count()) * 1e9)
+
+    def _known_members(self) -> list[Known]:
+        # Checked here alone, where the request came in, though this node's view of the members may be older than the
+        # leader's: members of a lower level come only through `Operating.add_peer`, which looks at the log's level.
+        # Should the first command of a level and the joining of an older build meet within one round, the older one
+        # stops when it meets it, and has lost nothing.
+        return [Known(one.member.name, one.last_meta) for one in self.log.status().members]
+
+    def _used_level(self) -> int:
+        return self.state.level
 
     def _led_term(self) -> int | None:
         status = self.log.status()

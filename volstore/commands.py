@@ -1,8 +1,8 @@
 """What can be asked of the state machine, as versioned msgpack: each command is one entry of the log.
 
 A command carries all that `apply` needs: time and random values are stamped by whoever proposes it. Its first byte
-is the format's version; a node that meets a newer one, or a kind it doesn't know, must stop (`UnknownCommand`):
-skipping it would make its state differ from the others'.
+is the feature level that it needs (levels.py); a node that meets a higher one than its own, or a kind it doesn't
+know, must stop (`UnknownCommand`): skipping it would make its state differ from the others'.
 """
 
 from __future__ import annotations
@@ -10,10 +10,20 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from volstore.acl_commands import AclCommand, Caller
+from volstore.acl_commands import (
+    AclCommand,
+    BootstrapAcl,
+    Caller,
+    DeleteAclPolicy,
+    DeleteAclToken,
+    DeleteNamespace,
+    PutAclPolicy,
+    PutAclToken,
+    PutNamespace,
+)
+from volstore.levels import LEVEL
 from volstore.model import Allocation, Node, Volume
-
-VERSION = 1
+from volstore.snapshot import level_of as level_of_state
 
 
 class UnknownCommand(Exception):
@@ -153,6 +163,39 @@ Command = (
     | AclCommand
 )
 
+CAME_AT: dict[type, int] = {
+    RegisterVolumes: 1,
+    DeregisterVolume: 1,
+    PutNode: 1,
+    SetNodeStatus: 1,
+    DeleteNode: 1,
+    PutAllocations: 1,
+    DeleteAllocation: 1,
+    ClaimVolume: 1,
+    DetachVolume: 1,
+    SweepClaims: 1,
+    BeginRestore: 1,
+    RestorePiece: 1,
+    CommitRestore: 1,
+    AbandonRestore: 1,
+    BootstrapAcl: 1,
+    PutAclPolicy: 1,
+    DeleteAclPolicy: 1,
+    PutAclToken: 1,
+    DeleteAclToken: 1,
+    PutNamespace: 1,
+    DeleteNamespace: 1,
+}
+"""The level with which each kind came. It is proposed only where every member knows that level."""
+
+
+def level_of(command: Command) -> int:
+    """The level that a member needs in order to apply `command`; of a backup's first piece, also to read the backup."""
+    level = CAME_AT[type(command)]
+    if type(command) is RestorePiece and command.number == 1:
+        return max(level, level_of_state(command.data))
+    return level
+
 
 class Idempotency(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A client's Idempotency-Key: the caller it belongs to and the SHA-256 of the request that it stands for."""
@@ -173,19 +216,18 @@ class Stamped(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Stamped)
-_PREFIX = bytes([VERSION])
 
 
 def encode(stamped: Stamped) -> bytes:
-    return _PREFIX + _encoder.encode(stamped)
+    return bytes((level_of(stamped.command),)) + _encoder.encode(stamped)
 
 
 def decode(data: bytes) -> Stamped:
-    """Raises UnknownCommand for a newer version, an unknown kind, or bytes that aren't a command at all."""
-    if not data or data[0] != VERSION:
+    """Raises UnknownCommand for a higher level, an unknown kind, or bytes that aren't a command at all."""
+    if not data or not 1 <= data[0] <= LEVEL:
         raise UnknownCommand(
-            f"command format {data[0] if data else 'none'} is not known to this version of volstore (it knows "
-            f"{VERSION}): a newer member wrote it; upgrade this node"
+            f"a command of the log needs feature level {data[0] if data else 'none'}, and this version of volstore "
+            f"is at {LEVEL}: a newer member wrote it; upgrade this node"
         )
     try:
         return _decoder.decode(memoryview(data)[1:])

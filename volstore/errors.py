@@ -27,6 +27,13 @@ class NoLeader(ApiError):
         self.may_happen = may_happen
 
 
+class NotKnownToAll(ApiError):
+    """A member couldn't apply this yet: nothing was proposed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(503, text, retry_after=10)
+
+
 class Overloaded(ApiError):
     """A limit of this node; nothing was done."""
 

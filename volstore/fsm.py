@@ -89,6 +89,7 @@ class Fsm:
 def apply(state: State, stamped: Stamped) -> Outcome:
     """Move `state` by one command."""
     state.advance(stamped.time)
+    state.level = max(state.level, commands.level_of(stamped.command))
     state.outcomes.forget_expired(state.log_time)
     state.staging.forget_expired(state.log_time)
     forbidden = check_caller(state, stamped.caller, stamped.command)

@@ -60,7 +60,12 @@ async def ask_to_be_added(
 ) -> None:
     """Ask the members to add `peer` until `added` says that this node knows it has its vote."""
     told = _Told()
-    body = {"Address": peer.address, "Incarnation": peer.incarnation.hex(), "Name": peer.name}
+    body = {
+        "Address": peer.address,
+        "Incarnation": peer.incarnation.hex(),
+        "Level": peer.level,
+        "Name": peer.name,
+    }
     async with aiohttp.ClientSession(timeout=_ADD_TIMEOUT, headers=_headers()) as session:
         while not added():
             for address in addresses:

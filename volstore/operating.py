@@ -16,6 +16,7 @@ from volstore import joining
 from volstore.config import AgentConfig
 from volstore.errors import ApiError
 from volstore.http.members import MembersHttp
+from volstore.levels import LEVEL
 from volstore.operations import LeadershipMoved, NewPeer, NodeView, PeerView
 from volstore.registry import ServerView
 
@@ -54,7 +55,8 @@ async def cluster_to_serve(config: AgentConfig, members: MembersHttp) -> str:
 
 
 class Operating:
-    """A node's `volstore.operations.Operations`. `state_of` gives the FSM's index and its digest."""
+    """A node's `volstore.operations.Operations`. `state_of` gives the FSM's index and its digest, `used_level` the
+    highest feature level that the log holds."""
 
     def __init__(
         self,
@@ -63,12 +65,14 @@ class Operating:
         disk: RealDisk,
         version: str,
         state_of: Callable[[], tuple[int, bytes]],
+        used_level: Callable[[], int],
     ) -> None:
         self._config = config
         self._log = log
         self._disk = disk
         self._version = version
         self._state_of = state_of
+        self._used_level = used_level
         self._joining: asyncio.Task[None] | None = None
 
     def node(self) -> NodeView:
@@ -103,6 +107,12 @@ class Operating:
 
     async def add_peer(self, peer: NewPeer, deadline: float) -> None:
         self._must_lead()
+        if peer.level < (used := self._used_level()):
+            raise ApiError(
+                409,
+                f"{peer.name!r} is at feature level {peer.level}, and this cluster's log holds commands of level "
+                f"{used}, which it couldn't apply: upgrade {peer.name!r} first",
+            )
         present = next((m.member for m in self._log.status().members if m.member.name == peer.name), None)
         if present is not None and (present.incarnation, present.address) != (peer.incarnation, peer.address):
             what = "disk" if present.incarnation != peer.incarnation else "address"
@@ -149,7 +159,7 @@ class Operating:
     def begin_joining(self, members: Callable[[], MembersHttp]) -> None:
         """Ask the members that the configuration names to add this node, in the background, if it isn't a voter."""
         if self._config.join and not self._has_its_vote():
-            peer = NewPeer(self._config.name, self._config.raft_advertise, self._log.incarnation)
+            peer = NewPeer(self._config.name, self._config.raft_advertise, self._log.incarnation, LEVEL)
             asking = joining.ask_to_be_added(self._config.join, peer, self._has_its_vote, members)
             self._joining = asyncio.create_task(asking, name="joining")
 

@@ -53,11 +53,13 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class NewPeer:
-    """A node that asks to be added: `address` is its raft "HOST:PORT", `incarnation` its disk's."""
+    """A node that asks to be added: `address` is its raft "HOST:PORT", `incarnation` its disk's, `level` its build's
+    feature level (1 where it says none)."""
 
     name: str
     address: str
     incarnation: bytes
+    level: int = 1
 
 
 class LeadershipMoved(Exception):

@@ -1,8 +1,9 @@
 """The state as bytes: a frozen capture that is joined from what each row already carries, and the way back.
 
-Layout: MAGIC, one byte of version, then frames (length in 4 bytes, big endian, and that many bytes): a header, the
-rows of every table in the order that the header names, a trailer. Pieces are cut anywhere. The file's checksum is
-the business of whoever stores it; the digest in the trailer shows that what was read back is what was captured.
+Layout: MAGIC, one byte of level (levels.py), then frames (length in 4 bytes, big endian, and that many bytes): a
+header, the rows of every table in the order that the header names, a trailer. Pieces are cut anywhere. The file's
+checksum is the business of whoever stores it; the digest in the trailer shows that what was read back is what was
+captured.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from dataclasses import dataclass
 import msgspec
 from msgspec import Struct
 
+from volstore.levels import LEVEL
+
 MAGIC = b"volstore state\n"
-VERSION = 1
 PIECE_BYTES = 256 * 1024
 _ROWS_AT_ONCE = 256
 _MALFORMED = "the snapshot is malformed"
@@ -47,10 +49,11 @@ class Captured:
     header: Header
     tables: tuple[tuple[bytes, ...], ...]
     digest: bytes
+    level: int = 1
 
     def chunks(self) -> Iterator[bytes]:
         """The snapshot in pieces of at most PIECE_BYTES."""
-        parts = [MAGIC, bytes([VERSION]), _frame(_encode(self.header))]
+        parts = [MAGIC, bytes([self.level]), _frame(_encode(self.header))]
         size = sum(map(len, parts))
         for part in self._frames():
             parts.append(part)
@@ -84,10 +87,10 @@ class Reader:
         self._rows = 0
         if self._take(len(MAGIC)) != MAGIC:
             raise ValueError(f"{_MALFORMED}: it doesn't start as a snapshot of volstore")
-        version = self._take(1)[0]
-        if version != VERSION:
+        self.level = self._take(1)[0]
+        if not 1 <= self.level <= LEVEL:
             raise ValueError(
-                f"the snapshot has format version {version}; this version of volstore reads {VERSION}: "
+                f"the snapshot needs feature level {self.level}, and this version of volstore is at {LEVEL}: "
                 "upgrade this node"
             )
         try:
@@ -144,6 +147,12 @@ class Reader:
         taken = bytes(memoryview(self._buffer)[self._start : end])
         self._start = end
         return taken
+
+
+def level_of(beginning: bytes) -> int:
+    """The level that the snapshot which begins so needs to be read; 1 for what is none."""
+    place = len(MAGIC)
+    return beginning[place] if beginning[:place] == MAGIC and len(beginning) > place else 1
 
 
 def _frame(encoded: bytes) -> bytes:

@@ -45,6 +45,8 @@ class State:
     def __init__(self) -> None:
         self.index = 1
         self.log_time = 0
+        self.level = 1
+        """The highest level of a command that was applied, also of one that was refused: who reads this needs it."""
         self.departures = Departures()
         self.outcomes = Outcomes()
         self.staging = Staging()
@@ -303,6 +305,8 @@ class State:
             digest.update(number.to_bytes(16, "big", signed=True))
         for table in self._tables():
             digest.update(table.sum.to_bytes(16, "big"))
+        if self.level > 1:  # levels.py: what came later shows only once it is used
+            digest.update(bytes([self.level]))
         return digest.digest()
 
     def capture(self) -> snapshot.Captured:
@@ -318,6 +322,7 @@ class State:
             ),
             tuple(tuple(table.frames.values()) for table in tables),
             self.digest(),
+            self.level,
         )
 
     @classmethod
@@ -339,6 +344,7 @@ class State:
         state.index, state.log_time = header.index, header.log_time
         state.departures.floor = header.departures_floor
         state.restored_at = header.restored_at
+        state.level = reader.level
         state._namespaces.remove(DEFAULT_NAMESPACE)
         loaders = {
             "namespaces": state._namespaces.load,
@@ -370,6 +376,7 @@ class State:
         backup.index = self.index = max(self.index, backup.index + 1)
         backup.log_time = max(self.log_time, backup.log_time)
         backup.restored_at = backup.index
+        backup.level = max(self.level, backup.level)
         backup.staging.clear()
         backup._events.append(Restored())
         self.successor = backup

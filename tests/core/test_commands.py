@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from tests.core.machine import Machine, machine_with_plugin, node, volume
-from volstore.commands import VERSION, PutNode, RegisterVolumes, Stamped, UnknownCommand, encode
+from volstore.commands import PutNode, RegisterVolumes, Stamped, UnknownCommand, encode
 from volstore.events import VolumeChanged
+from volstore.levels import LEVEL
 from volstore.model import MountOptions
 
 SECRETIVE = volume(secrets={"password": "xyzzy"}, mount_options=MountOptions("ext4", ("password=xyzzy",)))
@@ -17,12 +18,12 @@ SECRETIVE = volume(secrets={"password": "xyzzy"}, mount_options=MountOptions("ex
     "data",
     [
         b"",
-        bytes([VERSION + 1]) + encode(Stamped(1, PutNode(node())))[1:],
-        bytes([VERSION]),
-        bytes([VERSION]) + b"\xff",
-        bytes([VERSION]) + msgspec.msgpack.encode([1, ["a-kind-of-tomorrow"], None]),
-        bytes([VERSION]) + msgspec.msgpack.encode([1, ["delete-node", "n1", "a field of tomorrow"], None]),
-        bytes([VERSION]) + msgspec.msgpack.encode([1, ["delete-node", "n1"], None, "a field of tomorrow"]),
+        bytes([LEVEL + 1]) + encode(Stamped(1, PutNode(node())))[1:],
+        bytes([LEVEL]),
+        bytes([LEVEL]) + b"\xff",
+        bytes([LEVEL]) + msgspec.msgpack.encode([1, ["a-kind-of-tomorrow"], None]),
+        bytes([LEVEL]) + msgspec.msgpack.encode([1, ["delete-node", "n1", "a field of tomorrow"], None]),
+        bytes([LEVEL]) + msgspec.msgpack.encode([1, ["delete-node", "n1"], None, "a field of tomorrow"]),
         encode(Stamped(1, PutNode(node()))) + b"\x00",
         encode(Stamped(1, PutNode(node("n\xe9")))).replace(b"\xc3\xa9", b"\xff\xa9"),
     ],

@@ -8,8 +8,9 @@ import pytest
 from tests.core.machine import SECOND, Machine, claim, machine_with_plugin, volume
 from volstore.commands import DeleteNode, DeregisterVolume, Idempotency, RegisterVolumes
 from volstore.fsm import Fsm
+from volstore.levels import LEVEL
 from volstore.model import Allocation
-from volstore.snapshot import MAGIC, PIECE_BYTES, VERSION, Header, Trailer
+from volstore.snapshot import MAGIC, PIECE_BYTES, Header, Trailer
 from volstore.state import State
 
 
@@ -95,9 +96,9 @@ def test_a_damaged_byte_is_found_wherever_it_is() -> None:
             fsm.restore([damaged])
 
 
-def test_a_snapshot_of_a_newer_format_is_refused_naming_it() -> None:
-    with pytest.raises(ValueError, match=f"has format version {VERSION + 1}; this version of volstore reads {VERSION}"):
-        Fsm().restore([MAGIC + bytes([VERSION + 1])])
+def test_a_snapshot_of_a_higher_level_is_refused_naming_it() -> None:
+    with pytest.raises(ValueError, match=f"needs feature level {LEVEL + 1}, .* at {LEVEL}: upgrade this node"):
+        Fsm().restore([MAGIC + bytes([LEVEL + 1])])
 
 
 @pytest.mark.parametrize(
@@ -106,8 +107,8 @@ def test_a_snapshot_of_a_newer_format_is_refused_naming_it() -> None:
         (b"", "truncated"),
         (b"something else entirely", "doesn't start as a snapshot"),
         (MAGIC, "truncated: 1 bytes"),
-        (MAGIC + bytes([VERSION]) + b"\x00\x00\x00\x01\xc0", "its header"),
-        (MAGIC + bytes([VERSION]) + b"\xff\xff\xff\xff", "truncated"),
+        (MAGIC + bytes([LEVEL]) + b"\x00\x00\x00\x01\xc0", "its header"),
+        (MAGIC + bytes([LEVEL]) + b"\xff\xff\xff\xff", "truncated"),
     ],
 )
 def test_what_is_no_snapshot_is_refused(data: bytes, text: str) -> None:
@@ -125,7 +126,7 @@ TABLES = tuple(table.name for table in State()._tables())
 
 def crafted(counts: dict[str, int], rows: list[object], trailer: Trailer) -> bytes:
     header = Header(1, 1, 0, tuple((name, counts.get(name, 0)) for name in TABLES))
-    return MAGIC + bytes([VERSION]) + b"".join(map(frame, (header, *rows, trailer)))
+    return MAGIC + bytes([LEVEL]) + b"".join(map(frame, (header, *rows, trailer)))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def crafted(counts: dict[str, int], rows: list[object], trailer: Trailer) -> byt
             "outcomes are not in the order of their time",
         ),
         (
-            MAGIC + bytes([VERSION]) + frame(Header(1, 1, 0, (("policies", 0),))),
+            MAGIC + bytes([LEVEL]) + frame(Header(1, 1, 0, (("policies", 0),))),
             "holds the tables policies; this version of volstore knows namespaces, ",
         ),
     ],

@@ -104,9 +104,10 @@ async def test_who_is_not_there_is_not_changed(node: Node, method: str, path: st
     assert node.operations.done == []
 
 
-async def test_a_new_member_says_who_it_is(node: Node) -> None:
-    assert await node.do("PUT", "/v1/operator/raft/peer", json=NEW_PEER) == (200, "")
-    assert node.operations.done == [("add", NewPeer("s4", "127.0.0.1:4677", b"\x00\xff"))]
+@pytest.mark.parametrize(("said", "level"), [({}, 1), ({"Level": None}, 1), ({"Level": 2}, 2)])
+async def test_a_new_member_says_who_it_is(node: Node, said: dict[str, Any], level: int) -> None:
+    assert await node.do("PUT", "/v1/operator/raft/peer", json=NEW_PEER | said) == (200, "")
+    assert node.operations.done == [("add", NewPeer("s4", "127.0.0.1:4677", b"\x00\xff", level))]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +118,8 @@ async def test_a_new_member_says_who_it_is(node: Node) -> None:
         ({"Incarnation": "xyz"}, "Incarnation: expected hexadecimal digits"),
         ({"Name": "a\nb"}, "Name: control character"),
         ({"Address": 7}, "Address: expected a string"),
+        ({"Level": 0}, "Level: 0 is out of range, expected 1 to 255"),
+        ({"Level": "2"}, "Level: expected a number"),
     ],
 )
 async def test_a_new_member_that_can_not_be_one_is_refused(node: Node, changes: dict[str, Any], text: str) -> None:

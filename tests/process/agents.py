@@ -57,6 +57,8 @@ class Agent:
     flags: list[str] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
     scheme: str = "http"
+    tree: Path | None = None
+    """Where its code is, None for this tree's."""
 
     @property
     def url(self) -> str:
@@ -74,7 +76,9 @@ class Agent:
             command += ["--server", server]
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("VOLSTORE_", "NOMAD_"))}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([*command, *self.flags], stdout=log, stderr=log, env=environment)
+            self.process = subprocess.Popen(
+                [*command, *self.flags], stdout=log, stderr=log, env=environment, cwd=self.tree
+            )
 
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None

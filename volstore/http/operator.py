@@ -17,7 +17,7 @@ from volstore.http.endpoints import Local, Operation
 from volstore.http.json_input import InvalidBody, read_json
 from volstore.http.replies import Json, Reply
 from volstore.http.routes import Route
-from volstore.http.shape import Object, Text
+from volstore.http.shape import Integer, Object, Text
 from volstore.http.views import encode
 from volstore.operations import NewPeer, NodeView, Operations, PeerView
 from volstore.registry import ServerView
@@ -28,12 +28,13 @@ CHANGE_DEADLINE = 30.0
 _ASK_TIMEOUT = aiohttp.ClientTimeout(total=2)
 _LARGEST_LAG = 250
 _NAME = Text(longest=64, one_line=True)
-_NEW_PEER: Object[dict[str, str]] = Object(
+_NEW_PEER: Object[dict[str, Any]] = Object(
     dict,
     {
         "Name": ("name", _NAME),
         "Address": ("address", Text(longest=256, one_line=True)),
         "Incarnation": ("incarnation", Text(longest=64, one_line=True)),
+        "Level": ("level", Integer(1, 255)),
     },
 )
 
@@ -155,14 +156,15 @@ class _On:
 
     async def _add_peer(self, call: Call) -> Reply:
         given = read_json(call.body, _NEW_PEER)
-        missing = [name for name, (key, _) in _NEW_PEER.members.items() if not given.get(key)]
+        missing = [name for name, (key, _) in _NEW_PEER.members.items() if not given.get(key) and name != "Level"]
         if missing:
             raise InvalidBody(f"{' and '.join(missing)} must be given")
         try:
             incarnation = bytes.fromhex(given["incarnation"])
         except ValueError:
             raise InvalidBody("Incarnation: expected hexadecimal digits") from None
-        await self._operations.add_peer(NewPeer(given["name"], given["address"], incarnation), _deadline())
+        peer = NewPeer(given["name"], given["address"], incarnation, given.get("level") or 1)
+        await self._operations.add_peer(peer, _deadline())
         return Reply()
 
     async def _transfer(self, call: Call) -> Reply:
