@@ -200,6 +200,13 @@ class Node:
         self.engine = self._make_engine(Configurations(self.engine.configurations.at(self.applier.index)))
         self.step(lambda: self.engine.peers_changed(self.loop.time(), connected))
 
+    def start_log_after(self, snapshot: SnapshotMeta) -> None:
+        """The state of a durable snapshot stands here: the log needs nothing that it covers."""
+        if self.journal.term_at(snapshot.index) == snapshot.term:
+            self.journal.drop_to(snapshot.index)  # What follows it may be acknowledged: it stays.
+        else:
+            self.journal.reset(snapshot.index, snapshot.term)
+
     def _reset_unless_held(self, snapshot: SnapshotMeta) -> None:
         if self.journal.term_at(snapshot.index) != snapshot.term:
             self.journal.reset(snapshot.index, snapshot.term)
@@ -441,10 +448,7 @@ class Node:
         adopt()
         if self.state.digest() != meta.digest:
             raise SafetyViolation(f"the snapshot of log index {meta.index} restores to another digest than it names")
-        if self.journal.term_at(meta.index) == meta.term:
-            self.journal.drop_to(meta.index)  # What follows it may be acknowledged: it stays.
-        else:
-            self.journal.reset(meta.index, meta.term)
+        self.start_log_after(meta)
         self.engine.rebased(meta.index, Configurations(Configuration.decode(meta.membership, meta.index)))
         self.engine.heard_leader(self.loop.time())
         self.applier.installed(meta.index)

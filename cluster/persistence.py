@@ -85,9 +85,11 @@ class Persistence:
         """A disk that our own log has filled: the reserve gives room for a snapshot, which lets the log go."""
         node = self._node
         await self._reopen(need_reserve=False)
-        index = await node.compaction.write()
-        if index > node.journal.base_index:
-            node.journal.drop_to(index)
+        await node.compaction.write()
+        snapshot = node.store.latest()
+        if snapshot is not None and snapshot.index > node.journal.base_index:
+            # The disk may have less of the log than the snapshot covers, if that was begun before the disk failed.
+            node.start_log_after(snapshot)
             await node.journal.sync()
 
     async def _recover(self, failure: JournalFailed) -> None:
