@@ -28,6 +28,7 @@ FOUND = {
     2046: "a member stopped itself for a removal that was never committed",
     2135: "a stop failed with the disk",
     2195: "a journal that had only seen failed folder syncs and a crash refused to start",
+    426099059604: "a snapshot that was under way when the disk failed covered more than the log that was read again",
 }
 """What each seed caught when it was first run (a seed is another run once the simulator draws differently)."""
 
