@@ -27,6 +27,9 @@ ANONYMOUS = "anonymous"
 POLICY, TOKEN = "policy", "token"
 """Kinds of departure and of change."""
 
+Source = tuple[str, str]
+"""Something that grants rights: its kind, and a policy's name or a token's accessor."""
+
 _ACLS_KEPT = 1024
 
 
@@ -128,6 +131,12 @@ class Access:
             acl = self._acls[names] = Acl(policy.rules for policy in found if policy is not None)
         return acl
 
+    def sources(self, token: AclToken | None) -> tuple[Source, ...]:
+        """What `acl` of it follows from, whether it is there or not."""
+        if token is None:
+            return ((POLICY, ANONYMOUS),)
+        return (TOKEN, token.accessor_id), *((POLICY, name) for name in token.policies)
+
     def sorted_policies(self) -> list[AclPolicy]:
         return sorted(self.policies, key=lambda row: row.name)
 
@@ -153,28 +162,28 @@ class Access:
 
     def put_policy(self, policy: AclPolicy) -> None:
         self.policies.put(policy)
-        self._policy_changed()
+        self._policy_changed(policy.name)
 
     def remove_policy(self, name: str, index: int) -> None:
         self.policies.remove(name)
         self._left.record(index, POLICY, name)
-        self._policy_changed()
+        self._policy_changed(name)
 
-    def _policy_changed(self) -> None:
+    def _policy_changed(self, name: str) -> None:
         self._acls.clear()
-        self._note(AccessChanged(POLICY))
+        self._note(AccessChanged(POLICY, name))
 
     def put_token(self, token: AclToken) -> None:
         old = self.tokens.put(token)
         if old is not None:
             self._forget(old)
         self._know(token)
-        self._note(AccessChanged(TOKEN))
+        self._note(AccessChanged(TOKEN, token.accessor_id))
 
     def remove_token(self, accessor_id: str, index: int) -> None:
         self._forget(self.tokens.remove(accessor_id))
         self._left.record(index, TOKEN, accessor_id)
-        self._note(AccessChanged(TOKEN))
+        self._note(AccessChanged(TOKEN, accessor_id))
 
     def remove_expired(self, now: int, index: int, most: int) -> None:
         """Up to `most` of the tokens that expired first."""

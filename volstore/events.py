@@ -47,9 +47,13 @@ class NamespacesChanged(Struct, frozen=True):
 
 
 class AccessChanged(Struct, frozen=True):
-    """A policy or token (`kind`, as access.POLICY and access.TOKEN) came, changed, or went."""
+    """A policy or token (`kind`, as access.POLICY and access.TOKEN) came, changed, or went.
+
+    `id` is the policy's name or the token's accessor.
+    """
 
     kind: str
+    id: str
 
 
 Event = AllocationChanged | VolumeChanged | PluginChanged | NodeChanged | Restored | NamespacesChanged | AccessChanged

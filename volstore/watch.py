@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from volstore.access import Source
 from volstore.errors import Overloaded
 from volstore.events import (
     AccessChanged,
@@ -129,6 +130,7 @@ class Watch:
         self._lists: dict[str | None, set[VolumeQuery]] = {}
         self._node_lists: set[NodesTopic] = set()
         self._allocation_lists: set[AllocationsTopic] = set()
+        self._readers: dict[Source, set[asyncio.Future[None]]] = {}
         self._buckets: dict[int, set[asyncio.Future[None]]] = {}
         self._bucket_order: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -142,10 +144,11 @@ class Watch:
         """True once nobody shall wait any more: the node stops."""
         return self._closed
 
-    async def wait(self, topic: Topic, until: float, plugin_id: str = "") -> None:
+    async def wait(self, topic: Topic, until: float, plugin_id: str = "", sources: tuple[Source, ...] = ()) -> None:
         """Return at the next change that may concern `topic`, or soon after `until` (seconds of the loop's clock).
 
         `plugin_id` is, for a volume that exists, its plugin: what the plugin reports shows in the volume's answer.
+        `sources` is what the reader's rights follow from: a change of one may show, or hide, what it asks for.
         The caller is registered before this first yields, so that nothing falls between its look at the state and
         here. A cancelled waiter (its client hung up) leaves at once. Raises `Overloaded` at the limit.
         """
@@ -157,6 +160,8 @@ class Watch:
         waiter = loop.create_future()
         bucket = math.ceil(until * BUCKETS_PER_SECOND)
         self._join(topic, plugin_id, waiter)
+        for source in sources:
+            self._readers.setdefault(source, set()).add(waiter)
         self._buckets_add(loop, bucket, waiter)
         self._count += 1
         try:
@@ -164,6 +169,8 @@ class Watch:
         finally:
             self._count -= 1
             self._leave(topic, waiter)
+            for source in sources:
+                _discard(self._readers, source, waiter)
             self._buckets_discard(bucket, waiter)
 
     def notify(self, events: Iterable[Event]) -> None:
@@ -174,6 +181,8 @@ class Watch:
                 continue
             for topic in list(self._concerned(event)):
                 self._wake(topic)
+            if isinstance(event, AccessChanged):
+                _wake_each(self._readers.get((event.kind, event.id), ()))
 
     def wake_all(self) -> None:
         """Wake everybody: the state was replaced by a snapshot, and who is concerned can't be told."""
@@ -242,9 +251,7 @@ class Watch:
         if group is None:
             return
         self._forget(topic, group)
-        for waiter in group.waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        _wake_each(group.waiters)
 
     def _join(self, topic: Topic, plugin_id: str, waiter: asyncio.Future[None]) -> None:
         group = self._groups.get(topic)
@@ -310,10 +317,14 @@ class Watch:
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time() * BUCKETS_PER_SECOND
         while self._bucket_order and self._bucket_order[0] <= now:
-            for waiter in self._buckets.pop(heapq.heappop(self._bucket_order)):
-                if not waiter.done():
-                    waiter.set_result(None)
+            _wake_each(self._buckets.pop(heapq.heappop(self._bucket_order)))
         self._set_timer(loop)
+
+
+def _wake_each(waiters: Iterable[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 def _discard(sets: dict[Key, set[Member]], key: Key, member: Member) -> None:

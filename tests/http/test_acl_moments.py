@@ -11,16 +11,19 @@ import pytest
 from tests.http.conftest import Api
 from tests.http.guarded import (
     DENIED,
+    EVERYWHERE,
     MANAGEMENT,
     NOT_FOUND,
     SEES_PROD,
     VOLUMES,
     client,
+    ids,
     served,
     waiting,
     with_token,
 )
-from volstore.acl_commands import DeleteAclPolicy, DeleteAclToken, PutNamespace
+from volstore.acl_commands import DeleteAclPolicy, DeleteAclToken, PutAclPolicy, PutAclToken, PutNamespace
+from volstore.acl_policy import parse_policy
 from volstore.commands import RegisterVolumes
 
 
@@ -53,6 +56,71 @@ async def test_a_blocking_query_is_authorized_again_before_it_answers(
     api.registry.apply(RegisterVolumes("default", (row,)))
     status, _, text = await asked
     assert (status, text) == refusal
+
+
+def put_policy(api: Api, name: str, text: str) -> None:
+    assert api.registry.apply(PutAclPolicy(name, "", text, parse_policy(text))).status == 200
+
+
+SEES_TEST = 'namespace "test" { policy = "read" }'
+READER, READERS_POLICY = "accessor-of-00000001", "p-00000001"
+
+
+def give_another_policy(api: Api) -> None:
+    put_policy(api, "other", SEES_TEST)
+    assert api.registry.apply(PutAclToken(READER, b"", "x", "client", ("other",))).status == 200
+
+
+CHANGES_OF_SIGHT: dict[str, tuple[Callable[[Api], Any], list[str] | tuple[int, str]]] = {
+    "sees more": (lambda api: put_policy(api, READERS_POLICY, SEES_PROD + SEES_TEST), ["of-prod", "of-test"]),
+    "sees others": (lambda api: put_policy(api, READERS_POLICY, SEES_TEST), ["of-test"]),
+    "sees nothing": (lambda api: put_policy(api, READERS_POLICY, 'node { policy = "read" }'), DENIED),
+    "lost its policy": (lambda api: api.registry.apply(DeleteAclPolicy(READERS_POLICY)), DENIED),
+    "got another policy": (give_another_policy, ["of-test"]),
+    "is removed": (lambda api: api.registry.apply(DeleteAclToken(READER)), NOT_FOUND),
+}
+
+
+@pytest.mark.parametrize("between_polls", [False, True])
+@pytest.mark.parametrize(("change", "seen"), CHANGES_OF_SIGHT.values(), ids=CHANGES_OF_SIGHT)
+async def test_a_waiting_list_answers_when_its_reader_may_see_something_else(
+    api: Api, change: Callable[[Api], Any], seen: list[str] | tuple[int, str], between_polls: bool
+) -> None:
+    secret = client(api, 1, SEES_PROD)
+    index = api.registry.state.index
+    if between_polls:
+        change(api)
+    asked = asyncio.create_task(api.get(f"{EVERYWHERE}&index={index}&wait=60s", **with_token(secret)))
+    if not between_polls:
+        await waiting(api)
+        change(api)
+    status, headers, answer = await asyncio.wait_for(asked, 30)
+    if isinstance(seen, list):
+        assert [one["ID"] for one in answer] == seen
+        assert int(headers["X-Nomad-Index"]) > index
+    else:
+        assert (status, answer) == seen
+
+
+async def test_who_has_no_token_is_woken_by_the_anonymous_policy(api: Api) -> None:
+    put_policy(api, "anonymous", SEES_PROD)
+    asked = asyncio.create_task(api.get(f"{EVERYWHERE}&index={api.registry.state.index}&wait=60s"))
+    await waiting(api)
+    put_policy(api, "anonymous", SEES_TEST)
+    assert [one["ID"] for one in (await asyncio.wait_for(asked, 30))[2]] == ["of-test"]
+
+
+async def test_a_waiting_list_does_not_answer_for_the_rights_of_others(api: Api) -> None:
+    secret, other = client(api, 1, SEES_PROD), client(api, 2, SEES_PROD)
+    asked = asyncio.create_task(
+        api.get(f"{EVERYWHERE}&index={api.registry.state.index}&wait=60s", **with_token(secret))
+    )
+    await waiting(api)
+    put_policy(api, "p-00000002", SEES_TEST)
+    assert await ids(api, EVERYWHERE, other) == ["of-test"]
+    assert (len(api.registry.watch), asked.done()) == (1, False)
+    put_policy(api, READERS_POLICY, SEES_TEST)
+    assert [one["ID"] for one in (await asyncio.wait_for(asked, 30))[2]] == ["of-test"]
 
 
 @pytest.mark.parametrize(

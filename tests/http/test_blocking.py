@@ -218,7 +218,7 @@ async def test_what_does_not_ask_to_wait_is_answered_at_once(api: Api, query: st
 async def test_waits_are_capped_and_jittered(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
 
-    async def noted(topic: object, until: float, plugin_id: str = "") -> None:
+    async def noted(topic: object, until: float, *concerned: object) -> None:
         waited.append(until - asyncio.get_running_loop().time())
         api.registry.watch.close()
 

@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
+from volstore.access import POLICY, TOKEN
 from volstore.errors import Overloaded
-from volstore.events import Event, NodeChanged, PluginChanged, VolumeChanged
+from volstore.events import AccessChanged, Event, NodeChanged, PluginChanged, VolumeChanged
 from volstore.model import Claim, Node, Plugin, Volume
 from volstore.queries import VolumeQuery
 from volstore.watch import (
@@ -89,6 +90,30 @@ async def test_an_event_wakes_whom_it_may_concern(event: Event, woken: set[Topic
     watch.wake_all()
     await asyncio.gather(*waiters.values())
     assert _is_empty(watch)
+
+
+async def test_a_reader_is_woken_by_what_its_rights_follow_from_and_by_no_others() -> None:
+    watch = Watch()
+    sources = {
+        "a": ((TOKEN, "t1"), (POLICY, "p1")),
+        "b": ((TOKEN, "t2"), (POLICY, "p1")),
+        "c": ((POLICY, "t1"),),
+        "d": (),
+    }
+    for event, woken in (
+        (AccessChanged(POLICY, "p1"), {"a", "b"}),
+        (AccessChanged(TOKEN, "t1"), {"a"}),
+        (AccessChanged(TOKEN, "t3"), set()),
+    ):
+        waiters = {name: asyncio.create_task(watch.wait(WHOLE, 1e9, "", of)) for name, of in sources.items()}
+        await _started(watch, len(waiters))
+        watch.notify([event])
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert {name for name, waiter in waiters.items() if waiter.done()} == woken
+        watch.wake_all()
+        await asyncio.gather(*waiters.values())
+        assert _is_empty(watch)
 
 
 async def test_waiters_leave_nothing_behind_whether_woken_timed_out_or_gone() -> None:
@@ -186,5 +211,5 @@ async def _started(watch: Watch, count: int) -> None:
 
 def _is_empty(watch: Watch) -> bool:
     """No waiter, and nothing kept of one but the bucket of its deadline, until that passes."""
-    kept = (watch._groups, watch._volumes_of_plugin, watch._lists, watch._node_lists)
+    kept = (watch._groups, watch._volumes_of_plugin, watch._lists, watch._node_lists, watch._readers)
     return len(watch) == 0 and not any(kept) and not any(watch._buckets.values())

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 
+from volstore.access import Source
 from volstore.acl_commands import Caller
 from volstore.acl_rules import PERMISSION_DENIED, TOKEN_NOT_FOUND, Rights, rights_of
 from volstore.errors import ApiError
@@ -88,6 +89,19 @@ class Asker:
         if state.access.is_node_secret(self._secret_hash):
             return Caller(node_secret_hash=self._secret_hash)
         raise Denied(*TOKEN_NOT_FOUND)
+
+    def sources(self, state: State) -> tuple[Source, ...]:
+        """What the caller's rights follow from; nothing while access control is off. Raises Denied as `rights` does."""
+        if not self.restricted:
+            return ()
+        return state.access.sources(self.rights(state).token)
+
+    def rights_moved_since(self, state: State, index: int) -> bool:
+        """Whether the caller's rights may be others than at FSM index `index`; also when its token is gone."""
+        try:
+            return any(state.access.moved_since(kind, index, id) for kind, id in self.sources(state))
+        except Denied:
+            return True
 
     def name(self, state: State) -> str:
         """Under which limits are counted and keys remembered: the token, the node, or else the client's address."""

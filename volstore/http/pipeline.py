@@ -75,16 +75,19 @@ class Pipeline:
         return reply
 
     async def _wait(self, question: Question, index: int, until: float, call: Call, contact: Contact) -> Contact:
-        """Until what `question` answers moved after `index`, or `until`; the barrier that the answer may rely on.
+        """Until what `question` answers, or what the caller may see of it, moved after `index`, or `until`; the barrier
+        that the answer may rely on.
 
         Between the look at the state and the place among the waiters nothing is awaited, so no change is missed.
         """
-        registry, loop = call.service.registry, asyncio.get_running_loop()
+        registry, loop, asker = call.service.registry, asyncio.get_running_loop(), call.asker
         while registry.state.restored_at <= index and not question.moved_since(registry.state, index):
+            if asker.rights_moved_since(registry.state, index):
+                break
             if loop.time() >= until or registry.watch.closed:
                 break
             topic, plugin_id = question.topic(registry.state)
-            await registry.watch.wait(topic, until, plugin_id)
+            await registry.watch.wait(topic, until, plugin_id, asker.sources(registry.state))
             contact = await self._barrier(call)
         return contact
 
