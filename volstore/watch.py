@@ -8,13 +8,12 @@ knows HTTP. All methods belong to one event loop, and nothing is awaited between
 from __future__ import annotations
 
 import asyncio
-import heapq
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 from volstore.access import Source
+from volstore.deadlines import Deadlines, wake
 from volstore.errors import Overloaded
 from volstore.events import (
     AccessChanged,
@@ -30,9 +29,6 @@ from volstore.queries import VolumeQuery
 
 Key = TypeVar("Key")
 Member = TypeVar("Member")
-
-BUCKETS_PER_SECOND = 32
-"""Deadlines are rounded up to this grain, so that any number of waiters shares a few timers."""
 
 MAX_WAITERS = 50_000
 
@@ -131,9 +127,7 @@ class Watch:
         self._node_lists: set[NodesTopic] = set()
         self._allocation_lists: set[AllocationsTopic] = set()
         self._readers: dict[Source, set[asyncio.Future[None]]] = {}
-        self._buckets: dict[int, set[asyncio.Future[None]]] = {}
-        self._bucket_order: list[int] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadlines = Deadlines()
 
     def __len__(self) -> int:
         """How many wait now."""
@@ -156,13 +150,11 @@ class Watch:
             return
         if self._count >= self._limit:
             raise Overloaded(f"too many blocking queries: this node serves at most {self._limit} at a time")
-        loop = asyncio.get_running_loop()
-        waiter = loop.create_future()
-        bucket = math.ceil(until * BUCKETS_PER_SECOND)
+        waiter = asyncio.get_running_loop().create_future()
         self._join(topic, plugin_id, waiter)
         for source in sources:
             self._readers.setdefault(source, set()).add(waiter)
-        self._buckets_add(loop, bucket, waiter)
+        self._deadlines.add(until, waiter)
         self._count += 1
         try:
             await waiter
@@ -171,7 +163,7 @@ class Watch:
             self._leave(topic, waiter)
             for source in sources:
                 _discard(self._readers, source, waiter)
-            self._buckets_discard(bucket, waiter)
+            self._deadlines.discard(until, waiter)
 
     def notify(self, events: Iterable[Event]) -> None:
         """Wake the groups that these changes may concern."""
@@ -182,7 +174,7 @@ class Watch:
             for topic in list(self._concerned(event)):
                 self._wake(topic)
             if isinstance(event, AccessChanged):
-                _wake_each(self._readers.get((event.kind, event.id), ()))
+                wake(self._readers.get((event.kind, event.id), ()))
 
     def wake_all(self) -> None:
         """Wake everybody: the state was replaced by a snapshot, and who is concerned can't be told."""
@@ -193,9 +185,7 @@ class Watch:
         """Wake everybody and let nobody wait again."""
         self._closed = True
         self.wake_all()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadlines.close()
 
     def _concerned(self, event: Event) -> Iterator[Topic]:
         match event:
@@ -251,7 +241,7 @@ class Watch:
         if group is None:
             return
         self._forget(topic, group)
-        _wake_each(group.waiters)
+        wake(group.waiters)
 
     def _join(self, topic: Topic, plugin_id: str, waiter: asyncio.Future[None]) -> None:
         group = self._groups.get(topic)
@@ -291,40 +281,6 @@ class Watch:
                 self._node_lists.discard(topic)
             case AllocationsTopic():
                 self._allocation_lists.discard(topic)
-
-    def _buckets_add(self, loop: asyncio.AbstractEventLoop, bucket: int, waiter: asyncio.Future[None]) -> None:
-        members = self._buckets.get(bucket)
-        if members is None:
-            members = self._buckets[bucket] = set()
-            heapq.heappush(self._bucket_order, bucket)
-            if self._bucket_order[0] == bucket:
-                self._set_timer(loop)
-        members.add(waiter)
-
-    def _buckets_discard(self, bucket: int, waiter: asyncio.Future[None]) -> None:
-        # An emptied bucket stays until its time: it costs one entry, and most get company before.
-        members = self._buckets.get(bucket)
-        if members is not None:
-            members.discard(waiter)
-
-    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._bucket_order and not self._closed:
-            self._timer = loop.call_at(self._bucket_order[0] / BUCKETS_PER_SECOND, self._expire, loop)
-
-    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time() * BUCKETS_PER_SECOND
-        while self._bucket_order and self._bucket_order[0] <= now:
-            _wake_each(self._buckets.pop(heapq.heappop(self._bucket_order)))
-        self._set_timer(loop)
-
-
-def _wake_each(waiters: Iterable[asyncio.Future[None]]) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)
 
 
 def _discard(sets: dict[Key, set[Member]], key: Key, member: Member) -> None:

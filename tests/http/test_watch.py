@@ -212,4 +212,4 @@ async def _started(watch: Watch, count: int) -> None:
 def _is_empty(watch: Watch) -> bool:
     """No waiter, and nothing kept of one but the bucket of its deadline, until that passes."""
     kept = (watch._groups, watch._volumes_of_plugin, watch._lists, watch._node_lists, watch._readers)
-    return len(watch) == 0 and not any(kept) and not any(watch._buckets.values())
+    return len(watch) == 0 and not any(kept) and len(watch._deadlines) == 0
