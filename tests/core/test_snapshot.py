@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -165,7 +167,7 @@ def test_a_piece_after_the_trailer_is_refused() -> None:
 def test_digests_differ_when_states_do() -> None:
     machine = machine_with_plugin()
     seen = {machine.fsm.digest()}
-    steps = [
+    steps: list[Callable[[], object]] = [
         lambda: machine.register(volume("a")),
         lambda: machine.register(volume("a")),  # the same again: only indexes move
         lambda: machine.register(volume("")),  # a refusal: only the index and the time move
