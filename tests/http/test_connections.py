@@ -190,7 +190,7 @@ async def test_a_head_without_end_is_431_before_its_time_is_over(strict: Api) ->
     strict.server.use(replace(SETTINGS, head_deadline=60.0, max_url_bytes=200, max_header_bytes=500))
     reader, writer = await connect(strict)
     writer.write(b"GET /v1/regions HTTP/1.1\r\n")
-    task = asyncio.create_task(reader.read())
+    task = asyncio.create_task(reader.read(64))
     while not task.done():
         writer.write(b"X: " + b"y" * 100 + b"\r\n")
         await asyncio.sleep(0.001)
