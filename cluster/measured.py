@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
 
 from cluster.ports import Disk, File
-
-T = TypeVar("T")
+from cluster.wrapped_disk import WrappedDisk
 
 Observe = Callable[[float], None]
 """Takes the seconds of one sync, also of one that failed; called in the disk's thread."""
@@ -42,39 +40,12 @@ class _MeasuredFile:
         self._file.close()
 
 
-class MeasuredDisk:
-    """Implements `Disk`; its files' syncs are measured."""
+class MeasuredDisk(WrappedDisk):
+    """A disk whose files' syncs are measured."""
 
     def __init__(self, disk: Disk, observe: Observe) -> None:
-        self._disk = disk
+        super().__init__(disk)
         self._observe = observe
 
     def open(self, name: str, *, create: bool = False) -> File:
-        return _MeasuredFile(self._disk.open(name, create=create), self._observe)
-
-    def list(self, folder: str = "") -> list[str]:
-        return self._disk.list(folder)
-
-    def make_folder(self, name: str) -> None:
-        self._disk.make_folder(name)
-
-    def rename(self, old: str, new: str) -> None:
-        self._disk.rename(old, new)
-
-    def remove(self, name: str) -> None:
-        self._disk.remove(name)
-
-    def sync_folder(self, name: str = "") -> None:
-        self._disk.sync_folder(name)
-
-    def free_bytes(self) -> int:
-        return self._disk.free_bytes()
-
-    def lock(self) -> None:
-        self._disk.lock()
-
-    def unlock(self) -> None:
-        self._disk.unlock()
-
-    def run(self, work: Callable[[], T]) -> Awaitable[T]:
-        return self._disk.run(work)
+        return _MeasuredFile(super().open(name, create=create), self._observe)

@@ -10,14 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Callable
-from typing import TypeVar
 
 from cluster.ports import Disk, File
 from cluster.records import NONCE_BYTES, JournalError
 from cluster.sealing import TAG_BYTES, KeyMissing, Keyring, SealBroken
-
-T = TypeVar("T")
+from cluster.wrapped_disk import WrappedDisk
 
 FORMAT_VERSION = 1
 MAGIC = b"SEALEDFL"
@@ -28,48 +25,21 @@ _OVERHEAD = NONCE_BYTES + TAG_BYTES
 _header = struct.Struct("<8sII16s")
 
 
-class SealedDisk:
+class SealedDisk(WrappedDisk):
     """`cluster.ports.Disk` over another one, of which it uses the folders, the lock and the thread."""
 
     def __init__(self, disk: Disk, keys: Keyring) -> None:
-        self._disk = disk
+        super().__init__(disk)
         self._keys = keys
 
     def open(self, name: str, *, create: bool = False) -> File:
         """Raises KeyMissing for a file that is sealed under a key that isn't there, JournalError for a newer format."""
-        file = self._disk.open(name, create=create)
+        file = super().open(name, create=create)
         try:
             return SealedFile(file, self._keys, name)
         except BaseException:
             file.close()
             raise
-
-    def list(self, folder: str = "") -> list[str]:
-        return self._disk.list(folder)
-
-    def make_folder(self, name: str) -> None:
-        self._disk.make_folder(name)
-
-    def rename(self, old: str, new: str) -> None:
-        self._disk.rename(old, new)
-
-    def remove(self, name: str) -> None:
-        self._disk.remove(name)
-
-    def sync_folder(self, name: str = "") -> None:
-        self._disk.sync_folder(name)
-
-    def free_bytes(self) -> int:
-        return self._disk.free_bytes()
-
-    def lock(self) -> None:
-        self._disk.lock()
-
-    def unlock(self) -> None:
-        self._disk.unlock()
-
-    async def run(self, work: Callable[[], T]) -> T:
-        return await self._disk.run(work)
 
 
 class SealedFile:
