@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cluster.api import Applied, Barrier, LogError, NoLeader, NotApplied, ReadMode, Unknown
 from cluster.log import ReplicatedLog
-from tests.simulation.checker import Operation, TooManyStates, linearizable, register
+from volstore.linearizability import Operation, TooManyStates, linearizable, register
 from tests.simulation.server import Lost, Server
 
 if TYPE_CHECKING:

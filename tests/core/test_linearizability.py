@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from tests.simulation.checker import Operation, TooManyStates, linearizable, register
+from volstore.linearizability import Operation, TooManyStates, linearizable, register
 
 
 def write(start: float, end: float | None, value: object) -> Operation:

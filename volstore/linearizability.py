@@ -1,6 +1,6 @@
 """Is a history linearizable? Wing and Gong's search with Lowe's memory, over one object's operations at a time.
 
-Pure, and knows nothing of the simulator: a history of real processes can be judged as well.
+Pure: the simulator judges the histories of simulated nodes with it, the drills those of real ones.
 (J. Wing, C. Gong, "Testing and verifying concurrent objects", 1993; G. Lowe, "Testing for linearizability", 2017.)
 """
 

@@ -1,0 +1,113 @@
+"""What a drill writes down while it runs, and what it comes to: values only, shared by load, judgement and report.
+
+Times are seconds since the drill began, on the drill's own monotonic clock; the report adds the wall clock's start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Outcome(StrEnum):
+    """`UNKNOWN` is the honest third: no answer came, so that the request may have taken effect or not."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    """Answered that it had no effect: 4xx, or a 5xx that says so."""
+    UNKNOWN = "unknown"
+
+
+class Kind(StrEnum):
+    """Writes are REGISTER and DEREGISTER; the reads differ in their consistency mode."""
+
+    REGISTER = "register"
+    DEREGISTER = "deregister"
+    READ_DEFAULT = "read default"
+    READ_CONSISTENT = "read consistent"
+    READ_STALE = "read stale"
+
+    @property
+    def writes(self) -> bool:
+        return self in (Kind.REGISTER, Kind.DEREGISTER)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of one client, as it was felt: `end` is when its answer was there, or when it was given up."""
+
+    number: int
+    client: int
+    node: str
+    kind: Kind
+    volume: str
+    start: float
+    end: float
+    outcome: Outcome
+    status: int | None = None
+    """HTTP status; None: no answer."""
+    value: str | None = None
+    """What was to be written, or what was read; None: a volume that is not there."""
+    index: int | None = None
+    """X-Nomad-Index of the answer."""
+    staleness: float | None = None
+    """X-Nomad-LastContact of a stale read, in seconds: how old the answer may be at most, as it claims."""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened: `what` is "phase", "fault", "heal", "leader" or "note"; `node` None: the whole cluster."""
+
+    at: float
+    what: str
+    text: str
+    node: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """The longest silence of a kind of request around one fault, on nodes that were meant to answer."""
+
+    fault: str
+    what: str
+    """"writes" or "reads"."""
+    start: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was promised, and whether it held. `history` is the shortest that shows a violation, as lines."""
+
+    name: str
+    passed: bool
+    detail: str
+    history: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A whole drill, as the report shows it."""
+
+    scenario: str
+    about: str
+    target: str
+    """Where it ran, for people: "3 nodes on this machine, own network namespaces"."""
+    seed: int
+    started: float
+    """Wall clock, seconds since 1970, UTC."""
+    seconds: float
+    nodes: list[str]
+    configuration: dict[str, Any]
+    """What the drill and the nodes were set to, as names and plain values."""
+    versions: dict[str, str]
+    requests: list[Request]
+    events: list[Event]
+    outages: list[Outage]
+    checks: list[Check]
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
