@@ -5,6 +5,7 @@ Times are seconds since the drill began, on the drill's own monotonic clock; the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -58,12 +59,38 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened: `what` is "phase", "fault", "heal", "leader" or "note"; `node` None: the whole cluster."""
+    """Something that happened: `what` is "phase", "fault", "heal", "leader" or "note".
+
+    `node`: whom it befell, None for the whole cluster; of "leader" it is who leads from now on, None for nobody.
+    """
 
     at: float
     what: str
     text: str
     node: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What one node's clients got in the last second, as requests a second."""
+
+    done: float = 0.0
+    refused: float = 0.0
+    unknown: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """How the load goes right now, for who watches it. `rates` has every node of the cluster, in order."""
+
+    at: float
+    rates: Mapping[str, Rate]
+    leader: str | None = None
+    down: frozenset[str] = frozenset()
+    """Nodes that are broken on purpose."""
+    write_silence: float = 0.0
+    """Seconds since a write was done on a node that is meant to answer."""
+    read_silence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
