@@ -250,6 +250,9 @@ class Journal:
         """
         if self._closed:
             raise JournalError("the journal is closed")
+        if self.failed is None:
+            # What was written beside the reading would build on a log that is gone once the disk was read.
+            self.failed = OSError(errno.EBUSY, "it is being read again")
         await self._quiet()
         try:
             recovered, size = await self._disk.run(lambda: self._writer.restart(need_reserve=need_reserve))

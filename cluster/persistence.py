@@ -32,6 +32,7 @@ class Persistence:
         self._held: list[Message] = []
         self._busy = False
         """A sync is under way, or the disk is being recovered: what changes meanwhile waits for the next sync."""
+        self._recovering = False
 
     def send_out(self) -> None:
         """Send what the engine has made, or hold it and sync: one sync for all that waits (group commit)."""
@@ -76,7 +77,7 @@ class Persistence:
             self.fault = f"the disk needs more than {limit:g} s for a sync"
             node.log.error("disk_slow", seconds=limit)
             node.engine.step_down(now)
-        elif not slow and self.fault is not None and node.journal.failed is None:
+        elif not slow and self.fault is not None and not self._recovering:
             self.fault = None
             node.log.info("disk_recovered")
         node.engine.unable = self.fault is not None
@@ -95,6 +96,7 @@ class Persistence:
     async def _recover(self, failure: JournalFailed) -> None:
         """Acknowledge nothing, lead nobody, and start again from what the disk really has, once it can be read."""
         node = self._node
+        self._recovering = True
         self.fault = str(failure)
         node.log.error("disk_failed", reason=str(failure))
         node.engine.unable = True
@@ -110,7 +112,7 @@ class Persistence:
                 node.limited.warning(node.loop.time(), "reopen", "disk_still_failing", reason=str(error))
             await asyncio.sleep(_REOPEN_EVERY)
         self.fault = None
-        self._busy = False
+        self._busy = self._recovering = False
         node.engine.unable = False
         node.log.info("disk_recovered", last_index=node.journal.last_index)
         node.step(lambda: None)

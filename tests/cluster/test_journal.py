@@ -327,6 +327,23 @@ async def test_a_reopen_that_fails_leaves_the_journal_failed() -> None:
     assert journal.last_index == 3
 
 
+async def test_nothing_is_written_while_the_journal_is_read_again() -> None:
+    """A reset of the old log would take segments away that the log which is read then needs."""
+    disk = MemoryDisk()
+    journal = await filled(disk, 5, segment_bytes=200)
+    reading = asyncio.create_task(journal.reopen())
+    await asyncio.sleep(0)
+    journal.reset(10, 2)
+    with pytest.raises(JournalFailed):
+        await journal.sync()
+    await reading
+    assert (journal.base_index, journal.last_index, journal.failed) == (0, 5, None)
+    journal.append(b"one more", 2)
+    await journal.sync()
+    await journal.close()
+    assert open_journal(disk).last_index == 6
+
+
 async def test_a_full_disk_gives_up_the_reserve_and_gets_it_back_when_there_is_room() -> None:
     disk = MemoryDisk()
     journal = await filled(disk, 3)

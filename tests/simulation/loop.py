@@ -136,6 +136,11 @@ class NodeLoop:
         self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
     ) -> asyncio.Task[T]:
         task = asyncio.Task(coro, loop=self.face, name=name or "task", context=context)
+        if self.dead:
+            # What is dropped by `kill` may begin work that nobody will do.
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            coro.close()
+            return task
         self._tasks.append(task)
         if len(self._tasks) >= self._prune_at:
             self._tasks = [task for task in self._tasks if not task.done()]

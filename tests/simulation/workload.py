@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from cluster.api import Applied, Barrier, LogError, NoLeader, NotApplied, ReadMode, Unknown
 from cluster.log import ReplicatedLog
-from volstore.linearizability import Operation, TooManyStates, linearizable, register
 from tests.simulation.server import Lost, Server
+from volstore.linearizability import Operation, TooManyStates, linearizable, register
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
