@@ -30,7 +30,6 @@ class Questions:
     def _put(self) -> None:
         """One question at a time: it proves leadership after every read that joined it, and not for later ones."""
         node = self._node
-        self._waiting = [future for future in self._waiting if not future.done()]
         if self._asked_at is not None or not self._waiting or node.engine.leader is None or not node.running:
             return
         self._asked, self._waiting = self._waiting, []
@@ -62,7 +61,9 @@ class Questions:
         self._asked, self._asked_at = [], None
 
     def repeat(self) -> None:
-        """Called often: put what waits, and what has waited for long."""
+        """Called often: put what waits, and what has waited for long, and forget who gave up waiting."""
+        # Here and not for each read: thousands that wait at once would each look at all the others.
+        self._waiting = [future for future in self._waiting if not future.done()]
         if self._asked_at is not None and self._node.loop.time() - self._asked_at >= _REPEAT_AFTER:
             self.lost()
         self._put()
