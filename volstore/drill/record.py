@@ -53,8 +53,24 @@ class Request:
     index: int | None = None
     """X-Nomad-Index of the answer."""
     staleness: float | None = None
-    """X-Nomad-LastContact of a stale read, in seconds: how old the answer may be at most, as it claims."""
+    """X-Nomad-LastContact of a stale read, in seconds: how old the answer may be at most, as it claims. None: it claims
+    nothing, as its node knew no leader."""
     error: str = ""
+    repeats: int | None = None
+    """The number of the first request of this write, whose Idempotency-Key this one carries too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """A time in which nothing was expected of a node, as the drill itself had broken it.
+
+    `restarts`: its process ends and comes back, and with it what the node remembers only in memory.
+    """
+
+    node: str
+    start: float
+    end: float
+    restarts: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,308 @@
+"""Clients of every node that write and read all the time, each of whose requests is written down as it was felt."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import count
+from random import Random
+
+from volstore.drill.exchange import Answer, Exchange, outcome_of
+from volstore.drill.ground import NAMESPACE, prepare, volume_body
+from volstore.drill.leaders import Leaders, rest
+from volstore.drill.record import Absence, Event, Kind, Moment, Outcome, Rate, Request
+from volstore.drill.scenario import LoadSettings
+from volstore.drill.target import Access, TargetNode
+
+WRITES_PER_SECOND = 140.0
+"""At most, by all clients: the nodes remember 100,000 Idempotency-Keys for ten minutes, and refuse more."""
+OPERATIONS = 60
+"""On one volume, before another one takes its place: a history must stay short enough to be judged."""
+REPEATED = 0.05
+"""The share of acknowledged writes that are sent again under their key, as by a client that lost the answer."""
+_ATTEMPTS = 3
+
+
+class LoadFailed(Exception):
+    """The load can't be had as it was asked for; the text says why and what would be right."""
+
+
+class _Slot:
+    """One of the volumes in use; `life` counts those that had its place before."""
+
+    __slots__ = ("life", "operations")
+
+    def __init__(self) -> None:
+        self.life = self.operations = 0
+
+
+class Load:
+    """The clients of all `nodes`. `now` gives seconds since the drill began; everything else is drawn from `seed`.
+
+    `note` is told of every request and event at once, in the order in which they end, for whoever keeps them.
+    """
+
+    def __init__(
+        self,
+        nodes: Iterable[TargetNode],
+        settings: LoadSettings,
+        seed: int,
+        now: Callable[[], float],
+        *,
+        access: Access | None = None,
+        note: Callable[[Request | Event], None] = lambda _: None,
+    ) -> None:
+        """Raises LoadFailed for settings that can't be had."""
+        self.settings = settings
+        self.requests: list[Request] = []
+        self.events: list[Event] = []
+        self.absences: list[Absence] = []
+        self.leader: str | None = None
+        self.ended: float | None = None
+        """When the clients were told to stop; what was under way then was waited for."""
+        self.prefix = f"drill-{secrets.token_hex(3)}"
+        """Of the volumes' IDs and the Idempotency-Keys: another one for each drill, whatever its seed."""
+        self._nodes = {node.name: node for node in nodes}
+        self._access = access or Access()
+        self._seed = seed
+        self._now = now
+        self._note = note
+        self._numbers = count(1)
+        self._clients = count(1)
+        self._slots = [_Slot() for _ in range(settings.volumes)]
+        self._kinds, self._weights = list(settings.mix), list(settings.mix.values())
+        self._absent: dict[str, tuple[float, bool]] = {}
+        self._recent: dict[str, deque[tuple[float, Outcome]]] = {name: deque() for name in self._nodes}
+        self._last = {True: 0.0, False: 0.0}
+        self._leaders = Leaders(now, self._lead)
+        self._exchange: Exchange | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
+        if not self._nodes or settings.clients < 1 or settings.volumes < 1 or settings.timeout <= 0:
+            raise LoadFailed("a load needs a node, a client, a volume and a time-out at least")
+        if not any(weight > 0 for weight in self._weights) or min(self._weights) < 0:
+            raise LoadFailed("the mix of a load needs a kind of request above 0, and none below it")
+
+    @property
+    def _pause(self) -> float:
+        """Seconds between two requests of a client: as set, and longer where all writes would be too many."""
+        share = sum(self.settings.mix[kind] for kind in self._kinds if kind.writes) / sum(self._weights)
+        return max(self.settings.pause, len(self._nodes) * self.settings.clients * share / WRITES_PER_SECOND)
+
+    # From start to end.
+
+    async def start(self, seconds: float = 30.0) -> None:
+        """Make what volumes need on the cluster, within `seconds`, and begin. Raises LoadFailed."""
+        self._exchange = Exchange(self._access)
+        why = await prepare(self._exchange, list(self._nodes.values()), seconds)
+        if why:
+            raise LoadFailed(f"the load can't begin: {why}")
+        self._last = dict.fromkeys(self._last, self._now())
+        for node in self._nodes.values():
+            self._begin(node)
+
+    def add_node(self, node: TargetNode) -> None:
+        """A node that came into the cluster meanwhile has clients from now on."""
+        self._nodes[node.name] = node
+        self._recent[node.name] = deque()
+        self._begin(node)
+
+    def _begin(self, node: TargetNode) -> None:
+        assert self._exchange is not None
+        watch = self._leaders.follow(node, self._exchange, self._stopping)
+        self._tasks.append(asyncio.create_task(watch, name=f"watch {node.name}"))
+        for _ in range(self.settings.clients):
+            number = next(self._clients)
+            client = self._client(node, number, Random(f"{self._seed} {number}"))
+            self._tasks.append(asyncio.create_task(client, name=f"client {number} of {node.name}"))
+
+    async def steady(self, seconds: float = 15.0) -> None:
+        """Return once a node leads and all that shall answer did, for a second. Raises LoadFailed."""
+        end = self._now() + seconds
+        since = self._now()
+        while self._now() - since < 1:
+            self.raise_defects()
+            if self._now() > end:
+                rates = ", ".join(f"{name} {rate.done:.0f}/s" for name, rate in self.rates().rates.items())
+                raise LoadFailed(
+                    f"the load is not steady after {seconds:g} s: {self.leader or 'no node'} leads; {rates} done"
+                )
+            if self.leader is None or not all(self._goes(name) for name in self._nodes if name not in self._absent):
+                since = self._now()
+            await asyncio.sleep(0.05)
+
+    def _goes(self, name: str) -> bool:
+        """Whether most of what was asked of the node in the last second was done."""
+        rate = self._rate(name)
+        return rate.done > 2 * (rate.refused + rate.unknown)
+
+    async def stop(self, *, at_once: bool = False) -> None:
+        """End the clients. What is under way is waited for, at most its time-out, or given up unrecorded `at_once`.
+
+        May be called again, and without a start.
+        """
+        if self.ended is None:
+            self.ended = self._now()
+        self._stopping.set()
+        if at_once:
+            for task in self._tasks:
+                task.cancel()
+        results = await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        for name in list(self._absent):
+            self.expect_up(name)
+        if self._exchange is not None:
+            await self._exchange.close()
+            self._exchange = None
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    def raise_defects(self) -> None:
+        """Raise what ended a client, if anything did: a mistake of ours must not look like a node that is silent."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    # What is expected of the nodes.
+
+    def expect_down(self, node: str, *, restarts: bool = True) -> None:
+        """From now on `node` is broken on purpose: its clients go on, and what fails there is no failed request.
+
+        `restarts` False: its process lives on, as one that is paused or cut off.
+        """
+        if node not in self._nodes:
+            raise KeyError(f"{node} is no node of this load")
+        self._absent.setdefault(node, (self._now(), restarts))
+
+    def expect_up(self, node: str) -> None:
+        """It is whole again, and must answer from now on."""
+        if node in self._absent:
+            start, restarts = self._absent.pop(node)
+            self.absences.append(Absence(node, start, self._now(), restarts))
+
+    # How it does.
+
+    def rates(self) -> Moment:
+        at = self._now()
+        return Moment(
+            at,
+            {name: self._rate(name) for name in self._nodes},
+            self.leader,
+            frozenset(self._absent),
+            write_silence=at - self._last[True],
+            read_silence=at - self._last[False],
+        )
+
+    def _rate(self, name: str) -> Rate:
+        recent, since = self._recent[name], self._now() - 1
+        while recent and recent[0][0] < since:
+            recent.popleft()
+        outcomes = [outcome for _, outcome in recent]
+        return Rate(*(float(outcomes.count(outcome)) for outcome in Outcome))
+
+    def _lead(self, event: Event) -> None:
+        self.leader = event.node
+        self.events.append(event)
+        self._note(event)
+
+    # A client.
+
+    async def _client(self, node: TargetNode, client: int, random: Random) -> None:
+        while not self._stopping.is_set():
+            (kind,) = random.choices(self._kinds, self._weights)
+            volume = self._volume(random)
+            if kind.writes:
+                await self._write(node, client, kind, volume, random)
+            else:
+                await self._send(node, client, kind, volume)
+            await rest(self._pause * (0.5 + random.random()), self._stopping)
+
+    def _volume(self, random: Random) -> str:
+        number = random.randrange(len(self._slots))
+        slot = self._slots[number]
+        if slot.operations >= OPERATIONS:
+            slot.life += 1
+            slot.operations = 0
+        slot.operations += 1
+        return f"{self.prefix}-{number}-{slot.life}"
+
+    async def _write(self, node: TargetNode, client: int, kind: Kind, volume: str, random: Random) -> None:
+        """Until it is known what became of it, asking other nodes under the same key; or until it is given up."""
+        request = first = await self._send(node, client, kind, volume)
+        for _ in range(_ATTEMPTS - 1):
+            if request.outcome is not Outcome.UNKNOWN or self._stopping.is_set():
+                break
+            request = await self._send(self._other(node, random), client, kind, volume, first.number)
+        if request.outcome is Outcome.DONE and random.random() < REPEATED:
+            await self._send(self._other(node, random), client, kind, volume, first.number)
+
+    def _other(self, node: TargetNode, random: Random) -> TargetNode:
+        """Any node that shall answer; its own one only where there is no other."""
+        others = [one for name, one in self._nodes.items() if name not in self._absent and name != node.name]
+        return random.choice(others) if others else node
+
+    async def _send(
+        self, node: TargetNode, client: int, kind: Kind, volume: str, repeats: int | None = None
+    ) -> Request:
+        number = next(self._numbers)
+        first = repeats if repeats is not None else number
+        parameters = {"namespace": NAMESPACE}
+        value: str | None = None
+        key, method, body = "", "GET", None
+        if kind.writes:
+            key, method = f"{self.prefix}-{first}", "DELETE"
+        if kind is Kind.REGISTER:
+            value, method = f"v{first}", "PUT"
+            body = volume_body(volume, value)
+        elif kind is Kind.READ_STALE:
+            parameters["stale"] = "true"
+        elif kind is Kind.READ_CONSISTENT:
+            parameters["consistent"] = "true"
+        assert self._exchange is not None
+        start = self._now()
+        answer = await self._exchange.ask(
+            method,
+            node.url,
+            f"/v1/volume/csi/{volume}",
+            parameters,
+            body,
+            key=key,
+            within=self.settings.timeout,
+        )
+        end = self._now()
+        outcome, error = outcome_of(kind, answer), ""
+        if outcome is not Outcome.DONE:
+            error = answer.text[:200]
+        elif not kind.writes and answer.status == 200:
+            value = _value(answer)
+        request = Request(
+            number=number,
+            client=client,
+            node=node.name,
+            kind=kind,
+            volume=volume,
+            start=start,
+            end=end,
+            outcome=outcome,
+            status=answer.status,
+            value=value,
+            index=answer.index,
+            staleness=answer.staleness if kind is Kind.READ_STALE else None,
+            error=error,
+            repeats=repeats,
+        )
+        self.requests.append(request)
+        self._recent[node.name].append((end, outcome))
+        if outcome is Outcome.DONE:
+            self._last[kind.writes] = end
+        self._note(request)
+        return request
+
+
+def _value(answer: Answer) -> str | None:
+    """The value that a read volume has: it is kept as its name."""
+    name = answer.json()["Name"]
+    return name if isinstance(name, str) else None
