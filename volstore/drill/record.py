@@ -118,6 +118,8 @@ class Outage:
     """"writes" or "reads"."""
     start: float
     seconds: float
+    node: str | None = None
+    """Whose clients felt it; None: those of all nodes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,73 @@
+"""What every node holds at the end: its state's digest at an index that all have reached, and the drill's volumes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from volstore.drill.exchange import Answer, Exchange
+from volstore.drill.ground import NAMESPACE
+from volstore.drill.target import Access, TargetNode
+
+_EVERY = 0.1
+_WITHIN = 2.0
+_LIST_WITHIN = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A volume as a node holds it. `index`: its ModifyIndex."""
+
+    value: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """One node at the end. `error`: why it could not be asked, "" if it could; the rest is then worth nothing."""
+
+    node: str
+    index: int = 0
+    digest: str = ""
+    volumes: Mapping[str, Held] = field(default_factory=dict)
+    error: str = ""
+
+
+async def read_finals(nodes: Sequence[TargetNode], access: Access, prefix: str, seconds: float = 30.0) -> list[Final]:
+    """Wait until all nodes have applied the same index, at most `seconds`; then what each holds, linearizably read.
+
+    `prefix` is that of the load's volumes. Nodes that aren't level by then are given as they are: judging is for
+    others.
+    """
+    exchange = Exchange(access)
+    try:
+        digests = await _level(exchange, nodes, seconds)
+        return list(await asyncio.gather(*(_final(exchange, node, digests[node.name], prefix) for node in nodes)))
+    finally:
+        await exchange.close()
+
+
+async def _level(exchange: Exchange, nodes: Sequence[TargetNode], seconds: float) -> dict[str, Answer]:
+    """What each node says of itself, once all say the same index."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while True:
+        path = "/v1/operator/node"
+        answers = await asyncio.gather(*(exchange.ask("GET", node.url, path, within=_WITHIN) for node in nodes))
+        indexes = {answer.json()["fsm_index"] if answer.status == 200 else None for answer in answers}
+        if (len(indexes) == 1 and None not in indexes) or loop.time() > end:
+            return {node.name: answer for node, answer in zip(nodes, answers, strict=True)}
+        await asyncio.sleep(_EVERY)
+
+
+async def _final(exchange: Exchange, node: TargetNode, said: Answer, prefix: str) -> Final:
+    if said.status != 200:
+        return Final(node.name, error=f"asked for its digest it said: {said.status or ''} {said.text}")
+    parameters = {"type": "csi", "namespace": NAMESPACE, "prefix": f"{prefix}-", "consistent": "true"}
+    answer = await exchange.ask("GET", node.url, "/v1/volumes", parameters, within=_LIST_WITHIN)
+    if answer.status != 200:
+        return Final(node.name, error=f"asked for its volumes it said: {answer.status or ''} {answer.text}")
+    volumes = {one["ID"]: Held(one["Name"], one["ModifyIndex"]) for one in answer.json()}
+    own = said.json()
+    return Final(node.name, own["fsm_index"], own["digest"], volumes)
