@@ -26,19 +26,19 @@ class FaultKind(StrEnum):
     CLOCK_JUMP = "clock-jump"
 
     @property
-    def takes_down(self) -> bool:
-        """Whether the process of its nodes can't answer meanwhile."""
-        return self in (FaultKind.KILL, FaultKind.PAUSE, FaultKind.RESTART, FaultKind.REPLACE)
+    def ends_process(self) -> bool:
+        """Whether its nodes lose what they have in memory only."""
+        return self in (FaultKind.KILL, FaultKind.RESTART, FaultKind.REPLACE)
+
+    @property
+    def silences(self) -> bool:
+        """Whether clients of its nodes can't expect to be answered meanwhile."""
+        return self.ends_process or self in (FaultKind.PAUSE, FaultKind.PARTITION, FaultKind.ONE_WAY, FaultKind.FLAP)
 
     @property
     def costs_a_vote(self) -> bool:
         """Whether its nodes can't take part in a majority meanwhile."""
-        return self.takes_down or self in (
-            FaultKind.PARTITION,
-            FaultKind.ONE_WAY,
-            FaultKind.FLAP,
-            FaultKind.DISK_FULL,
-        )
+        return self.silences or self is FaultKind.DISK_FULL
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,103 @@
+"""Faults that an operator's commands belong to: a lost disk that is replaced, and a backup while the load goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from volstore.drill.local_node import LocalNode
+from volstore.drill.target import Fault, TargetError, TargetNode
+
+
+class Operator:
+    """Runs `volstore` as an operator at a terminal does; `environment` says how the cluster is asked."""
+
+    def __init__(self, environment: Callable[[], Mapping[str, str]]) -> None:
+        self._environment = environment
+
+    async def run(self, at: TargetNode, *words: str) -> str:
+        """What it printed. Raises TargetError when it fails."""
+        inherited = {name: text for name, text in os.environ.items() if not name.startswith(("VOLSTORE_", "NOMAD_"))}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "volstore", *words),
+            env=inherited | {"VOLSTORE_ADDR": at.url} | dict(self._environment()),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            output, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+        text = output.decode(errors="replace").strip()
+        if process.returncode != 0:
+            raise TargetError(f"volstore {' '.join(words)} failed: {text}")
+        return text
+
+
+class Replace:
+    """A node that dies with its disk. Healed by an empty one under its name, as deploy/README.md tells operators."""
+
+    def __init__(self, nodes: Mapping[str, LocalNode], operator: Operator) -> None:
+        self._nodes = nodes
+        self._operator = operator
+
+    def cannot(self, fault: Fault) -> str | None:
+        return None
+
+    def plan(self, fault: Fault) -> list[str]:
+        return [
+            line
+            for name in fault.nodes
+            for line in (
+                f"kill -KILL (process of {name}); rm -r (its data); later:",
+                f"volstore agent --name {name} --join (the other members)",
+                f"volstore operator replace {name} {name}",
+            )
+        ]
+
+    async def do(self, fault: Fault) -> None:
+        for name in fault.nodes:
+            await self._nodes[name].kill()
+            self._nodes[name].wipe()
+
+    async def heal(self, fault: Fault) -> None:
+        for name in fault.nodes:
+            await self._replace(self._nodes[name])
+
+    async def _replace(self, node: LocalNode) -> None:
+        if node.runs:
+            return
+        others = [other.node for other in self._nodes.values() if other is not node and other.runs]
+        if not others:
+            raise TargetError(f"{node.name} can't be replaced while no other node runs")
+        await node.start(join=[other.url.partition("//")[2] for other in others])
+        await self._operator.run(others[0], "operator", "replace", node.name, node.name, "--timeout", "60")
+
+
+class Backup:
+    """A backup of the whole state, taken from one node while the load goes on, and looked into."""
+
+    def __init__(self, nodes: Mapping[str, LocalNode], operator: Operator, file: Path) -> None:
+        self._nodes = nodes
+        self._operator = operator
+        self._file = file
+
+    def cannot(self, fault: Fault) -> str | None:
+        return None
+
+    def plan(self, fault: Fault) -> list[str]:
+        return [f"volstore operator snapshot save (a file), asked of {name}; then inspect it" for name in fault.nodes]
+
+    async def do(self, fault: Fault) -> None:
+        for name in fault.nodes:
+            await self._operator.run(self._nodes[name].node, "operator", "snapshot", "save", str(self._file))
+            await self._operator.run(self._nodes[name].node, "operator", "snapshot", "inspect", str(self._file))
+
+    async def heal(self, fault: Fault) -> None:
+        self._file.unlink(missing_ok=True)
