@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, groupby, takewhile
 
 from volstore.model import Volume
 from volstore.ordered import Ordered, with_prefix
@@ -148,14 +149,11 @@ class VolumeIndex:
         else:
             ranges = [self._all]
         namespaces = sorted(self._in_namespace) if query.namespace is None else [query.namespace]
-        for namespace in namespaces:
-            if after is not None and namespace < after[0]:
-                continue
-            last: Key | None = None
-            for key in heapq.merge(*(_span(keys, namespace, query.prefix, after) for keys in ranges)):
-                if key != last:  # a volume claimed on several nodes is in several ranges
-                    yield key
-                    last = key
+        return chain.from_iterable(
+            _merged([_span(keys, namespace, query.prefix, after) for keys in ranges])
+            for namespace in namespaces
+            if after is None or namespace >= after[0]
+        )
 
     def uses_plugin(self, plugin_id: str, namespace: str | None = None) -> bool:
         """Whether any volume (of that namespace) names this plugin."""
@@ -196,9 +194,16 @@ def _key(old: Volume | None, new: Volume | None) -> Key:
 
 def _span(keys: Ordered[Key], namespace: str, prefix: str, after: Key | None) -> Iterator[Key]:
     """The keys of one namespace that start with `prefix`, strictly after `after`."""
-    first = (namespace, prefix)
-    beyond = after is not None and after >= first
-    for key in keys.starting(after if beyond and after is not None else first, after=beyond):
-        if key[0] != namespace or not key[1].startswith(prefix):
-            return
-        yield key
+    first, beyond = (namespace, prefix), False
+    if after is not None and after >= first:
+        first, beyond = after, True
+    # No name lies between a namespace's and that with a NUL behind it.
+    found = keys.starting(first, after=beyond, before=(namespace + "\0", ""))
+    return takewhile(lambda key: key[1].startswith(prefix), found) if prefix else found
+
+
+def _merged(spans: list[Iterator[Key]]) -> Iterator[Key]:
+    """The keys of all spans in order, each once: a volume claimed on several nodes is in several."""
+    if len(spans) == 1:
+        return spans[0]
+    return (key for key, _ in groupby(heapq.merge(*spans)))

@@ -13,7 +13,7 @@ import pytest
 from tests.http.conftest import SETTINGS, Api, serve, volume
 from tests.http.test_connections import all_of, answer, connect
 from tests.process.agents import until
-from volstore.http.plain import Answer, PlainReader, encode
+from volstore.http.plain import Answer, PlainReader, encode_head
 from volstore.http.server import HttpServer
 
 HOST = b"Host: x\r\n"
@@ -120,6 +120,19 @@ async def test_both_ways_give_the_same_answer(api: Api, sent: bytes) -> None:
         writer.close()
 
 
+async def test_both_ways_give_the_same_long_answer(api: Api) -> None:
+    await api.report_node()
+    await api.register(*(f"v{number:04}" for number in range(1000)))
+    ours, theirs = await connect(api), await connect(api)
+    for _ in range(2):  # made, and kept
+        plain = await answer(ours, request("GET", "/v1/volumes?type=csi"))
+        assert len(plain) > 400_000
+        other = await answer(theirs, request("GET", "/v1/volumes?type=csi", headers=b"TE: trailers\r\n"))
+        assert _comparable(plain) == _comparable(other)
+    for _, writer in (ours, theirs):
+        writer.close()
+
+
 def _comparable(received: bytes) -> tuple[bytes, set[bytes], bytes]:
     """First line, headers, body; without what differs between two registers of the same volume, and the time."""
     head, _, body = received.partition(b"\r\n\r\n")
@@ -129,7 +142,7 @@ def _comparable(received: bytes) -> tuple[bytes, set[bytes], bytes]:
 
 def test_an_answer_can_not_be_split_by_its_headers() -> None:
     with pytest.raises(ValueError, match="line break"):
-        encode(Answer(200, {"X": "a\r\nSet-Cookie: b"}, b""))
+        encode_head(Answer(200, {"X": "a\r\nSet-Cookie: b"}, b""))
 
 
 async def test_requests_that_come_before_the_answer_are_answered_in_their_order(api: Api) -> None:

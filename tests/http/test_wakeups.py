@@ -129,7 +129,7 @@ def test_whoever_waits_is_answered_at_every_change_of_the_answer_and_at_hardly_a
 async def _play(steps: list[Command | Restore]) -> None:
     registry = InProcessRegistry()
     renderer = VolumeRenderer()
-    service = Service(registry, HttpSettings(), renderer, VolumeLists(renderer))
+    service = Service(registry, HttpSettings(), renderer, VolumeLists())
     pipeline = Pipeline(lambda: 0.0, WaitersOfCallers(0))
 
     async def ask(question: tuple[Endpoint, str, tuple[str, ...]], index: int) -> Reply:

@@ -12,14 +12,15 @@ from itertools import islice
 from msgspec import Struct
 
 from volstore.http.parameters import encode_token
-from volstore.http.rendered import VolumeRenderer
+from volstore.http.render import volume_item
 from volstore.http.replies import Json
+from volstore.http.views import encode
 from volstore.model import Plugin, Volume
 from volstore.queries import Key, VolumeQuery
 from volstore.state import State
 
-TAKEN = 2000
-RENDERED = 500
+TAKEN = 10_000
+RENDERED = 2000
 """Volumes that are taken from the tables, and that are rendered, between two looks at the loop: under 5 ms of work
 each, as heartbeats and everybody else wait meanwhile."""
 
@@ -55,14 +56,13 @@ class _Kept(Struct, frozen=True):
     listed: Listed
 
 
-Row = tuple[Volume, Plugin | None]
-
-
 class VolumeLists:
-    """Renders lists of volumes, and gives a kept one back while nothing that shows in it moved."""
+    """Renders lists of volumes, and gives a kept one back while nothing that shows in it moved.
 
-    def __init__(self, renderer: VolumeRenderer) -> None:
-        self._renderer = renderer
+    Items aren't kept one by one: to render many at once takes no longer than to look for each.
+    """
+
+    def __init__(self) -> None:
         self._kept: OrderedDict[Page, _Kept] = OrderedDict()
         self._kept_bytes = 0
 
@@ -72,19 +72,13 @@ class VolumeLists:
         if kept is not None and kept.state is state and not _moved(state, page.query, kept.index):
             self._kept.move_to_end(page)
             return kept.listed
-        rows, index = await _rows_of_one_moment(state, page)
+        volumes, plugins, index = await _rows_of_one_moment(state, page)
         next_token = ""
-        if page.size and len(rows) > page.size:
-            rows.pop()
-            next_token = encode_token(rows[-1][0].namespace, rows[-1][0].id)
-        parts: list[bytes] = []
-        for start in range(0, len(rows), RENDERED):
-            if start:
-                await asyncio.sleep(0)  # others' turn; the rows are frozen
-            parts.extend(self._renderer.item(volume, plugin) for volume, plugin in rows[start : start + RENDERED])
-        listed = Listed(Json(b"[" + b",".join(parts) + b"]"), next_token)
+        if page.size and len(volumes) > page.size:
+            volumes.pop()
+            next_token = encode_token(volumes[-1].namespace, volumes[-1].id)
+        listed = Listed(Json(await _rendered(volumes, plugins)), next_token)
         self._keep(page, _Kept(state, index, listed))
-        self._renderer.prune(state)
         return listed
 
     def _keep(self, page: Page, kept: _Kept) -> None:
@@ -108,32 +102,48 @@ def _moved(state: State, query: VolumeQuery, index: int) -> bool:
     return state.index != index and (not query.whole or state.volumes_moved_since(query, index))
 
 
-async def _rows_of_one_moment(state: State, page: Page) -> tuple[list[Row], int]:
-    """The page's rows, one more than its size if there are more, and the index of which they are."""
+Plugins = dict[str, Plugin | None]
+"""By ID, the rows that volumes name, also those that aren't present any more."""
+
+
+async def _rows_of_one_moment(state: State, page: Page) -> tuple[list[Volume], Plugins, int]:
+    """The page's volumes, one more than its size if there are more, their plugins, and the index of which they are."""
     wanted = page.size + 1 if page.size else sys.maxsize
     for _ in range(ATTEMPTS):
         index, after = state.index, page.after
-        rows: list[Row] = []
+        volumes: list[Volume] = []
         while True:
-            more = _rows(state, page, after, min(TAKEN, wanted - len(rows)))
-            rows += more
-            if len(more) < TAKEN or len(rows) == wanted:
-                return rows, index
+            more = _taken(state, page, after, min(TAKEN, wanted - len(volumes)))
+            volumes += more
+            if len(more) < TAKEN or len(volumes) == wanted:
+                return volumes, _plugins(state, volumes), index
             await asyncio.sleep(0)  # others' turn
             if _moved(state, page.query, index):
                 break
-            after = rows[-1][0].namespace, rows[-1][0].id
-    return _rows(state, page, page.after, wanted), state.index
+            after = volumes[-1].namespace, volumes[-1].id
+    volumes = _taken(state, page, page.after, wanted)
+    return volumes, _plugins(state, volumes), state.index
 
 
-def _rows(state: State, page: Page, after: Key | None, most: int) -> list[Row]:
-    plugins: dict[str, Plugin | None] = {}
-    rows: list[Row] = []
-    for volume in islice(_volumes(state, page, after), most):
-        if volume.plugin_id not in plugins:
-            plugins[volume.plugin_id] = state.plugin_row(volume.plugin_id)
-        rows.append((volume, plugins[volume.plugin_id]))
-    return rows
+def _taken(state: State, page: Page, after: Key | None, most: int) -> list[Volume]:
+    return list(islice(_volumes(state, page, after), most))
+
+
+def _plugins(state: State, volumes: list[Volume]) -> Plugins:
+    return {id: state.plugin_row(id) for id in {volume.plugin_id for volume in volumes}}
+
+
+async def _rendered(volumes: list[Volume], plugins: Plugins) -> bytes:
+    chunks: list[bytes] = []
+    for start in range(0, len(volumes), RENDERED):
+        if start:
+            await asyncio.sleep(0)  # others' turn; the rows are frozen
+        items = [volume_item(volume, plugins[volume.plugin_id]) for volume in volumes[start : start + RENDERED]]
+        chunks.append(encode(items)[1 if start else 0 : -1])
+    if not chunks:
+        return b"[]"
+    chunks[-1] += b"]"
+    return b",".join(chunks)
 
 
 def _volumes(state: State, page: Page, after: Key | None) -> Iterator[Volume]:

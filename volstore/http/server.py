@@ -82,10 +82,9 @@ class HttpServer:
         self.requests = RequestFigures()
         self.audit: AuditLog | None = None
         """Where writes and denied requests are noted; whoever opens it closes it."""
-        renderer = VolumeRenderer()
         self._registry = registry
         self._settings = settings
-        self._service = Service(registry, settings, renderer, VolumeLists(renderer))
+        self._service = Service(registry, settings, VolumeRenderer(), VolumeLists())
         self._waiters = WaitersOfCallers(0)
         self._pipeline = Pipeline(draw, self._waiters)
         self._limit_callers()

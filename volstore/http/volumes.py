@@ -14,9 +14,10 @@ from volstore.http.call import Call
 from volstore.http.endpoints import Absent, Local, Question, Read, Write
 from volstore.http.lists import Page, VolumeLists
 from volstore.http.parameters import BLOCKING
+from volstore.http.render import volume_view
 from volstore.http.rendered import VolumeRenderer
 from volstore.http.replies import Json, Reply
-from volstore.http.views import RegisteredView, VolumeItem, VolumeView
+from volstore.http.views import RegisteredView, VolumeItem, VolumeView, encode
 from volstore.http.volume_body import REGISTER, path_disagrees, read_volumes
 from volstore.model import Volume
 from volstore.queries import VolumeQuery
@@ -122,13 +123,13 @@ def _has_modes(volume: Volume) -> bool:
 
 def _registered(call: Call, command: Command, outcome: Outcome) -> Json:
     """The volumes as read. One that somebody else has removed meanwhile isn't there any more."""
-    state, renderer = call.service.registry.state, call.service.renderer
+    state = call.service.registry.state
     views = []
     if isinstance(command, RegisterVolumes):
         for volume in command.volumes:
             row = state.volume(command.namespace, volume.id)
             if row is not None:
-                views.append(renderer.view(state, row))
+                views.append(encode(volume_view(state, row, state.plugin_row(row.plugin_id))))
     return Json(b'{"Volumes":[' + b",".join(views) + b'],"Warnings":""}')
 
 
