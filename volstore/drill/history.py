@@ -1,0 +1,123 @@
+"""Requests put together to what clients did: a write and its repeats are one; and a line for each, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from volstore.drill.record import Absence, Kind, Outcome, Request
+
+
+class Effect(StrEnum):
+    """What is known of a write: it was done; it found nothing to deregister; it did nothing; or nothing is known."""
+
+    DONE = "done"
+    NOTHING_THERE = "nothing there"
+    NONE = "none"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """All requests under one Idempotency-Key, in the order of their starts.
+
+    `end`: when the first answer told of its effect; None if none did. `index`: that of its effect.
+    """
+
+    requests: tuple[Request, ...]
+    effect: Effect
+    end: float | None
+    index: int | None
+
+    @property
+    def kind(self) -> Kind:
+        return self.requests[0].kind
+
+    @property
+    def volume(self) -> str:
+        return self.requests[0].volume
+
+    @property
+    def value(self) -> str | None:
+        """What it leaves: None for a volume that is gone."""
+        return self.requests[0].value
+
+    @property
+    def start(self) -> float:
+        return self.requests[0].start
+
+
+def writes(requests: Iterable[Request]) -> list[Write]:
+    """The writes among `requests`, in the order of their first requests' numbers."""
+    together: dict[int, list[Request]] = {}
+    for request in requests:
+        if request.kind.writes:
+            first = request.repeats if request.repeats is not None else request.number
+            together.setdefault(first, []).append(request)
+    return [_write(sorted(together[first], key=lambda request: request.start)) for first in sorted(together)]
+
+
+def _write(requests: list[Request]) -> Write:
+    done = [request for request in requests if request.outcome is Outcome.DONE]
+    # Told to a repeat too, it is the outcome of them all: the key has only one.
+    absent = [request for request in requests if found_nothing(request)]
+    effect, known = Effect.NONE, done or absent
+    if done:
+        effect = Effect.DONE
+    elif absent:
+        effect = Effect.NOTHING_THERE
+    elif any(request.outcome is Outcome.UNKNOWN for request in requests):
+        effect = Effect.UNKNOWN
+    told = min(known, key=lambda request: request.end, default=None)
+    return Write(tuple(requests), effect, told.end if told else None, told.index if told else None)
+
+
+def found_nothing(request: Request) -> bool:
+    """Whether a deregister was answered that there is no such volume: an answer as good as any."""
+    return request.kind is Kind.DEREGISTER and request.status == 404 and request.outcome is Outcome.REFUSED
+
+
+def failed(requests: Iterable[Request], absences: Sequence[Absence]) -> list[Request]:
+    """Requests that weren't answered as their clients may expect, on nodes that weren't broken on purpose meanwhile."""
+    return [
+        request
+        for request in requests
+        if request.outcome is not Outcome.DONE
+        and not found_nothing(request)
+        and not any(
+            absence.node == request.node and absence.start <= request.end and request.start <= absence.end
+            for absence in absences
+        )
+    ]
+
+
+_DID = {
+    Kind.REGISTER: "registers",
+    Kind.DEREGISTER: "deregisters",
+    Kind.READ_DEFAULT: "reads",
+    Kind.READ_CONSISTENT: "reads (consistent)",
+    Kind.READ_STALE: "reads (stale)",
+}
+
+
+def line(request: Request) -> str:
+    """`    3.476 s to    3.481 s  client 2 at s1 registers drill-1 as v282: done, index 45`."""
+    what = f"{_DID[request.kind]} {request.volume}"
+    if request.kind is Kind.REGISTER:
+        what += f" as {request.value}"
+    if request.repeats is not None:
+        what += f" (repeats request {request.repeats})"
+    if request.outcome is Outcome.DONE:
+        told = "done" if request.kind.writes else "not there" if request.value is None else request.value
+        told += f", index {request.index}" if request.index is not None else ""
+        told += f", {request.staleness:.3f} s old at most" if request.staleness is not None else ""
+    else:
+        said = f"{request.status or ''} {request.error}".strip()
+        told = f"{'refused' if request.outcome is Outcome.REFUSED else 'unknown'}{f' ({said})' if said else ''}"
+    return f"{request.start:9.3f} s to {request.end:9.3f} s  client {request.client} at {request.node} {what}: {told}"
+
+
+def lines(requests: Iterable[Request]) -> list[str]:
+    """In the order in which they began, each once."""
+    return [line(request) for request in sorted(set(requests), key=lambda request: (request.start, request.number))]

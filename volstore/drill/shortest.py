@@ -1,0 +1,145 @@
+"""The smallest part of a volume's history that still can't be explained, found by taking away what it doesn't need.
+
+What is taken away must not make the rest unexplainable by itself: reads may always go; the end of the history may
+go; its beginning, if the register may then hold anything at first; a write only along with the reads that saw it, and
+only where no deregister depends on whether something was there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from volstore.linearizability import Operation, TooManyStates, linearizable, register
+
+T = TypeVar("T", bound=Hashable)
+
+_ANYTHING = "\0anything"
+"""The state of a register of which nothing is known yet."""
+_LIMIT = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Generic[T]):
+    """An operation on one volume, and whatever stands for it where it is shown. ("forget",) is a delete of which it
+    isn't looked at whether it found anything."""
+
+    operation: Operation
+    source: T
+
+
+def explained(history: Sequence[Known[T]], *, from_anything: bool = False) -> bool:
+    """Raises TooManyStates."""
+    operations = [known.operation for known in history]
+    return linearizable(operations, _step, _ANYTHING if from_anything else None) is None
+
+
+def _step(state: Hashable, input: Any, output: Any, answered: bool) -> tuple[bool, Hashable]:
+    if input[0] == "forget":
+        return True, None
+    if state == _ANYTHING and input[0] == "read":
+        return True, output if answered else state
+    if state == _ANYTHING and input[0] == "delete":
+        return True, None
+    return register(state, input, output, answered)
+
+
+def shortest(history: Sequence[Known[T]]) -> list[T]:
+    """The sources of what remains of a `history` that is not explained, in the order of their starts."""
+    left = _cut_end(sorted(history, key=lambda known: known.operation.start))
+    left, free = _cut_beginning(left)
+    left = _loosen(left, free)
+    smaller = True
+    while smaller:
+        smaller = False
+        for known in left:
+            rest = _without(left, known)
+            if rest is not None and rest != left and _broken(rest, free):
+                left, smaller = rest, True
+                break
+    return [known.source for known in left]
+
+
+def _broken(history: Sequence[Known[T]], free: bool) -> bool:
+    """Whether it is known not to be explained: what takes too long to search isn't."""
+    operations = [known.operation for known in history]
+    try:
+        return linearizable(operations, _step, _ANYTHING if free else None, limit=_LIMIT) is not None
+    except TooManyStates:
+        return False
+
+
+def _cut_end(history: list[Known[T]]) -> list[Known[T]]:
+    """Up to the first answer with which it is broken: what was not answered by then counts as unanswered."""
+
+    def until(instant: float) -> list[Known[T]]:
+        return [
+            known
+            if known.operation.end is not None and known.operation.end <= instant
+            else replace(known, operation=replace(known.operation, end=None, output=None))
+            for known in history
+            if known.operation.start < instant
+            and (known.operation.input[0] != "read" or (known.operation.end or instant + 1) <= instant)
+        ]
+
+    ends = sorted(known.operation.end for known in history if known.operation.end is not None)
+    low, high = 0, len(ends) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if _broken(until(ends[middle]), False):
+            high = middle
+        else:
+            low = middle + 1
+    cut = until(ends[low])
+    return cut if _broken(cut, False) else list(history)
+
+
+def _cut_beginning(history: list[Known[T]]) -> tuple[list[Known[T]], bool]:
+    """Without what was answered early, if the rest is broken whatever the register held before."""
+
+    def since(instant: float) -> list[Known[T]]:
+        return [known for known in history if known.operation.end is None or known.operation.end >= instant]
+
+    ends = sorted(known.operation.end for known in history if known.operation.end is not None)
+    best: list[Known[T]] | None = None
+    low, high = 0, len(ends) - 1
+    while low <= high:
+        middle = (low + high) // 2
+        if _broken(rest := since(ends[middle]), True):
+            best, low = rest, middle + 1
+        else:
+            high = middle - 1
+    return (best, True) if best is not None else (history, False)
+
+
+def _loosen(history: list[Known[T]], free: bool) -> list[Known[T]]:
+    """Without looking at whether deregisters found something, where that isn't what is wrong."""
+    left = list(history)
+    for place, known in enumerate(left):
+        if known.operation.input == ("delete",) and known.operation.output is not False:
+            looser = replace(known, operation=replace(known.operation, input=("forget",), output=None))
+            changed = [*left[:place], looser, *left[place + 1 :]]
+            if _broken(changed, free):
+                left = changed
+    return left
+
+
+def _without(history: list[Known[T]], known: Known[T]) -> list[Known[T]] | None:
+    """What is left when one goes, with what must go with it; None where it may not go."""
+    input = known.operation.input
+    if input[0] == "read" or (input[0] == "delete" and known.operation.output is False):
+        return [other for other in history if other is not known]
+    if input[0] == "write":
+        if any(other.operation.input[0] == "delete" and other.operation.output is not False for other in history):
+            return None
+        saw = ("read",), input[1]
+        return [o for o in history if o is not known and (o.operation.input, o.operation.output) != saw]
+    if input[0] == "forget":
+        return [o for o in history if o is not known and not _saw_nothing(o)]
+    return None
+
+
+def _saw_nothing(known: Known[T]) -> bool:
+    operation = known.operation
+    return operation.output is False or (operation.output is None and operation.input == ("read",))
