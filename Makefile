@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup run cluster test simulate bench lint lock clean
+.PHONY: setup run cluster drill test simulate bench lint lock clean
 
 setup: $(READY)
 
@@ -21,6 +21,10 @@ run: $(READY)
 
 cluster: $(READY)
 	@$(BIN)/python deploy/local/cluster.py $(ARGS)
+
+# Kills the leader of a throw-away cluster under load: make drill ARGS="--list", ARGS="leader-partition"
+drill: $(READY)
+	@$(BIN)/volstore drill $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)

@@ -30,6 +30,7 @@ _COMMANDS = {
     "namespace": "volstore.cli.namespace:namespace",
     "acl": "volstore.cli.acl:acl",
     "operator": "volstore.cli.operator:operator",
+    "drill": "volstore.cli.drill:drill",
     "init": "volstore.cli.init:init",
     "journal": "volstore.cli.journal:journal",
     "tls": "volstore.cli.tls:tls",

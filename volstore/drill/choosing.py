@@ -1,4 +1,4 @@
-"""Which nodes a step of a scenario breaks, and which faults a gauntlet is made of; pure, all chance comes from a seed."""
+"""Which nodes a step of a scenario breaks, and what a gauntlet is made of; pure, all chance comes from a seed."""
 
 from __future__ import annotations
 

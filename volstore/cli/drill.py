@@ -1,0 +1,191 @@
+"""`volstore drill`: rehearse a failure on a cluster, and be told whether it kept its promises."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.shell_completion import CompletionItem
+
+from volstore.cli.arguments import SingleDash
+from volstore.cli.output import Failed, complain, echo, print_json, table
+from volstore.units import format_duration
+
+if TYPE_CHECKING:
+    from volstore.drill.record import Result
+    from volstore.drill.scenario import Scenario
+    from volstore.drill.target import Target
+
+DEFAULT_SCENARIO = "leader-kill"
+REPORTS = "volstore-drills"
+_INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def _complete_scenario(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from volstore.drill.scenarios import shipped
+
+    return [CompletionItem(name) for name in shipped() if name.startswith(incomplete)]
+
+
+@click.command(cls=SingleDash, short_help="Rehearse a failure, and see what users would have felt.")
+@click.argument("scenario", default=DEFAULT_SCENARIO, shell_complete=_complete_scenario)
+@click.option("--local", "nodes", type=click.IntRange(1, 7), metavar="N", help="Nodes of a throw-away cluster. [3]")
+@click.option(
+    "--cluster",
+    "cluster",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="An existing cluster, and how each fault is done to it.",
+)
+@click.option("--yes-break-it", is_flag=True, help="With --cluster: yes, break it.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Repeats what was drawn in another drill. [drawn]")
+@click.option("--minutes", type=click.FloatRange(min=0.1), metavar="M", help="How long a gauntlet goes on.")
+@click.option(
+    "--report",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help=f"Where the report goes. [{REPORTS}/SCENARIO-TIME]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
+@click.option("--list", "listed", is_flag=True, help="List the scenarios that come with volstore.")
+@click.pass_context
+def drill(
+    ctx: click.Context,
+    scenario: str,
+    nodes: int | None,
+    cluster: Path | None,
+    yes_break_it: bool,
+    dry_run: bool,
+    seed: int | None,
+    minutes: float | None,
+    folder: Path | None,
+    as_json: bool,
+    listed: bool,
+) -> int:
+    """Put a cluster under load, break something on purpose, and measure what users would have felt.
+
+    SCENARIO is the name of one that comes with volstore (--list), or a file of your own, NAME.toml. It runs on a
+    throw-away cluster on this machine, as root with a network of its own; or on the one that --cluster names. At the
+    end it is proven that nothing was lost, from what every client was told, and a report is written.
+
+    \b
+    Exit codes: 0 passed, 1 not: an objective was missed or a promise broken,
+    2 wrong arguments, 130 interrupted (healed and stopped).
+    """
+    from volstore.drill.scenarios import ScenarioError, find
+
+    if listed:
+        _list()
+        return 0
+    if cluster is not None and nodes is not None:
+        raise click.UsageError("give --local or --cluster, not both")
+    if yes_break_it and cluster is None:
+        raise click.UsageError("--yes-break-it is for --cluster; a throw-away cluster may always be broken")
+    if cluster is not None and not (dry_run or yes_break_it):
+        raise click.UsageError(
+            f"--cluster breaks {cluster} on purpose: say --yes-break-it, or --dry-run to see what would be done"
+        )
+    try:
+        chosen = find(scenario)
+    except ScenarioError as error:
+        raise click.UsageError(str(error)) from None
+    if minutes is not None and chosen.gauntlet is None:
+        raise click.UsageError(f"--minutes is for scenarios with a gauntlet; {chosen.name} has its own steps")
+    drawn = secrets.randbelow(10**9) if seed is None else seed
+    where = folder or Path(REPORTS) / f"{chosen.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    target = _target(chosen, cluster, nodes, where)
+    if dry_run:
+        _plan(chosen, target)
+        return 0
+    return _run(chosen, target, drawn, minutes, where, as_json)
+
+
+def _list() -> None:
+    from volstore.drill.scenarios import find, shipped
+
+    rows = []
+    for scenario in map(find, shipped()):
+        objective = scenario.objective
+        rows.append([scenario.name, *(_most(one) for one in (objective.write_outage, objective.read_outage))])
+    table(["Scenario", "Write outage", "Read outage"], rows)
+
+
+def _most(seconds: float | None) -> str:
+    return "not judged" if seconds is None else f"at most {format_duration(seconds)}"
+
+
+def _target(scenario: Scenario, cluster: Path | None, nodes: int | None, folder: Path) -> Target:
+    from volstore.drill.local import LocalTarget
+
+    return LocalTarget(nodes or scenario.nodes, folder, scenario.faults(), scenario.settings)
+
+
+def _plan(scenario: Scenario, target: Target) -> None:
+    echo(f"{scenario.name} on {target.describe()}: {scenario.about}")
+
+
+def _run(scenario: Scenario, target: Target, seed: int, minutes: float | None, folder: Path, as_json: bool) -> int:
+    from rich.console import Console
+
+    from volstore.drill.load import LoadFailed
+    from volstore.drill.progress import Progress
+    from volstore.drill.report import html, markdown, summary
+    from volstore.drill.run import rehearse
+    from volstore.drill.target import TargetError
+
+    interrupts: list[signal.Signals] = []
+
+    async def interruptible() -> Result:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def interrupt(number: signal.Signals) -> None:
+            if not interrupts:
+                task.cancel()
+            interrupts.append(number)
+
+        for number in _INTERRUPTED:
+            loop.add_signal_handler(number, interrupt, number)
+        return await rehearse(scenario, target, seed, progress, minutes=minutes)
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with Progress(None if as_json else Console(), f"volstore drill {scenario.name}, seed {seed}") as progress:
+            result = asyncio.run(interruptible())
+    except (TargetError, LoadFailed) as error:
+        raise Failed(f"the drill could not be run: {error}") from None
+    except asyncio.CancelledError:
+        complain(f"Interrupted; everything is healed and stopped. What the nodes said is in {folder}")
+        return _INTERRUPTED[interrupts[0]]
+    except OSError as error:
+        raise Failed(f"the drill could not be run: {error.filename or ''} {error.strerror}") from None
+    made = summary(result)
+    for name, text in (
+        ("report.html", html(result)),
+        ("report.md", markdown(result)),
+        ("result.json", json.dumps(made, indent=2) + "\n"),
+    ):
+        (folder / name).write_text(text, encoding="utf-8")
+    if as_json:
+        print_json(made)
+    else:
+        _tell(result, folder)
+    return 0 if result.passed else 1
+
+
+def _tell(result: Result, folder: Path) -> None:
+    echo()
+    table(["", "Check", "Found"], [["ok" if c.passed else "failed", c.name, c.detail] for c in result.checks])
+    for check in result.checks:
+        for line in check.history:
+            echo(f"  {line}")
+    echo()
+    echo(f"{result.scenario} {'passed' if result.passed else 'FAILED'}; the report is {folder / 'report.html'}")

@@ -1,0 +1,276 @@
+"""A whole drill: start, load, break, heal, look what is left, judge. Whatever happens, it heals and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import asdict
+from importlib.metadata import version
+from random import Random
+from typing import Any, Protocol
+
+from volstore.drill.choosing import chosen, draw, fault_of
+from volstore.drill.evidence import judge
+from volstore.drill.exchange import Exchange
+from volstore.drill.finals import Final, read_finals
+from volstore.drill.load import Load
+from volstore.drill.outage import outages
+from volstore.drill.record import Check, Event, Moment, Request, Result
+from volstore.drill.recovery import whole
+from volstore.drill.scenario import Scenario, Step
+from volstore.drill.target import Fault, Target, TargetError
+
+LEADER_WITHIN = 30.0
+"""Seconds in which somebody must lead for a fault to be done to the leader."""
+WHOLE_WITHIN = 60.0
+"""Seconds in which the cluster must be whole again once a fault is healed."""
+_TICK = 0.25
+
+
+class Watcher(Protocol):
+    """Who is shown a drill while it runs."""
+
+    def phase(self, text: str) -> None: ...
+
+    def event(self, event: Event) -> None: ...
+
+    def tick(self, moment: Moment) -> None: ...
+
+
+async def rehearse(
+    scenario: Scenario,
+    target: Target,
+    seed: int,
+    progress: Watcher,
+    *,
+    minutes: float | None = None,
+    note: Callable[[Request | Event], None] = lambda _: None,
+) -> Result:
+    """Run `scenario` on `target`; `minutes` is for a gauntlet, in place of its own. `note` is told of every request and
+    event as it happens.
+
+    Raises TargetError and LoadFailed where the drill can't be begun or a fault can't be done; what the cluster does
+    wrong is in the result. Everything is healed and stopped in either case, and when it is cancelled.
+    """
+    drill = _Drill(scenario, target, seed, progress, note)
+    try:
+        return await drill.run(minutes)
+    finally:
+        await _finish(drill.end())
+
+
+async def _finish(ending: Coroutine[Any, Any, None]) -> None:
+    """Carry it through though we are cancelled meanwhile: a second Ctrl-C must not leave anything broken."""
+    task = asyncio.create_task(ending, name="ending")
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled
+
+
+class _Drill:
+    def __init__(
+        self,
+        scenario: Scenario,
+        target: Target,
+        seed: int,
+        progress: Watcher,
+        note: Callable[[Request | Event], None],
+    ) -> None:
+        self.scenario = scenario
+        self.target = target
+        self.seed = seed
+        self.progress = progress
+        self._note = note
+        self._random = Random(seed)
+        self._began = time.monotonic()
+        self._started = time.time()
+        self._events: list[Event] = []
+        self._standing: list[tuple[Fault, tuple[str, ...]]] = []
+        self._recoveries: list[tuple[str, float, str]] = []
+        self._load: Load | None = None
+        self._exchange: Exchange | None = None
+        self._ticking: asyncio.Task[None] | None = None
+
+    def now(self) -> float:
+        return time.monotonic() - self._began
+
+    # The whole.
+
+    async def run(self, minutes: float | None) -> Result:
+        self._phase("starting the cluster")
+        await self.target.start()
+        self._exchange = Exchange(self.target.access)
+        self._load = load = Load(
+            self.target.nodes,
+            self.scenario.load,
+            self.seed,
+            self.now,
+            access=self.target.access,
+            note=self._happened,
+        )
+        self._phase("waiting for a steady load")
+        await load.start()
+        self._ticking = asyncio.create_task(self._tick(load), name="progress")
+        await load.steady()
+        for step in self._steps(minutes):
+            await self._step(load, step)
+            load.raise_defects()
+        for fault, names in list(self._standing):
+            await self._heal(load, fault, names)
+        self._phase("letting the last requests end")
+        await load.stop()
+        self._phase("looking at what every node holds")
+        finals = await read_finals(self.target.nodes, self.target.access, load.prefix)
+        seconds = self.now()
+        self._phase("judging")
+        return await asyncio.to_thread(self._result, load, finals, seconds)
+
+    async def end(self) -> None:
+        """Heal and stop, each though the other fails."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        try:
+            for failure in await self.target.heal_all():
+                self._happened(Event(self.now(), "note", failure))
+        finally:
+            try:
+                if self._load is not None:
+                    await self._load.stop(at_once=True)
+                if self._exchange is not None:
+                    await self._exchange.close()
+            finally:
+                self.progress.phase("stopping the cluster")
+                await self.target.stop()
+
+    # Steps.
+
+    def _steps(self, minutes: float | None) -> Iterator[Step]:
+        """Those of the file, then those that are drawn until the time is over."""
+        yield from self.scenario.steps
+        gauntlet = self.scenario.gauntlet
+        if gauntlet is not None:
+            end = self.now() + 60 * (gauntlet.minutes if minutes is None else minutes)
+            while self.now() < end:
+                yield draw(gauntlet, self._random)
+
+    async def _step(self, load: Load, step: Step) -> None:
+        if step.kind is None:
+            assert step.lasts is not None
+            self._phase(f"load alone for {step.lasts:g} s")
+            await asyncio.sleep(step.lasts)
+            return
+        if step.heals:
+            for fault, names in [one for one in self._standing if one[0].kind is step.kind]:
+                await self._heal(load, fault, names)
+            return
+        groups = chosen(step.target, [node.name for node in self.target.nodes], await self._leader(load), self._random)
+        for names in groups:
+            fault = fault_of(step, names)
+            self._phase(f"{fault}")
+            await self._break(load, fault)
+            if step.lasts is not None:
+                await asyncio.sleep(step.lasts)
+                await self._heal(load, fault, names)
+
+    async def _leader(self, load: Load) -> str:
+        end = self.now() + LEADER_WITHIN
+        while load.leader is None:
+            if self.now() > end:
+                raise TargetError(f"nobody led within {LEADER_WITHIN:g} s, so that the next fault couldn't be done")
+            await asyncio.sleep(0.02)
+        return load.leader
+
+    async def _break(self, load: Load, fault: Fault) -> None:
+        if why := self.target.cannot(fault):
+            raise TargetError(f"{fault} can't be had: {why}")
+        self._standing.append((fault, fault.nodes))
+        leads = [name for name in fault.nodes if name == load.leader]
+        text = f"{fault}, which leads" if leads == list(fault.nodes) else str(fault)
+        if fault.kind.silences:
+            for name in fault.nodes:
+                load.expect_down(name, restarts=fault.kind.ends_process)
+        self._happened(Event(self.now(), "fault", text, fault.nodes[0] if len(fault.nodes) == 1 else None))
+        await self.target.do(fault)
+
+    async def _heal(self, load: Load, fault: Fault, names: tuple[str, ...]) -> None:
+        """Undo it, and wait until the cluster is whole again: only then are the nodes expected to answer."""
+        await self.target.heal(fault)
+        self._standing.remove((fault, names))
+        healed = self.now()
+        self._happened(Event(healed, "heal", str(fault), names[0] if len(names) == 1 else None))
+        self._phase("waiting until the cluster is whole")
+        broken = {name for _, others in self._standing for name in others}
+        assert self._exchange is not None
+        left = [node for node in self.target.nodes if node.name not in broken]
+        wrong = await whole(self._exchange, left, WHOLE_WITHIN)
+        took = self.now() - healed
+        self._recoveries.append((str(fault), took, wrong))
+        self._happened(Event(self.now(), "note", wrong or f"the cluster is whole again after {took:.1f} s"))
+        for name in names:
+            if name not in broken:
+                load.expect_up(name)
+
+    # What is told.
+
+    def _phase(self, text: str) -> None:
+        self._happened(Event(self.now(), "phase", text))
+
+    def _happened(self, one: Request | Event) -> None:
+        self._note(one)
+        if isinstance(one, Event):
+            self._events.append(one)
+            self.progress.event(one)
+
+    async def _tick(self, load: Load) -> None:
+        while True:
+            self.progress.tick(load.rates())
+            await asyncio.sleep(_TICK)
+
+    def _result(self, load: Load, finals: list[Final], seconds: float) -> Result:
+        scenario = self.scenario
+        faults = [event for event in self._events if event.what == "fault"]
+        assert load.ended is not None
+        found = outages(load.requests, faults, load.absences, load.ended)
+        checks = judge(load.requests, finals, found, scenario.objective, load.absences)
+        return Result(
+            scenario=scenario.name,
+            about=scenario.about,
+            target=self.target.describe(),
+            seed=self.seed,
+            started=self._started,
+            seconds=seconds,
+            nodes=[node.name for node in self.target.nodes],
+            configuration={
+                "objective": asdict(scenario.objective),
+                "load": asdict(scenario.load) | {"mix": {kind.value: n for kind, n in scenario.load.mix.items()}},
+                "settings of the nodes": dict(scenario.settings) or "the defaults",
+            },
+            versions={
+                "volstore": version("volstore"),
+                "pysyncobj": version("pysyncobj"),
+                "Python": platform.python_version(),
+                "system": platform.platform(),
+            },
+            requests=load.requests,
+            events=self._events,
+            outages=found,
+            checks=[*checks, self._recovery()],
+        )
+
+    def _recovery(self) -> Check:
+        """That every fault that was healed left a cluster that became whole."""
+        failed = [f"after {fault}: {wrong}" for fault, _, wrong in self._recoveries if wrong]
+        if failed:
+            return Check("The cluster becomes whole again", False, "; ".join(failed))
+        slowest = max((took for _, took, _ in self._recoveries), default=0.0)
+        return Check(
+            "whole again", True, f"after each of {len(self._recoveries)} faults, at most {slowest:.1f} s later"
+        )
