@@ -84,6 +84,13 @@ class Event:
     what: str
     text: str
     node: str | None = None
+    nodes: tuple[str, ...] = ()
+    """Whom it befell where they are several, but not all."""
+
+    @property
+    def befell(self) -> tuple[str, ...]:
+        """None: the whole cluster."""
+        return self.nodes or (() if self.node is None else (self.node,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from volstore.drill.record import Kind, Outcome, Request, Result
+from volstore.drill.record import Kind, Outage, Outcome, Request, Result
 
 SCHEMA = "volstore.drill/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Felt:
+    """What some requests came to. Latencies are in seconds, of those that were done; None where none was."""
+
+    done: int
+    refused: int
+    unknown: int
+    p50: float | None
+    p99: float | None
+    slowest: float | None
 
 
 def summary(result: Result) -> dict[str, Any]:
@@ -32,11 +45,11 @@ def summary(result: Result) -> dict[str, Any]:
             {"fault": one.fault, "what": one.what, "start": round(one.start, 3), "seconds": round(one.seconds, 3)}
             for one in result.outages
         ],
-        "longest_outage": {what: longest(result, what) for what in ("writes", "reads")},
+        "longest_outage": {what: _rounded(longest(result.outages, what)) for what in ("writes", "reads")},
         "requests": {
-            "all": figures(result.requests),
-            "by_kind": {kind.value: figures(r for r in result.requests if r.kind is kind) for kind in Kind},
-            "by_node": {node: figures(r for r in result.requests if r.node == node) for node in result.nodes},
+            "all": _plain(felt(result.requests)),
+            "by_kind": {kind.value: _plain(one) for kind, one in by_kind(result).items()},
+            "by_node": {node: _plain(one) for node, one in by_node(result).items()},
         },
         "events": [
             {"at": round(one.at, 3), "what": one.what, "text": one.text, "node": one.node} for one in result.events
@@ -51,17 +64,40 @@ def started(result: Result) -> str:
     return datetime.fromtimestamp(result.started, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def longest(result: Result, what: str) -> float | None:
+def longest(outages: Iterable[Outage], what: str) -> float | None:
     """Seconds of the longest outage of "writes" or "reads"; None when none was measured."""
-    return (
-        round(max((one.seconds for one in result.outages if one.what == what), default=0.0), 3)
-        if any(one.what == what for one in result.outages)
-        else None
-    )
+    return max((one.seconds for one in outages if one.what == what), default=None)
 
 
-def figures(requests: Iterable[Request]) -> dict[str, Any]:
-    """Counts by outcome, and how long those took that were answered with success, in seconds."""
+def by_fault(outages: Iterable[Outage]) -> list[list[Outage]]:
+    """The outages of one fault together, in their order: at most one of each kind."""
+    together: list[list[Outage]] = []
+    for one in outages:
+        last = together[-1] if together else []
+        if last and last[0].fault == one.fault and all(other.what != one.what for other in last):
+            last.append(one)
+        else:
+            together.append([one])
+    return together
+
+
+def by_kind(result: Result) -> dict[Kind, Felt]:
+    """Of the kinds that were asked at all."""
+    parts: dict[Kind, list[Request]] = {kind: [] for kind in Kind}
+    for request in result.requests:
+        parts[request.kind].append(request)
+    return {kind: felt(requests) for kind, requests in parts.items() if requests}
+
+
+def by_node(result: Result) -> dict[str, Felt]:
+    """Of all nodes of the cluster, also those that nobody asked."""
+    parts: dict[str, list[Request]] = {node: [] for node in result.nodes}
+    for request in result.requests:
+        parts.setdefault(request.node, []).append(request)
+    return {node: felt(requests) for node, requests in parts.items()}
+
+
+def felt(requests: Iterable[Request]) -> Felt:
     outcomes: Counter[Outcome] = Counter()
     taken = []
     for request in requests:
@@ -69,17 +105,33 @@ def figures(requests: Iterable[Request]) -> dict[str, Any]:
         if request.outcome is Outcome.DONE:
             taken.append(request.end - request.start)
     taken.sort()
+    return Felt(
+        done=outcomes[Outcome.DONE],
+        refused=outcomes[Outcome.REFUSED],
+        unknown=outcomes[Outcome.UNKNOWN],
+        p50=percentile(taken, 50),
+        p99=percentile(taken, 99),
+        slowest=taken[-1] if taken else None,
+    )
+
+
+def percentile(ordered: list[float], percent: int) -> float | None:
+    """The value that so many of a hundred don't exceed (nearest rank) of what is sorted; None of nothing."""
+    if not ordered:
+        return None
+    return ordered[max(1, -(-percent * len(ordered) // 100)) - 1]
+
+
+def _plain(one: Felt) -> dict[str, Any]:
     return {
-        **{outcome.value: outcomes[outcome] for outcome in Outcome},
-        "p50": percentile(taken, 0.50),
-        "p99": percentile(taken, 0.99),
-        "slowest": round(taken[-1], 6) if taken else None,
+        "done": one.done,
+        "refused": one.refused,
+        "unknown": one.unknown,
+        "p50": _rounded(one.p50, 6),
+        "p99": _rounded(one.p99, 6),
+        "slowest": _rounded(one.slowest, 6),
     }
 
 
-def percentile(ordered: list[float], part: float) -> float | None:
-    """The nearest-rank percentile of what is sorted; None of nothing."""
-    if not ordered:
-        return None
-    rank = max(1, -(-int(part * 1000) * len(ordered) // 1000))
-    return round(ordered[rank - 1], 6)
+def _rounded(seconds: float | None, digits: int = 3) -> float | None:
+    return None if seconds is None else round(seconds, digits)

@@ -1,0 +1,103 @@
+"""The few things that the charts are drawn with: scales, ticks, lines, areas and bands, each of bounded size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from volstore.drill.report.markup import Markup, number, tag
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Where a value is drawn: `low` at `start`, `high` at `end`, in the drawing's units; beyond them at the border."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    logarithmic: bool = False
+
+    def __call__(self, value: float) -> float:
+        value = max(self.low, min(self.high, value))
+        if self.logarithmic:
+            part = math.log(value / self.low) / math.log(self.high / self.low)
+        else:
+            part = (value - self.low) / (self.high - self.low)
+        return self.start + part * (self.end - self.start)
+
+
+def ticks(low: float, high: float, most: int) -> list[float]:
+    """Round values between two, at most about `most` of them, 1, 2 or 5 times a power of ten apart."""
+    rough = (high - low) / max(1, most)
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [n * step for n in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def clock_ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
+    """Round times with what to call them: seconds, or minutes and hours where it lasted so long."""
+    for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0)):
+        if high - low >= 5 * size or unit == "s":
+            return [(at * size, f"{at:g} {unit}") for at in ticks(low / size, high / size, most)]
+    raise AssertionError("seconds are always taken")
+
+
+def line(points: Sequence[tuple[float, float | None]], **attributes: object) -> Markup:
+    """A line that stops where there is no value; a point between two gaps is a short dash."""
+    path = ""
+    for position, (x, y) in enumerate(points):
+        if y is None:
+            continue
+        before = points[position - 1][1] if position else None
+        after = points[position + 1][1] if position + 1 < len(points) else None
+        path += f"{'M' if before is None else 'L'}{number(x)} {number(y)}"
+        if before is None and after is None:
+            path += "h1"
+    return tag("path", d=path, fill="none", **attributes) if path else Markup()
+
+
+def area(points: Sequence[tuple[float, float | None, float | None]], **attributes: object) -> Markup:
+    """What lies between two heights; it stops where there is none."""
+    path = ""
+    run: list[tuple[float, float, float]] = []
+    for x, upper, lower in [*points, (0.0, None, None)]:
+        if upper is not None and lower is not None:
+            run.append((x, upper, lower))
+        elif run:
+            above = "L".join(f"{number(x)} {number(upper)}" for x, upper, _ in run)
+            below = "L".join(f"{number(x)} {number(lower)}" for x, _, lower in reversed(run))
+            path += f"M{above}L{below}Z"
+            run = []
+    return tag("path", d=path, **attributes) if path else Markup()
+
+
+def columns(spans: Iterable[tuple[float, float]], x: Scale, least: float = 1.0) -> list[tuple[float, float]]:
+    """Stretches of time as stretches of the drawing (from, to), each at least so wide, merged where they touch.
+
+    However many there are, no more come out than the drawing has room for.
+    """
+    merged: list[tuple[float, float]] = []
+    for start, end in sorted(spans):
+        left = math.floor(x(start) / least) * least
+        right = max(left + least, math.ceil(x(end) / least) * least)
+        if merged and left <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], right))
+        else:
+            merged.append((left, right))
+    return merged
+
+
+def bands(stretches: Iterable[tuple[float, float]], top: float, height: float, **attributes: object) -> Markup:
+    """Upright bands as one path."""
+    path = "".join(
+        f"M{number(left)} {number(top)}H{number(right)}V{number(top + height)}H{number(left)}Z"
+        for left, right in stretches
+    )
+    return tag("path", d=path, **attributes) if path else Markup()
+
+
+def label(x: float, y: float, text: str, **attributes: object) -> Markup:
+    return tag("text", text, x=x, y=y, **attributes)

@@ -1,0 +1,119 @@
+"""The parts of the page that say what was promised, what was done, and how it was run."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from volstore.drill.record import Check, Result
+from volstore.drill.report.figure import both, key
+from volstore.drill.report.figures import felt, longest, started
+from volstore.drill.report.markup import Markup, tag
+from volstore.drill.report.spans import faults
+from volstore.drill.report.tables import pairs, table
+from volstore.drill.report.timeline import timeline
+from volstore.drill.report.wording import duration, flat, kept, moment
+
+_ROWS = 60
+_MARKS = {True: "✓", False: "✗"}
+
+
+def verdict(result: Result) -> Markup:
+    word = "passed" if result.passed else "failed"
+    figures = felt(result.requests)
+    tiles = [
+        ("promises kept", kept(result)),
+        ("longest outage of writes", duration(longest(result.outages, "writes"))),
+        ("longest outage of reads", duration(longest(result.outages, "reads"))),
+        ("requests done", f"{figures.done:,}"),
+        ("refused", f"{figures.refused:,}"),
+        ("without an answer", f"{figures.unknown:,}"),
+    ]
+    return tag(
+        "header",
+        tag(
+            "p",
+            "volstore drill · ",
+            tag("time", started(result).replace("T", " ").replace("Z", " UTC")),
+            class_="kicker",
+        ),
+        tag("h1", result.scenario, " ", tag("span", f"{_MARKS[result.passed]} {word}", class_=f"verdict {word}")),
+        tag("p", result.about, class_="about"),
+        tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in tiles), class_="tiles"),
+    )
+
+
+def promises(result: Result) -> Markup:
+    """What failed comes first, with the history that shows it."""
+    return tag(
+        "section",
+        tag("h2", "Promises"),
+        tag("ul", *map(_promise, sorted(result.checks, key=lambda check: check.passed)), class_="promises"),
+    )
+
+
+def _promise(check: Check) -> Markup:
+    word = "kept" if check.passed else "broken"
+    history = tag("pre", "\n".join(check.history), tabindex=0) if check.history else ""
+    return tag(
+        "li",
+        tag("span", _MARKS[check.passed], class_="mark", role="img", aria_label=word),
+        tag("div", tag("strong", check.name), " ", tag("span", check.detail, class_="detail"), history),
+        class_=word,
+    )
+
+
+def timelines(result: Result) -> Markup:
+    return tag(
+        "section",
+        tag("h2", "Timeline"),
+        both(partial(timeline, result), "timeline"),
+        key(
+            ("done", "requests done a second"),
+            ("p99", "latency, p50 (line) to p99"),
+            ("dot", "slowest"),
+            ("broken", "broken on purpose"),
+            ("lead", "leads"),
+            ("change", "another leader"),
+            ("refused", "refused"),
+            ("unknown", "without an answer"),
+        ),
+    )
+
+
+def course(result: Result) -> Markup:
+    """What was done when; the numbers are those of the chart."""
+    numbers = {(one.start, one.text): one.number for one in faults(result.events, result.seconds)}
+    rows = [
+        [
+            moment(event.at),
+            f"{event.what} {numbers[event.at, event.text]}" if event.what == "fault" else event.what,
+            event.text,
+        ]
+        for event in sorted(result.events, key=lambda event: event.at)
+    ]
+    shown, left = rows[:_ROWS], len(rows) - _ROWS
+    return tag(
+        "section",
+        tag("h2", "What was done when"),
+        table("Seconds since the drill began", ("at", "what", ""), shown, figures=(0,), cards=False),
+        tag("p", f"{left:,} more are in the summary.", class_="note") if left > 0 else "",
+        class_="course",
+    )
+
+
+def settings(result: Result) -> Markup:
+    run = [
+        ("target", result.target),
+        ("seed", str(result.seed)),
+        ("lasted", duration(result.seconds)),
+        ("nodes", ", ".join(result.nodes)),
+    ]
+    return tag(
+        "section",
+        tag("h2", "How it was run"),
+        pairs(run),
+        tag("h3", "Configuration"),
+        pairs(flat(result.configuration)),
+        tag("h3", "Versions"),
+        pairs(flat(result.versions)),
+    )
