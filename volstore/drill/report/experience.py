@@ -157,6 +157,7 @@ def failures(result: Result) -> Markup:
             ("requests", "node", "outcome", "status", "what was said"),
             rows,
             figures=(0,),
+            long=4,
             cards=True,
         ),
         tag("p", f"{rest:,} more said something else.", class_="note") if rest else "",

@@ -8,12 +8,21 @@ from volstore.drill.report.markup import Markup, tag
 
 
 def table(
-    caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]], *, figures: Sequence[int] = (), cards: bool
+    caption: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    figures: Sequence[int] = (),
+    long: int | None = None,
+    cards: bool,
 ) -> Markup:
-    """`figures` are the columns aligned to the right; `cards`: too wide for a phone. The first column names the row."""
+    """`figures` are the columns aligned to the right, `long` the one of sentences; `cards`: too wide for a phone.
+
+    The first column names the row.
+    """
 
     def kind(column: int) -> str | None:
-        return "figure" if column in figures else None
+        return "figure" if column in figures else "long" if column == long else None
 
     head = tag("tr", *(tag("th", text, scope="col", class_=kind(n)) for n, text in enumerate(headings)))
     body = [

@@ -13,7 +13,7 @@ from volstore.drill.report.series import Series, series, span
 from volstore.drill.report.spans import Span, befalls, faults, reigns
 
 _LEFT, _RIGHT = 50.0, 10.0
-_LANE, _TITLE, _RATE, _STRIP, _LATENCY, _GAP, _AXIS = 26.0, 20.0, 46.0, 6.0, 66.0, 12.0, 24.0
+_LANE, _TITLE, _RATE, _STRIP, _LATENCY, _GAP, _AXIS = 26.0, 18.0, 42.0, 6.0, 56.0, 10.0, 24.0
 _LETTER = 6.4
 """Width of a letter, about, in the drawing's units."""
 
@@ -102,13 +102,13 @@ def _panel(
         line(points, class_="rate"),
         tag("path", d=f"M{x.start:g} {body + _RATE:g}H{x.end:g}", class_="base"),
         label(x.start - 6, body + 10, f"{most:,.0f}/s", class_="tick", text_anchor="end"),
-        label(0.0, top + 14, panel.title, class_="name"),
+        label(0.0, top + 13, panel.title, class_="name"),
     ]
     if panel.node is not None:
         reign = columns(((one.start, one.end) for one in led if panel.node in one.nodes), x)
         parts += [
             bands(reign, body - 2, 4.0, class_="lead"),
-            *(label(left + 2, top + 14, "leads", class_="leads") for left in _apart(reign, x)),
+            *(label(left + 2, top + 13, "leads", class_="leads") for left in _apart(reign, x)),
             _failures(panel.series, x, body + _RATE),
             _latency(panel.series, x, body + _RATE + _STRIP, latencies),
         ]
