@@ -21,13 +21,16 @@ _NAMESPACES = Path("/run/netns")
 _MOUNTS = Path("/proc/self/mountinfo")
 
 
+def own_prefix() -> str:
+    """How the names of all that this process makes begin."""
+    return f"{PREFIX}{os.getpid()}-"
+
+
 class Place:
     """A folder of this process for one throw-away cluster; only its user can look into it."""
 
     def __init__(self) -> None:
-        self.prefix = f"{PREFIX}{os.getpid()}-"
-        """Of the folder's name, and of the network namespaces'."""
-        self.folder = Path(tempfile.mkdtemp(prefix=self.prefix))
+        self.folder = Path(tempfile.mkdtemp(prefix=own_prefix()))
         (self.folder / _OWNER).write_text(_identity(os.getpid()) or "")
 
     def note(self, pid: int) -> None:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
+from volstore.certificates import Role, create_authority, create_certificate
+from volstore.drill import namespaces
 from volstore.drill.exchange import Answer, Exchange
 from volstore.drill.faults import Kill, Means, Pause, Restart
+from volstore.drill.faults_network import Flap, OneWay, Partition
 from volstore.drill.faults_operator import Backup, Operator, Replace
 from volstore.drill.leftovers import Place, sweep
 from volstore.drill.local_node import LocalNode
+from volstore.drill.namespaces import Network
 from volstore.drill.target import Access, Fault, FaultKind, TargetError, TargetNode
 
+HTTP_PORT, RAFT_PORT = 4646, 4647
 START_WITHIN = 60.0
 """Seconds in which a new cluster must have a leader and every node a vote; two cores and seven nodes need some."""
 _LOOK_EVERY = 0.05
@@ -28,23 +35,36 @@ class LocalTarget:
     """
 
     def __init__(
-        self, count: int, logs: Path, faults: Iterable[FaultKind] = (), settings: Mapping[str, str] | None = None
+        self,
+        count: int,
+        logs: Path,
+        faults: Iterable[FaultKind] = (),
+        settings: Mapping[str, str] | None = None,
+        *,
+        own_network: bool = True,
     ) -> None:
-        self._count = count
+        self._names = [f"s{n + 1}" for n in range(count)]
         self._logs = logs
         self._faults = frozenset(faults)
         self._settings = dict(settings or {})
         self._place: Place | None = None
         self._nodes: dict[str, LocalNode] = {}
         self._access = Access()
+        self._environment: dict[str, str] = {}
         self._broken: list[Fault] = []
-        operator = Operator(dict)
+        self._no_network = (namespaces.missing() or "") if own_network else "it was not asked for"
+        self._network = Network(self._names) if not self._no_network else None
+        links = (self._network, self._names, self._no_network)
+        operator = Operator(lambda: self._environment)
         self._means: Mapping[FaultKind, Means] = {
             FaultKind.KILL: Kill(self._nodes),
             FaultKind.PAUSE: Pause(self._nodes),
             FaultKind.RESTART: Restart(self._nodes),
             FaultKind.REPLACE: Replace(self._nodes, operator),
             FaultKind.BACKUP: Backup(self._nodes, operator, logs / "backup.snap"),
+            FaultKind.PARTITION: Partition(*links),
+            FaultKind.ONE_WAY: OneWay(*links),
+            FaultKind.FLAP: Flap(*links),
         }
 
     @property
@@ -56,29 +76,80 @@ class LocalTarget:
         return self._access
 
     def describe(self) -> str:
-        return f"{self._count} nodes on this machine, on its loopback"
+        where = "each in a network namespace, with TLS" if self._network else f"on loopback ({self._no_network})"
+        return f"{len(self._names)} nodes on this machine, {where}"
+
+    # From start to end.
 
     async def start(self) -> None:
         sweep()
         self._place = place = Place()
-        ports = _free_ports(2 * self._count)
-        addresses = [f"127.0.0.1:{port}" for port in ports]
-        http, raft = addresses[: self._count], addresses[self._count :]
-        names = [f"s{n + 1}" for n in range(self._count)]
-        servers = [f"{name}={address}" for name, address in zip(names, raft, strict=True)]
-        for name, http_address, raft_address in zip(names, http, raft, strict=True):
+        if self._network is not None:
+            await self._network.make()
+        addresses = self._addresses()
+        for name, (http, _) in addresses.items():
             folder = place.folder / name
             folder.mkdir()
             self._nodes[name] = LocalNode(
-                TargetNode(name, f"http://{http_address}"),
+                TargetNode(name, f"{'https' if self._network else 'http'}://{http}"),
                 folder,
                 self._logs / f"{name}.log",
-                {"http_addr": http_address, "raft_addr": raft_address, "servers": servers, **self._settings},
+                self._settings_of(name, addresses),
+                prefix=self._network.inside(name) if self._network else (),
                 started=place.note,
             )
+        if self._network is not None:
+            self._network.enter()
         for node in self._nodes.values():
             await node.start()
         await self._ready()
+        if self._network is not None:
+            await self._bootstrap()
+
+    def _addresses(self) -> dict[str, tuple[str, str]]:
+        """Of HTTP and of Raft, by the node's name."""
+        if self._network is not None:
+            hosts = {name: self._network.address(name) for name in self._names}
+            return {name: (f"{host}:{HTTP_PORT}", f"{host}:{RAFT_PORT}") for name, host in hosts.items()}
+        ports = iter(_free_ports(2 * len(self._names)))
+        return {name: (f"127.0.0.1:{next(ports)}", f"127.0.0.1:{next(ports)}") for name in self._names}
+
+    def _settings_of(self, name: str, addresses: Mapping[str, tuple[str, str]]) -> dict[str, str | list[str]]:
+        http, raft = addresses[name]
+        servers = [f"{other}={address}" for other, (_, address) in addresses.items()]
+        settings: dict[str, str | list[str]] = {"http_addr": http, "raft_addr": raft, "servers": servers}
+        if self._network is not None:
+            settings |= self._secured(name, http.partition(":")[0])
+        return settings | self._settings
+
+    def _secured(self, name: str, host: str) -> dict[str, str]:
+        """Its certificate, and the settings that use it: what listens beyond loopback must be protected, as in life."""
+        assert self._place is not None
+        folder, now = self._place.folder, datetime.now(UTC)
+        authority, key = folder / "ca.pem", folder / "ca-key.pem"
+        if not authority.exists():
+            create_authority(folder, now=now)
+            self._access = Access(tls=ssl.create_default_context(cafile=str(authority)))
+            self._environment["VOLSTORE_CACERT"] = str(authority)
+        made = create_certificate(folder, Role.SERVER, name, ca=authority, ca_key=key, hosts=[host], now=now)
+        files = {
+            "tls_ca_file": str(authority),
+            "tls_cert_file": str(made.certificate),
+            "tls_key_file": str(made.key),
+        }
+        return files | {"tls_http": "true", "acl_enabled": "true"}
+
+    async def _bootstrap(self) -> None:
+        """The first token, which clients and operators use."""
+        exchange = Exchange(self._access)
+        try:
+            answer = await exchange.ask("PUT", self.nodes[0].url, "/v1/acl/bootstrap", within=30)
+        finally:
+            await exchange.close()
+        if answer.status != 200:
+            raise TargetError(f"the new cluster gave no token: {answer.text}")
+        self._environment["VOLSTORE_TOKEN"] = token = answer.json()["SecretID"]
+        self._access = Access(token, self._access.tls)
 
     async def _ready(self) -> None:
         """Return once every node may be sent requests. Raises TargetError."""
@@ -96,6 +167,8 @@ class LocalTarget:
     async def stop(self) -> None:
         """kill -9: whatever the nodes still hold is thrown away with them."""
         await asyncio.gather(*(node.kill() for node in self._nodes.values()))
+        if self._network is not None:
+            self._network.remove()
         if self._place is not None:
             self._place.remove()
             self._place = None

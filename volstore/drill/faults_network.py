@@ -1,0 +1,85 @@
+"""Faults of the network between the nodes: cut, cut one way, now and then, and slow. Clients reach every node still."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from volstore.drill.namespaces import Network
+from volstore.drill.target import Fault
+
+Pairs = list[tuple[str, str]]
+NO_NETWORK = "links between nodes on loopback can't be broken"
+
+
+class _Links:
+    """`why`: why there is no network of our own, in words, "" if there is; `names` are the nodes."""
+
+    def __init__(self, network: Network | None, names: Sequence[str], why: str) -> None:
+        self._there = network
+        self._names = names
+        self._why = why
+
+    @property
+    def _network(self) -> Network:
+        assert self._there is not None
+        return self._there
+
+    def cannot(self, fault: Fault) -> str | None:
+        return f"{NO_NETWORK}: {self._why}" if self._there is None else None
+
+    def pairs(self, fault: Fault) -> Pairs:
+        """Who doesn't reach whom."""
+        rest = [name for name in self._names if name not in fault.nodes]
+        return [pair for one in fault.nodes for other in rest for pair in ((one, other), (other, one))]
+
+    def plan(self, fault: Fault) -> list[str]:
+        return [f"no packet from {source} gets to {to}" for source, to in self.pairs(fault)]
+
+
+class Partition(_Links):
+    """The nodes are alone among themselves."""
+
+    async def do(self, fault: Fault) -> None:
+        await self._network.cut(self.pairs(fault))
+
+    async def heal(self, fault: Fault) -> None:
+        await self._network.join(self.pairs(fault))
+
+
+class OneWay(Partition):
+    """Only one direction is cut: the nodes are deaf, or dumb."""
+
+    def pairs(self, fault: Fault) -> Pairs:
+        end = 1 if fault.direction == "in" else 0
+        return [pair for pair in super().pairs(fault) if pair[end] in fault.nodes]
+
+
+class Flap(_Links):
+    """Cut and joined again, in turn, until it is healed."""
+
+    def __init__(self, network: Network | None, names: Sequence[str], why: str) -> None:
+        super().__init__(network, names, why)
+        self._flapping: dict[Fault, asyncio.Task[None]] = {}
+
+    def plan(self, fault: Fault) -> list[str]:
+        return [*super().plan(fault), f"for {fault.down:g} s, then all do for {fault.up:g} s, in turn"]
+
+    async def do(self, fault: Fault) -> None:
+        self._flapping[fault] = asyncio.create_task(self._flap(fault), name=str(fault))
+
+    async def _flap(self, fault: Fault) -> None:
+        while True:
+            await self._network.cut(self.pairs(fault))
+            await asyncio.sleep(fault.down)
+            await self._network.join(self.pairs(fault))
+            await asyncio.sleep(fault.up)
+
+    async def heal(self, fault: Fault) -> None:
+        task = self._flapping.pop(fault, None)
+        if task is not None:
+            task.cancel()
+            (ended,) = await asyncio.gather(task, return_exceptions=True)
+            if isinstance(ended, Exception):
+                raise ended
+        await self._network.join(self.pairs(fault))
