@@ -10,12 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from volstore.drill.record import Event, Moment
+from volstore.drill.report.wording import readable
 
 _PLAIN_INTERVAL = 5.0
 """Seconds between two lines of rates where nothing can be redrawn."""
 _SHOWN_EVENTS = 8
 _NOTICEABLE = 0.25
 """Seconds without an answer from which on it is shown as an outage."""
+_STYLES = {"fault": "bold red", "heal": "green", "leader": "magenta", "note": "yellow"}
 
 
 class Progress:
@@ -30,7 +32,8 @@ class Progress:
         self._phase = ""
         self._moment: Moment | None = None
         self._events: list[Event] = []
-        self._worst = {"writes": 0.0, "reads": 0.0}
+        self._longest = {"writes": 0.0, "reads": 0.0}
+        """Silences since the last fault, in seconds."""
         self._next_line = 0.0
         self._live: Live | None = None
 
@@ -49,31 +52,33 @@ class Progress:
 
     def phase(self, text: str) -> None:
         """What the drill is doing from now on."""
-        if text == self._phase:
-            return
-        self._phase = text
-        self._draw(Text.assemble("phase  ", text))
+        self._begin(text, None)
 
     def event(self, event: Event) -> None:
         """Something happened; the last few stay in sight."""
         if event.what == "phase":
-            self.phase(event.text)
+            self._begin(event.text, event.at)
             return
         if event.what == "fault":
-            self._worst = {"writes": 0.0, "reads": 0.0}
+            self._longest = {"writes": 0.0, "reads": 0.0}
         self._events = [*self._events, event][-_SHOWN_EVENTS:]
-        self._draw(_event(event))
+        self._draw(_line(event.at, event.what, event.text))
 
     def tick(self, moment: Moment) -> None:
         """How the load goes now."""
         self._moment = moment
-        self._worst["writes"] = max(self._worst["writes"], moment.write_silence)
-        self._worst["reads"] = max(self._worst["reads"], moment.read_silence)
+        self._longest["writes"] = max(self._longest["writes"], moment.write_silence)
+        self._longest["reads"] = max(self._longest["reads"], moment.read_silence)
         if self._live is not None:
             self._live.update(self._picture(), refresh=True)
         elif moment.at >= self._next_line:
             self._next_line = moment.at + _PLAIN_INTERVAL
-            self._print(self._rates_line(moment))
+            self._print(_line(moment.at, "rates", _in_one_line(moment)))
+
+    def _begin(self, phase: str, at: float | None) -> None:
+        if phase != self._phase:
+            self._phase = phase
+            self._draw(_line(at, "phase", phase))
 
     def _draw(self, line: Text) -> None:
         if self._live is not None:
@@ -86,36 +91,36 @@ class Progress:
             self._console.print(line, highlight=False, soft_wrap=True)
 
     def _picture(self) -> Group:
-        parts: list[Text | Table] = [Text.assemble((self._title, "bold"), "  ", self._phase)]
+        parts: list[Text | Table] = [Text.assemble((self._title, "bold"), "\n", (readable(self._phase), "cyan"))]
         if self._moment is not None:
-            parts.append(_rates(self._moment))
-            parts.append(self._outage(self._moment))
-        parts.extend(_event(event) for event in self._events)
+            parts += [_rates(self._moment), self._outage(self._moment)]
+        parts += [_line(event.at, event.what, event.text) for event in self._events]
         return Group(*parts)
 
     def _outage(self, moment: Moment) -> Text:
-        text = Text()
-        for what, silence in (("writes", moment.write_silence), ("reads", moment.read_silence)):
-            if silence >= _NOTICEABLE:
-                text.append(f"no {what} for {silence:.1f} s  ", style="bold red")
-        text.append(
-            f"longest since the last fault: writes {self._worst['writes']:.2f} s, reads {self._worst['reads']:.2f} s"
-        )
-        return text
-
-    def _rates_line(self, moment: Moment) -> Text:
-        rates = ", ".join(
-            f"{name} {rate.done:.0f}/s"
-            + (f" ({rate.refused:.0f} refused, {rate.unknown:.0f} unknown)" if rate.refused or rate.unknown else "")
-            + (" (down)" if name in moment.down else "")
-            for name, rate in moment.rates.items()
-        )
-        return Text(f"{moment.at:7.2f} s  leader {moment.leader or 'none'}; {rates}")
+        """The silence that goes on now, and the longest since the last fault."""
+        now = [
+            f"no {what} for {silence:.1f} s"
+            for what, silence in (("writes", moment.write_silence), ("reads", moment.read_silence))
+            if silence >= _NOTICEABLE
+        ]
+        text = Text(f"{', '.join(now) or 'answering'}\n", style="bold red" if now else "")
+        writes, reads = self._longest["writes"], self._longest["reads"]
+        said = f"longest silence since the last fault: writes {writes:.2f} s, reads {reads:.2f} s\n"
+        return text.append(said, style="not bold default")
 
 
-def _event(event: Event) -> Text:
-    style = {"fault": "red", "heal": "green", "leader": "cyan"}.get(event.what, "")
-    return Text.assemble(f"{event.at:7.2f} s  ", (f"{event.what:<6} ", style), event.text)
+def _line(at: float | None, what: str, text: str) -> Text:
+    when = " " * 9 if at is None else f"{at:7.2f} s"
+    return Text.assemble(f"{when}  ", (f"{what:<6}", _STYLES.get(what, "")), f"  {readable(text)}")
+
+
+def _in_one_line(moment: Moment) -> str:
+    rates = []
+    for name, rate in moment.rates.items():
+        missed = f" ({rate.refused:.0f} refused, {rate.unknown:.0f} unknown)" if rate.refused or rate.unknown else ""
+        rates.append(f"{name} {rate.done:.0f}/s{missed}{' (down)' if name in moment.down else ''}")
+    return f"{', '.join(rates)}; {moment.leader or 'nobody'} leads"
 
 
 def _rates(moment: Moment) -> Table:
@@ -125,6 +130,10 @@ def _rates(moment: Moment) -> Table:
         table.add_column(heading, justify="right")
     table.add_column("")
     for name, rate in moment.rates.items():
-        state = "down" if name in moment.down else "leader" if name == moment.leader else ""
-        table.add_row(name, f"{rate.done:.0f}", f"{rate.refused:.0f}", f"{rate.unknown:.0f}", Text(state))
+        state = (
+            Text("broken on purpose", "red")
+            if name in moment.down
+            else Text("leads" if name == moment.leader else "", "magenta")
+        )
+        table.add_row(Text(name), f"{rate.done:.0f}", f"{rate.refused:.0f}", f"{rate.unknown:.0f}", state)
     return table

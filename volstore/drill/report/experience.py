@@ -141,7 +141,7 @@ def _during(broken: list[Span], start: float, end: float) -> str:
 def failures(result: Result) -> Markup:
     """What was refused or stayed without an answer, on broken nodes too."""
     counts = Counter(
-        (r.node, r.outcome.value, str(r.status or ""), r.error[:160])
+        (r.node, r.outcome.value, str(r.status or ""), r.error.replace(r.volume, "VOLUME")[:160])
         for r in result.requests
         if r.outcome is not Outcome.DONE
     )

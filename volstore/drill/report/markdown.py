@@ -1,16 +1,102 @@
-"""The result as a comment on a pull request: the verdict, what failed and why, and the figures in one table each."""
+"""The result as a comment on a pull request: the verdict, what failed and why, and the figures in a few tables."""
 
 from __future__ import annotations
 
-from volstore.drill.record import Result
-from volstore.drill.report.figures import summary
+import re
+from collections.abc import Sequence
+
+from volstore.drill.record import Check, Outage, Result
+from volstore.drill.report.figures import by_fault, felt, longest, started
+from volstore.drill.report.wording import duration, kept, moment, readable
+
+_ROWS = 20
+_LINES = 25
+_LETTERS = 300
+"""Of one cell or line: a comment may have 65,536 of them in all."""
 
 
 def markdown(result: Result) -> str:
-    """GitHub's Markdown. What came from outside is shown as text: it can't make links, tables or HTML."""
-    facts = summary(result)
-    lines = [f"## Drill {result.scenario}: {'passed' if result.passed else 'FAILED'}", "", result.about, ""]
-    lines += ["| promise | held | |", "|---|---|---|"]
-    lines += [f"| {one.name} | {'yes' if one.passed else '**no**'} | {one.detail} |" for one in result.checks]
-    lines += ["", f"Longest outages: {facts['longest_outage']}; seed {result.seed}; {result.target}"]
-    return "\n".join(lines) + "\n"
+    """GitHub's Markdown. What came from outside is text in it: it makes no links, mentions, tables or HTML."""
+    broken = [check for check in result.checks if not check.passed]
+    figures = felt(result.requests)
+    word = "passed ✓" if result.passed else "FAILED ✗"
+    parts = [
+        f"## Drill {_text(result.scenario)}: {word}",
+        _text(result.about),
+        *map(_broken, broken[:_ROWS]),
+        _table(
+            ("", ""),
+            [
+                ("promises kept", kept(result)),
+                ("longest outage of writes", duration(longest(result.outages, "writes"))),
+                ("longest outage of reads", duration(longest(result.outages, "reads"))),
+                ("requests done", f"{figures.done:,}"),
+                ("refused", f"{figures.refused:,}"),
+                ("without an answer", f"{figures.unknown:,}"),
+            ],
+        ),
+        _folded(
+            "Promises",
+            _table(
+                ("", "promise", "found"),
+                [("✓" if one.passed else "✗", one.name, one.detail) for one in result.checks],
+            ),
+        ),
+    ]
+    if result.outages:
+        parts.append(_folded("Outages", _outages(by_fault(result.outages))))
+    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    parts.append(
+        _text(f"{started(result)}, {duration(result.seconds)}, seed {result.seed}, on {result.target}; {versions}")
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _broken(check: Check) -> str:
+    """What was broken, with the shortest history that shows it as it is."""
+    said = f"**{_text(check.name)}**: {_text(check.detail)}"
+    if not check.history:
+        return said
+    lines = [_line(line) for line in check.history[:_LINES]]
+    if len(check.history) > _LINES:
+        lines.append(f"… {len(check.history) - _LINES} more lines are in the report")
+    fence = "`" * max(3, 1 + max(len(run) for line in lines for run in re.findall("`+", line) or [""]))
+    return "\n".join([said, "", f"{fence}text", *lines, fence])
+
+
+def _outages(together: Sequence[Sequence[Outage]]) -> str:
+    worst = sorted(together, key=lambda one: max(part.seconds for part in one), reverse=True)[:_ROWS]
+    rows = [
+        (
+            one[0].fault,
+            moment(one[0].start),
+            *(duration(longest(one, what)) for what in ("writes", "reads")),
+        )
+        for one in sorted(worst, key=lambda one: one[0].start)
+    ]
+    shown = _table(("fault", "from", "writes", "reads"), rows)
+    left = len(together) - len(rows)
+    return f"{shown}\n\nThe {_ROWS} longest; {left:,} shorter ones are in the report." if left > 0 else shown
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [list(headings), ["---"] * len(headings), *([_text(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _folded(title: str, content: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{content}\n\n</details>"
+
+
+def _text(text: str) -> str:
+    """Text that Markdown takes as nothing else. An invisible space stops it from finding addresses and people."""
+    escaped = re.sub(r"([\\`*_{}\[\]<>|~&])", r"\\\1", _line(text))
+    for sign, apart in (("://", ":\u200b//"), ("www.", "www\u200b."), ("@", "@\u200b"), ("#", "#\u200b")):
+        escaped = escaped.replace(sign, apart)
+    return escaped
+
+
+def _line(text: str) -> str:
+    """One line, and not too long."""
+    line = readable(text)
+    return line if len(line) <= _LETTERS else f"{line[:_LETTERS]}…"

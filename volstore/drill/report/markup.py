@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
+from volstore.drill.report.wording import readable
+
 _EMPTY = frozenset({"br", "circle", "col", "line", "link", "meta", "path", "rect"})
 
 
@@ -30,20 +32,15 @@ def tag(element: str, /, *children: str, **attributes: object) -> Markup:
 
 def join(*parts: str) -> Markup:
     """The parts one behind the other, escaped where they aren't Markup."""
-    return Markup("".join(part if isinstance(part, Markup) else escape(_readable(part), quote=False) for part in parts))
+    return Markup(
+        "".join(part if isinstance(part, Markup) else escape(readable(part, "\n\t"), quote=False) for part in parts)
+    )
 
 
 def _value(value: object) -> str:
     if isinstance(value, float):
         return number(value)
-    return _readable(str(value))
-
-
-def _readable(text: str) -> str:
-    """What neither HTML nor a reader can do anything with (control characters, halves of pairs) as its code."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    return readable(str(value))
 
 
 def number(value: float) -> str:

@@ -14,8 +14,8 @@ from volstore.drill.report.spans import Span, befalls, faults, reigns
 
 _LEFT, _RIGHT = 50.0, 10.0
 _LANE, _TITLE, _RATE, _STRIP, _LATENCY, _GAP, _AXIS = 26.0, 18.0, 42.0, 6.0, 56.0, 10.0, 24.0
-_LETTER = 6.4
-"""Width of a letter, about, in the drawing's units."""
+_LETTER = 7.0
+"""Width of a letter in bold, about, in the drawing's units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ def _lane(broken: Sequence[Span], x: Scale) -> Markup:
         if len(f"{text} {one.text}") * _LETTER < after - at:
             text = f"{text} {one.text}"
         parts.append(label(min(at, x.end - len(text) * _LETTER), 14, text, class_="number"))
-        free = at + (len(text) + 1) * _LETTER + 4
+        free = at + (len(text) + 1) * _LETTER
     return tag("g", *parts)
 
 

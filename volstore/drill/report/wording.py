@@ -24,6 +24,14 @@ def moment(seconds: float) -> str:
     return f"{seconds:,.2f} s"
 
 
+def readable(text: str, also: str = "") -> str:
+    """`text` without what a terminal or a browser might obey: control characters and halves of pairs as their codes,
+    but for those of `also`."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in also else c.encode("unicode_escape").decode() for c in text)
+
+
 def kept(result: Result) -> str:
     """ "8 of 8": how many promises held."""
     return f"{sum(check.passed for check in result.checks)} of {len(result.checks)}"
