@@ -1,4 +1,4 @@
-"""A real cluster with the commands that an operator has for it: each node is started, killed and paused by a command."""
+"""A real cluster with the commands that an operator has for it: nodes are started, killed and paused by commands."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from volstore.drill.record import Absence, Event, Kind, Outage, Outcome, Request
@@ -19,28 +19,34 @@ def outages(
     """For each fault the longest silence of writes, and of reads, until the next fault; the last one until `until`.
 
     A silence lies between two requests that were done, and begins when somebody waits: who pauses between two
-    requests is not kept waiting. It is looked for on each node while the node shall answer, and on all nodes taken
-    together, for when none shall; the longest counts. Its node is None where all were silent. A write that the
-    fault caught half-way and that is answered at once does not end it: after it the next silence is found.
+    requests is not kept waiting. It is looked for on each node while the node shall answer, and on all of them
+    together while none shall, until one did; the longest counts. Its node is None where all were silent. A write that
+    the fault caught half-way and that is answered at once does not end it: after it the next silence is found.
     """
     found = []
+    nodes = sorted({request.node for request in requests})
+    absent = {node: _joined([(one.start, one.end) for one in absences if one.node == node]) for node in nodes}
+    nobody = _common(list(absent.values()))
+    ends = [fault.at for fault in faults[1:]] + [until]
     for kinds, what in ((WRITES, "writes"), (READS, "reads")):
         asked = [request for request in requests if request.kind in kinds]
-        nodes = sorted({request.node for request in asked})
-        lanes = [(None, _Lane(asked)), *((node, _Lane([r for r in asked if r.node == node])) for node in nodes)]
-        ends = [fault.at for fault in faults[1:]] + [until]
-        for number, (fault, end) in enumerate(zip(faults, ends, strict=True)):
-            silences = [
-                (seconds, start, node)
-                for node, lane in lanes
-                for since, to in _present(node, absences, fault.at, max(end, fault.at))
-                for seconds, start in [lane.longest(since, to)]
-            ]
-            seconds, start, node = max(
-                silences, key=lambda one: (one[0], one[2] is None), default=(0.0, fault.at, None)
-            )
-            found.append((number, Outage(fault.text, what, start, seconds, node)))
+        lanes: list[tuple[str | None, _Lane, list[_Span]]] = []
+        for node in nodes:
+            lanes.append((node, _Lane([one for one in asked if one.node == node]), _between(absent[node])))
+        together = _Lane(asked)
+        lanes.append((None, together, [(start, together.first_done(end)) for start, end in nobody]))
+        for number, fault in enumerate(faults):
+            longest = Outage(fault.text, what, fault.at, 0.0)
+            for name, lane, spans in lanes:
+                for since, to in _within(spans, fault.at, ends[number]):
+                    seconds, start = lane.longest(since, to)
+                    if seconds > longest.seconds:
+                        longest = Outage(fault.text, what, start, seconds, name)
+            found.append((number, longest))
     return [outage for _, outage in sorted(found, key=lambda one: one[0])]
+
+
+_Span = tuple[float, float]
 
 
 class _Lane:
@@ -55,6 +61,10 @@ class _Lane:
         for place in range(len(ordered) - 1, -1, -1):
             self._earliest[place] = min(ordered[place].start, self._earliest[place + 1])
 
+    def first_done(self, after: float) -> float:
+        place = bisect_left(self._done, after)
+        return self._done[place] if place < len(self._done) else float("inf")
+
     def longest(self, since: float, to: float) -> tuple[float, float]:
         """Seconds and start of the longest silence between two instants."""
         done = self._done[bisect_left(self._done, since) : bisect_right(self._done, to)]
@@ -66,13 +76,32 @@ class _Lane:
         return longest, start
 
 
-def _present(node: str | None, absences: Sequence[Absence], since: float, to: float) -> Iterator[tuple[float, float]]:
-    """When the node shall answer between two instants; all together always shall."""
-    for absence in sorted((one for one in absences if one.node == node), key=lambda one: one.start):
-        if absence.start > to:
-            break
-        if absence.start > since:
-            yield since, absence.start
-        since = max(since, absence.end)
-    if since < to:
-        yield since, to
+def _joined(spans: Sequence[_Span]) -> list[_Span]:
+    """The same time in spans that don't overlap, in order."""
+    found: list[_Span] = []
+    for start, end in sorted(spans):
+        if found and start <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], end)
+        else:
+            found.append((start, end))
+    return found
+
+
+def _between(spans: Sequence[_Span]) -> list[_Span]:
+    """The time that is in none of the spans, which are in order."""
+    edges = [float("-inf"), *(instant for span in spans for instant in span), float("inf")]
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def _within(spans: Sequence[_Span], since: float, to: float) -> list[_Span]:
+    return [(max(start, since), min(end, to)) for start, end in spans if max(start, since) < min(end, to)]
+
+
+def _common(all_spans: Sequence[Sequence[_Span]]) -> list[_Span]:
+    """The time that is in spans of each."""
+    if not all_spans:
+        return []
+    common = list(all_spans[0])
+    for spans in all_spans[1:]:
+        common = [one for start, end in common for one in _within(spans, start, end)]
+    return common
