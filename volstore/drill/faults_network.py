@@ -12,7 +12,7 @@ Pairs = list[tuple[str, str]]
 NO_NETWORK = "links between nodes on loopback can't be broken"
 
 
-class _Links:
+class Links:
     """`why`: why there is no network of our own, in words, "" if there is; `names` are the nodes."""
 
     def __init__(self, network: Network | None, names: Sequence[str], why: str) -> None:
@@ -21,7 +21,7 @@ class _Links:
         self._why = why
 
     @property
-    def _network(self) -> Network:
+    def network(self) -> Network:
         assert self._there is not None
         return self._there
 
@@ -37,14 +37,14 @@ class _Links:
         return [f"no packet from {source} gets to {to}" for source, to in self.pairs(fault)]
 
 
-class Partition(_Links):
+class Partition(Links):
     """The nodes are alone among themselves."""
 
     async def do(self, fault: Fault) -> None:
-        await self._network.cut(self.pairs(fault))
+        await self.network.cut(self.pairs(fault))
 
     async def heal(self, fault: Fault) -> None:
-        await self._network.join(self.pairs(fault))
+        await self.network.join(self.pairs(fault))
 
 
 class OneWay(Partition):
@@ -55,7 +55,7 @@ class OneWay(Partition):
         return [pair for pair in super().pairs(fault) if pair[end] in fault.nodes]
 
 
-class Flap(_Links):
+class Flap(Links):
     """Cut and joined again, in turn, until it is healed."""
 
     def __init__(self, network: Network | None, names: Sequence[str], why: str) -> None:
@@ -70,9 +70,9 @@ class Flap(_Links):
 
     async def _flap(self, fault: Fault) -> None:
         while True:
-            await self._network.cut(self.pairs(fault))
+            await self.network.cut(self.pairs(fault))
             await asyncio.sleep(fault.down)
-            await self._network.join(self.pairs(fault))
+            await self.network.join(self.pairs(fault))
             await asyncio.sleep(fault.up)
 
     async def heal(self, fault: Fault) -> None:
@@ -82,4 +82,4 @@ class Flap(_Links):
             (ended,) = await asyncio.gather(task, return_exceptions=True)
             if isinstance(ended, Exception):
                 raise ended
-        await self._network.join(self.pairs(fault))
+        await self.network.join(self.pairs(fault))

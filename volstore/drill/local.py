@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import time
@@ -14,11 +15,15 @@ from volstore.certificates import Role, create_authority, create_certificate
 from volstore.drill import namespaces
 from volstore.drill.exchange import Answer, Exchange
 from volstore.drill.faults import Kill, Means, Pause, Restart
+from volstore.drill.faults_clock import ClockJump
+from volstore.drill.faults_clock import environment as clock_environment
+from volstore.drill.faults_disk import DiskFull, SlowDisk, SmallDisk
 from volstore.drill.faults_network import Flap, OneWay, Partition
 from volstore.drill.faults_operator import Backup, Operator, Replace
 from volstore.drill.leftovers import Place, sweep
 from volstore.drill.local_node import LocalNode
 from volstore.drill.namespaces import Network
+from volstore.drill.slow_links import SlowLink
 from volstore.drill.target import Access, Fault, FaultKind, TargetError, TargetNode
 
 HTTP_PORT, RAFT_PORT = 4646, 4647
@@ -49,6 +54,7 @@ class LocalTarget:
         self._settings = dict(settings or {})
         self._place: Place | None = None
         self._nodes: dict[str, LocalNode] = {}
+        self._disks: dict[str, SmallDisk] = {}
         self._access = Access()
         self._environment: dict[str, str] = {}
         self._broken: list[Fault] = []
@@ -65,6 +71,10 @@ class LocalTarget:
             FaultKind.PARTITION: Partition(*links),
             FaultKind.ONE_WAY: OneWay(*links),
             FaultKind.FLAP: Flap(*links),
+            FaultKind.SLOW_LINK: SlowLink(*links, self._started),
+            FaultKind.SLOW_DISK: SlowDisk(self._nodes, self._started),
+            FaultKind.DISK_FULL: DiskFull(self._nodes, self._disks, self._started),
+            FaultKind.CLOCK_JUMP: ClockJump(self._nodes, self._clock, lambda: self._access),
         }
 
     @property
@@ -93,9 +103,11 @@ class LocalTarget:
             self._nodes[name] = LocalNode(
                 TargetNode(name, f"{'https' if self._network else 'http'}://{http}"),
                 folder,
+                (await self._disk(name, folder)) / "data",
                 self._logs / f"{name}.log",
                 self._settings_of(name, addresses),
                 prefix=self._network.inside(name) if self._network else (),
+                environment=clock_environment(self._clock(name)) if FaultKind.CLOCK_JUMP in self._faults else {},
                 started=place.note,
             )
         if self._network is not None:
@@ -105,6 +117,22 @@ class LocalTarget:
         await self._ready()
         if self._network is not None:
             await self._bootstrap()
+
+    async def _disk(self, name: str, folder: Path) -> Path:
+        """Where its data go: a small disk of its own, if that is to become full."""
+        if FaultKind.DISK_FULL not in self._faults or os.geteuid() != 0:
+            return folder
+        self._disks[name] = disk = SmallDisk(folder)
+        await disk.make()
+        return disk.path
+
+    def _clock(self, name: str) -> Path:
+        assert self._place is not None
+        return self._place.folder / name / "clock"
+
+    def _started(self, pid: int) -> None:
+        assert self._place is not None
+        self._place.note(pid)
 
     def _addresses(self) -> dict[str, tuple[str, str]]:
         """Of HTTP and of Raft, by the node's name."""

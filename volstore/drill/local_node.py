@@ -21,7 +21,7 @@ STOP_WITHIN = 30.0
 
 @dataclass(slots=True)
 class LocalNode:
-    """`settings` are the agent's, by name. Its data are in `folder`/data, and its log is the file `log`.
+    """`settings` are the agent's, by name. Its data are in `data`, and its log is the file `log`.
 
     `prefix` is a command that the agent's is put after (to enter a network namespace), `environment` is added to the
     agent's. `started` is told the process id of each process.
@@ -29,6 +29,7 @@ class LocalNode:
 
     node: TargetNode
     folder: Path
+    data: Path
     log: Path
     settings: Mapping[str, str | list[str]]
     prefix: Sequence[str] = ()
@@ -40,10 +41,6 @@ class LocalNode:
     @property
     def name(self) -> str:
         return self.node.name
-
-    @property
-    def data(self) -> Path:
-        return self.folder / "data"
 
     @property
     def runs(self) -> bool:

@@ -63,6 +63,9 @@ class Network:
         """Raises TargetError."""
         router = self._namespace(_ROUTER)
         await _ip(["netns add " + self._namespace(name) for name in (_ROUTER, *self._places)])
+        # Packets may come back from where the way to their sender doesn't lead (slow_links.py).
+        settings = "echo 1 > ip_forward; for filter in conf/*/rp_filter; do echo 0 > $filter; done"
+        await run([*self.router(), "sh", "-c", f"cd /proc/sys/net/ipv4; {settings}"])
         for name in self._places:
             await _ip([f"link add {name} netns {router} type veth peer name eth0 netns {self._namespace(name)}"])
             await self._in(
@@ -77,7 +80,6 @@ class Network:
             *(f"address add {self.gateway(name)}/24 dev {name}" for name in self._places),
             *(f"link set {name} up" for name in self._places),
         )
-        await run([*self.router(), "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])
 
     def enter(self) -> None:
         """From now on this thread's connections are the clients'. Those that are open stay where they are."""
@@ -120,6 +122,10 @@ class Network:
 
     def _rule(self, source: str, to: str) -> str:
         return f"pref {_CUT} from {self.address(source)} to {self.address(to)} blackhole"
+
+    async def route(self, *commands: str) -> None:
+        """Commands of `ip` in the router. Raises TargetError."""
+        await self._in(_ROUTER, *commands)
 
     async def _in(self, name: str, *commands: str) -> None:
         if commands:

@@ -1,0 +1,167 @@
+"""Faults of a node's disk: syncs that take long, and a disk that is full."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import shutil
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from volstore.drill.local_node import LocalNode
+from volstore.drill.namespaces import run
+from volstore.drill.target import Fault, TargetError
+
+DISK_BYTES = 64 << 20
+"""Of the small disk that each node of a drill with DISK_FULL has."""
+_ATTACHED_WITHIN = 10.0
+
+
+def no_strace() -> str | None:
+    """Why system calls can't be interfered with, in words; None if they can."""
+    if shutil.which("strace") is None:
+        return "there is no strace; on Debian: apt-get install strace"
+    scope = Path("/proc/sys/kernel/yama/ptrace_scope")
+    if os.geteuid() != 0 and scope.exists() and scope.read_text().strip() != "0":
+        return "this kernel lets only root trace processes (kernel.yama.ptrace_scope)"
+    return None
+
+
+class Traced:
+    """A node whose threads for the disk are attached to by strace, which changes what a system call does.
+
+    The event loop's thread is left alone: what a traced thread does takes longer, whatever it is.
+    """
+
+    def __init__(self, nodes: Mapping[str, LocalNode], started: Callable[[int], None]) -> None:
+        self._nodes = nodes
+        self._started = started
+        self._tracers: dict[str, asyncio.subprocess.Process] = {}
+
+    async def attach(self, name: str, *inject: str) -> None:
+        """Raises TargetError."""
+        pid = self._nodes[name].pid
+        threads = [thread for thread in os.listdir(f"/proc/{pid}/task") if thread != str(pid)]  # noqa: PTH208
+        tracer = await asyncio.create_subprocess_exec(
+            "strace",
+            *(option for thread in threads for option in ("-p", thread)),
+            *(option for one in inject for option in ("-e", f"inject={one}")),
+            *("-o", os.devnull),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._started(tracer.pid)
+        self._tracers[name] = tracer
+        assert tracer.stderr is not None
+        async with asyncio.timeout(_ATTACHED_WITHIN):
+            for _ in threads:
+                line = (await tracer.stderr.readline()).decode(errors="replace").strip()
+                if not line.endswith("attached"):
+                    raise TargetError(f"strace can't attach to {name}: {line}")
+
+    async def detach(self, name: str) -> None:
+        """It is as before; again: nothing."""
+        tracer = self._tracers.pop(name, None)
+        if tracer is not None:
+            with contextlib.suppress(ProcessLookupError):  # it ended with the node that it traced
+                tracer.send_signal(signal.SIGINT)
+            await tracer.wait()
+
+
+class SlowDisk:
+    """Each sync takes longer."""
+
+    def __init__(self, nodes: Mapping[str, LocalNode], started: Callable[[int], None]) -> None:
+        self._traced = Traced(nodes, started)
+
+    def cannot(self, fault: Fault) -> str | None:
+        return no_strace()
+
+    def plan(self, fault: Fault) -> list[str]:
+        delay = f"delay_enter={1e6 * fault.delay:.0f}"
+        return [f"strace -p (disk threads of {name}) -e inject=fdatasync,fsync:{delay}" for name in fault.nodes]
+
+    async def do(self, fault: Fault) -> None:
+        for name in fault.nodes:
+            await self._traced.attach(name, f"fdatasync,fsync:delay_enter={1e6 * fault.delay:.0f}")
+
+    async def heal(self, fault: Fault) -> None:
+        for name in fault.nodes:
+            await self._traced.detach(name)
+
+
+class SmallDisk:
+    """A file system of its own for a node, in a file, so that it can be filled. Root only."""
+
+    def __init__(self, folder: Path) -> None:
+        self._image = folder / "disk.ext4"
+        self.path = folder / "disk"
+        self._ballast = self.path / "ballast"
+
+    async def make(self) -> None:
+        """Raises TargetError."""
+        with self._image.open("wb") as image:
+            image.truncate(DISK_BYTES)
+        # Nothing is kept back for root, as a node that runs as root would go on with it.
+        await run(["mkfs.ext4", "-q", "-m", "0", str(self._image)])
+        self.path.mkdir()
+        await run(["mount", "-o", "loop", str(self._image), str(self.path)])
+
+    def fill(self) -> None:
+        descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            size, step = 0, DISK_BYTES
+            while step >= 4096:
+                try:
+                    os.posix_fallocate(descriptor, size, step)
+                    size += step
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    size = os.fstat(descriptor).st_size
+                    step //= 2
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def empty(self) -> None:
+        self._ballast.unlink(missing_ok=True)
+
+
+class DiskFull:
+    """No byte more fits: on a small disk of its own a file takes all the room; without root, writes are told so."""
+
+    def __init__(
+        self, nodes: Mapping[str, LocalNode], disks: Mapping[str, SmallDisk], started: Callable[[int], None]
+    ) -> None:
+        self._disks = disks
+        self._traced = Traced(nodes, started)
+
+    def cannot(self, fault: Fault) -> str | None:
+        if os.geteuid() == 0:
+            return None if shutil.which("mkfs.ext4") else "there is no mkfs.ext4; on Debian: apt-get install e2fsprogs"
+        return no_strace()
+
+    def plan(self, fault: Fault) -> list[str]:
+        return [
+            f"a file on the disk of {name} takes all the room that is left; later: remove it" for name in fault.nodes
+        ]
+
+    async def do(self, fault: Fault) -> None:
+        for name in fault.nodes:
+            if name in self._disks:
+                await asyncio.to_thread(self._disks[name].fill)
+            else:
+                await self._traced.attach(name, "pwrite64:error=ENOSPC", "fdatasync,fsync:error=ENOSPC")
+
+    async def heal(self, fault: Fault) -> None:
+        for name in fault.nodes:
+            if name in self._disks:
+                self._disks[name].empty()
+            else:
+                await self._traced.detach(name)
