@@ -86,7 +86,7 @@ class Load:
             raise LoadFailed("the mix of a load needs a kind of request above 0, and none below it")
 
     @property
-    def _pause(self) -> float:
+    def pause(self) -> float:
         """Seconds between two requests of a client: as set, and longer where all writes would be too many."""
         share = sum(self.settings.mix[kind] for kind in self._kinds if kind.writes) / sum(self._weights)
         return max(self.settings.pause, len(self._nodes) * self.settings.clients * share / WRITES_PER_SECOND)
@@ -218,7 +218,7 @@ class Load:
                 await self._write(node, client, kind, volume, random)
             else:
                 await self._send(node, client, kind, volume)
-            await rest(self._pause * (0.5 + random.random()), self._stopping)
+            await rest(self.pause * (0.5 + random.random()), self._stopping)
 
     def _volume(self, random: Random) -> str:
         number = random.randrange(len(self._slots))
