@@ -24,22 +24,25 @@ def faults(events: Iterable[Event], until: float) -> list[Span]:
     """A heal ends the faults whose words it repeats, or else all on its nodes. What isn't healed lasts `until`."""
     ends: dict[int, float] = {}
     begun: list[Event] = []
+    standing: dict[int, Event] = {}
     for event in sorted(events, key=lambda event: event.at):
         if event.what == "fault":
+            standing[len(begun)] = event
             begun.append(event)
         elif event.what == "heal":
-            standing = [
-                number
-                for number, fault in enumerate(begun)
-                if number not in ends
-                and (not event.befell or 0 < len(fault.befell) == len(set(fault.befell) & set(event.befell)))
-            ]
-            named = [number for number in standing if begun[number].text.startswith(event.text)]
-            ends |= dict.fromkeys(named or standing, event.at)
+            healed = [number for number, fault in standing.items() if _reaches(event, fault)]
+            named = [number for number in healed if standing[number].text.startswith(event.text)]
+            for number in named or healed:
+                ends[number] = event.at
+                del standing[number]
     return [
         Span(number + 1, fault.text, fault.befell, fault.at, max(fault.at, ends.get(number, until)))
         for number, fault in enumerate(begun)
     ]
+
+
+def _reaches(heal: Event, fault: Event) -> bool:
+    return not heal.befell or (bool(fault.befell) and set(fault.befell) <= set(heal.befell))
 
 
 def reigns(events: Iterable[Event], until: float) -> list[Span]:
