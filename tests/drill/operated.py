@@ -45,8 +45,14 @@ class Operated:
     def pid(self) -> int:
         return int(self.pid_file.read_text())
 
-    def state(self) -> str:
-        """As the kernel names it: "S" sleeping, "T" stopped, "" not there."""
+    def paused(self) -> bool:
+        return self._state() == "T"
+
+    def runs(self) -> bool:
+        return self._state() not in ("", "Z", "T")
+
+    def _state(self) -> str:
+        """As the kernel names it: "S" sleeping, "D" at its disk, "T" stopped; "" for a process that is not there."""
         try:
             return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
@@ -76,7 +82,7 @@ class Cluster:
 
     def end(self) -> None:
         for node in self.nodes:
-            if node.pid_file.exists() and node.state() not in ("", "Z"):
+            if node.pid_file.exists() and (node.runs() or node.paused()):
                 os.kill(node.pid, signal.SIGKILL)
 
 
