@@ -283,13 +283,16 @@ def test_a_stale_read_that_says_how_old_it_is_or_claims_nothing_is_right(stalene
     assert history.violations(holds(a=("v2", 2))) == []
 
 
-def test_what_a_node_claims_that_was_broken_just_now_is_not_judged() -> None:
+@pytest.mark.parametrize(("pauses", "found"), [(True, []), (False, [FRESH])])
+def test_what_a_node_claims_that_stood_still_is_not_judged_but_that_of_one_that_was_cut_off_is(
+    pauses: bool, found: list[str]
+) -> None:
     history = History()
     history.register("v1", 1, start=0.0)
     history.register("v2", 2, start=1.0)
     history.stale("v1", 1, 0.1, node="s2", start=7.0)
-    paused = Absence("s2", 1.0, 6.9, restarts=False)
-    assert history.violations(holds(a=("v2", 2)), absences=(paused,)) == []
+    absence = Absence("s2", 1.0, 6.9, restarts=False, pauses=pauses)
+    assert history.violations(holds(a=("v2", 2)), absences=(absence,)) == found
 
 
 def test_a_stale_read_that_goes_back_on_one_node_is_found() -> None:

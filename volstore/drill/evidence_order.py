@@ -97,9 +97,12 @@ def as_fresh_as_claimed(asked: Sequence[Write], requests: Sequence[Request], abs
 
 
 def _disturbed(request: Request, absences: Sequence[Absence]) -> bool:
-    """Whether its node was broken, or has just been: a paused one finds old messages waiting when it goes on."""
+    """Whether its node stands still, or did just now: it takes the old messages that it then finds for new ones."""
     return any(
-        absence.node == request.node and absence.start <= request.end and request.start <= absence.end + STALE_SLACK
+        absence.pauses
+        and absence.node == request.node
+        and absence.start <= request.end
+        and request.start <= absence.end + STALE_SLACK
         for absence in absences
     )
 

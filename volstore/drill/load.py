@@ -23,6 +23,7 @@ OPERATIONS = 60
 REPEATED = 0.05
 """The share of acknowledged writes that are sent again under their key, as by a client that lost the answer."""
 _ATTEMPTS = 3
+_STALE_EVERY = 0.2
 
 
 class LoadFailed(Exception):
@@ -73,7 +74,7 @@ class Load:
         self._clients = count(1)
         self._slots = [_Slot() for _ in range(settings.volumes)]
         self._kinds, self._weights = list(settings.mix), list(settings.mix.values())
-        self._absent: dict[str, tuple[float, bool]] = {}
+        self._absent: dict[str, tuple[float, bool, bool]] = {}
         self._recent: dict[str, deque[tuple[float, Outcome]]] = {name: deque() for name in self._nodes}
         self._last = {True: 0.0, False: 0.0}
         self._leaders = Leaders(now, self._lead)
@@ -116,6 +117,10 @@ class Load:
         for _ in range(self.settings.clients):
             number = next(self._clients)
             client = self._client(node, number, Random(f"{self._seed} {number}"))
+            self._tasks.append(asyncio.create_task(client, name=f"client {number} of {node.name}"))
+        if self.settings.mix.get(Kind.READ_STALE):
+            number = next(self._clients)
+            client = self._stale_reader(node, number, Random(f"{self._seed} {number}"))
             self._tasks.append(asyncio.create_task(client, name=f"client {number} of {node.name}"))
 
     async def steady(self, seconds: float = 15.0) -> None:
@@ -168,20 +173,22 @@ class Load:
 
     # What is expected of the nodes.
 
-    def expect_down(self, node: str, *, restarts: bool = True) -> None:
+    def expect_down(self, node: str, *, restarts: bool = True, pauses: bool = False) -> None:
         """From now on `node` is broken on purpose: its clients go on, and what fails there is no failed request.
 
-        `restarts` False: its process lives on, as one that is paused or cut off.
+        `restarts` False: its process lives on, as one that is cut off, or that `pauses`. Again, before it is up: what
+        it has said then holds for both.
         """
         if node not in self._nodes:
             raise KeyError(f"{node} is no node of this load")
-        self._absent.setdefault(node, (self._now(), restarts))
+        before = self._absent.get(node, (self._now(), False, False))
+        self._absent[node] = before[0], before[1] or restarts, before[2] or pauses
 
     def expect_up(self, node: str) -> None:
         """It is whole again, and must answer from now on."""
         if node in self._absent:
-            start, restarts = self._absent.pop(node)
-            self.absences.append(Absence(node, start, self._now(), restarts))
+            start, restarts, pauses = self._absent.pop(node)
+            self.absences.append(Absence(node, start, self._now(), restarts, pauses))
 
     # How it does.
 
@@ -219,6 +226,12 @@ class Load:
             else:
                 await self._send(node, client, kind, volume)
             await rest(self.pause * (0.5 + random.random()), self._stopping)
+
+    async def _stale_reader(self, node: TargetNode, client: int, random: Random) -> None:
+        """Where a node is cut off all others wait; what it says of its age then is what is worth judging most."""
+        while not self._stopping.is_set():
+            await self._send(node, client, Kind.READ_STALE, self._volume(random))
+            await rest(_STALE_EVERY, self._stopping)
 
     def _volume(self, random: Random) -> str:
         number = random.randrange(len(self._slots))

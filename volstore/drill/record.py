@@ -64,13 +64,15 @@ class Request:
 class Absence:
     """A time in which nothing was expected of a node, as the drill itself had broken it.
 
-    `restarts`: its process ends and comes back, and with it what the node remembers only in memory.
+    `restarts`: its process ends and comes back, and with it what the node remembers only in memory. `pauses`: its
+    process stands still, and finds old messages waiting when it goes on.
     """
 
     node: str
     start: float
     end: float
     restarts: bool = True
+    pauses: bool = False
 
 
 @dataclass(frozen=True, slots=True)

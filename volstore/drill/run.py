@@ -20,7 +20,7 @@ from volstore.drill.outage import outages
 from volstore.drill.record import Check, Event, Moment, Request, Result
 from volstore.drill.recovery import whole
 from volstore.drill.scenario import Scenario, Step
-from volstore.drill.target import Fault, Target, TargetError
+from volstore.drill.target import Fault, FaultKind, Target, TargetError
 
 LEADER_WITHIN = 30.0
 """Seconds in which somebody must lead for a fault to be done to the leader."""
@@ -196,7 +196,7 @@ class _Drill:
         text = f"{fault}, which leads" if leads == list(fault.nodes) else str(fault)
         if fault.kind.silences:
             for name in fault.nodes:
-                load.expect_down(name, restarts=fault.kind.ends_process)
+                load.expect_down(name, restarts=fault.kind.ends_process, pauses=fault.kind is FaultKind.PAUSE)
         self._happened(Event(self.now(), "fault", text, fault.nodes[0] if len(fault.nodes) == 1 else None))
         await self.target.do(fault)
 
