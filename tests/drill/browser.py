@@ -60,10 +60,12 @@ class Page:
         for domain in ("Page", "Network", "Runtime", "Log"):
             await self._call(f"{domain}.enable")
 
-    async def open(self, address: str, *, width: int, height: int = 900, dark: bool = False) -> None:
+    async def open(
+        self, address: str, *, width: int, height: int = 900, dark: bool = False, printed: bool = False
+    ) -> None:
         """Show `address` in a window of that size, in CSS pixels; return once it has been loaded."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        await self._call("Emulation.setEmulatedMedia", media="", features=[scheme])
+        await self._call("Emulation.setEmulatedMedia", media="print" if printed else "", features=[scheme])
         await self._call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
