@@ -191,3 +191,20 @@ def test_nothing_is_expected_of_a_node_that_is_not_there() -> None:
     load = Load([TargetNode("s1", "http://127.0.0.1:9")], LoadSettings(), 1, clock())
     with pytest.raises(KeyError, match="s2 is no node of this load"):
         load.expect_down("s2")
+
+
+async def test_a_node_that_can_not_be_asked_at_the_end_is_told_of(tmp_path: Path) -> None:
+    with agents(tmp_path, 1) as nodes:
+        nodes[0].start()
+        await must_be_whole(nodes)
+        there, gone = await read_finals(
+            [*as_nodes(nodes), TargetNode("s2", "http://127.0.0.1:9")], Access(), "drill-x", seconds=0.1
+        )
+    assert (there.error, there.volumes) == ("", {})
+    assert len(there.digest) == 32
+    assert gone.error.startswith("asked for its digest it said: ")
+
+
+def test_evidence_that_can_not_be_kept_is_an_error() -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        Recording(Path("/dev/full"), {})

@@ -64,7 +64,7 @@ def _same_state(finals: Sequence[Final]) -> Check:
 
 
 def _outage(what: str, outages: Sequence[Outage], most: float | None, why: str) -> Check:
-    """The longest of them against the objective."""
+    """The longest of them against the objective; why that is what it is, where it was missed."""
     longest = max((one for one in outages if one.what == what), key=lambda one: one.seconds, default=None)
     felt = "no fault was measured"
     if longest is not None:
@@ -73,7 +73,7 @@ def _outage(what: str, outages: Sequence[Outage], most: float | None, why: str) 
     if most is None:
         return Check(f"Outage of {what}", True, f"{felt}; not judged here: {why}")
     passed = longest is not None and longest.seconds <= most
-    return Check(f"Outage of {what} at most {most:g} s", passed, f"{felt}: {why}")
+    return Check(f"Outage of {what} at most {most:g} s", passed, felt if passed else f"{felt}: {why}")
 
 
 def _failed(requests: Sequence[Request], absences: Sequence[Absence], objective: Objective) -> Check:
@@ -83,4 +83,5 @@ def _failed(requests: Sequence[Request], absences: Sequence[Absence], objective:
     if most is None:
         return Check("Failed requests", True, f"{of}; not judged here: {objective.why}", history)
     name = f"At most {most} failed requests" if most else "No failed request"
-    return Check(name, len(found) <= most, f"{of}: {objective.why}", history)
+    passed = len(found) <= most
+    return Check(name, passed, of if passed else f"{of}: {objective.why}", history)

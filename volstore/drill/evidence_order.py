@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from volstore.drill.history import Effect, Write, line, lines
+from volstore.drill.history import Absent, Effect, Write, line, lines
 from volstore.drill.record import Absence, Check, Kind, Outcome, Request
 
 STALE_SLACK = 4.0
@@ -79,8 +79,12 @@ def as_fresh_as_claimed(asked: Sequence[Write], requests: Sequence[Request], abs
         key=lambda request: request.start - (request.staleness or 0.0),
     )
     floor, claims = _Floor(_seen(asked, requests)), 0
+    # A node that stood still takes the old messages that it then finds for new ones.
+    paused = Absent(absence for absence in absences if absence.pauses)
     for request in stale:
-        if request.staleness is None or request.index is None or _disturbed(request, absences):
+        if request.staleness is None or request.index is None:
+            continue
+        if paused.overlaps(request.node, request.start - STALE_SLACK, request.end):
             continue
         claims += 1
         before = floor.at(request.start - request.staleness - STALE_SLACK)
@@ -94,17 +98,6 @@ def as_fresh_as_claimed(asked: Sequence[Write], requests: Sequence[Request], abs
         detail = f"{later.node} showed index {earlier.index} first, then index {later.index}"
         return Check(name, False, detail, [line(earlier), line(later)])
     return Check(name, True, f"{len(stale)} stale reads, {claims} of them with a claim that could be judged")
-
-
-def _disturbed(request: Request, absences: Sequence[Absence]) -> bool:
-    """Whether its node stands still, or did just now: it takes the old messages that it then finds for new ones."""
-    return any(
-        absence.pauses
-        and absence.node == request.node
-        and absence.start <= request.end
-        and request.start <= absence.end + STALE_SLACK
-        for absence in absences
-    )
 
 
 def _back(requests: Sequence[Request], absences: Sequence[Absence]) -> Iterator[tuple[Request, Request]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -80,16 +81,30 @@ def found_nothing(request: Request) -> bool:
 
 def failed(requests: Iterable[Request], absences: Sequence[Absence]) -> list[Request]:
     """Requests that weren't answered as their clients may expect, on nodes that weren't broken on purpose meanwhile."""
+    absent = Absent(absences)
     return [
         request
         for request in requests
         if request.outcome is not Outcome.DONE
         and not found_nothing(request)
-        and not any(
-            absence.node == request.node and absence.start <= request.end and request.start <= absence.end
-            for absence in absences
-        )
+        and not absent.overlaps(request.node, request.start, request.end)
     ]
+
+
+class Absent:
+    """Absences by node, so that those of one request are found without looking at all of them."""
+
+    def __init__(self, absences: Iterable[Absence]) -> None:
+        self._starts: dict[str, list[float]] = {}
+        self._latest_ends: dict[str, list[float]] = {}
+        for absence in sorted(absences, key=lambda one: one.start):
+            ends = self._latest_ends.setdefault(absence.node, [])
+            ends.append(max(absence.end, ends[-1] if ends else absence.end))
+            self._starts.setdefault(absence.node, []).append(absence.start)
+
+    def overlaps(self, node: str, start: float, end: float) -> bool:
+        begun = bisect_right(self._starts.get(node, []), end)
+        return begun > 0 and self._latest_ends[node][begun - 1] >= start
 
 
 _DID = {
