@@ -21,7 +21,11 @@ class Recording:
     def __init__(self, path: Path, about: Mapping[str, object]) -> None:
         self._file = path.open("wb", buffering=0)
         self._encode = msgspec.json.Encoder().encode
-        self._write({"drill": dict(about)})
+        try:
+            self._write({"drill": dict(about)})
+        except BaseException:
+            self._file.close()
+            raise
 
     def __enter__(self) -> Recording:
         return self
