@@ -41,6 +41,8 @@ def environment(file: Path) -> dict[str, str]:
         "FAKETIME_TIMESTAMP_FILE": str(file),
         "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        # Else threads that wait by the monotonic clock, as Python's do for its lock, wake at once, or far too late.
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",
     }
 
 

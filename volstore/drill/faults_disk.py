@@ -8,16 +8,21 @@ import errno
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from volstore.drill.exchange import Exchange
 from volstore.drill.local_node import LocalNode
 from volstore.drill.namespaces import run
-from volstore.drill.target import Fault, TargetError
+from volstore.drill.target import Access, Fault, TargetError
 
 DISK_BYTES = 64 << 20
 """Of the small disk that each node of a drill with DISK_FULL has."""
 _ATTACHED_WITHIN = 10.0
+_NOTICED_WITHIN = 60.0
+_LOOK_EVERY = 0.05
+_WITHIN = 2.0
 
 
 def no_strace() -> str | None:
@@ -137,9 +142,15 @@ class DiskFull:
     """No byte more fits: on a small disk of its own a file takes all the room; without root, writes are told so."""
 
     def __init__(
-        self, nodes: Mapping[str, LocalNode], disks: Mapping[str, SmallDisk], started: Callable[[int], None]
+        self,
+        nodes: Mapping[str, LocalNode],
+        disks: Mapping[str, SmallDisk],
+        access: Callable[[], Access],
+        started: Callable[[int], None],
     ) -> None:
+        self._nodes = nodes
         self._disks = disks
+        self._access = access
         self._traced = Traced(nodes, started)
 
     def cannot(self, fault: Fault) -> str | None:
@@ -158,6 +169,22 @@ class DiskFull:
                 await asyncio.to_thread(self._disks[name].fill)
             else:
                 await self._traced.attach(name, "pwrite64:error=ENOSPC", "fdatasync,fsync:error=ENOSPC")
+            await self._noticed(name)
+
+    async def _noticed(self, name: str) -> None:
+        """Return once the node itself says so: what it had reserved lasts for a while. Raises TargetError."""
+        end = time.monotonic() + _NOTICED_WITHIN
+        exchange = Exchange(self._access())
+        try:
+            while True:
+                answer = await exchange.ask("GET", self._nodes[name].node.url, "/v1/operator/node", within=_WITHIN)
+                if answer.status == 200 and answer.json()["fault"]:
+                    return
+                if time.monotonic() > end:
+                    raise TargetError(f"{name} did not notice within {_NOTICED_WITHIN:g} s that its disk is full")
+                await asyncio.sleep(_LOOK_EVERY)
+        finally:
+            await exchange.close()
 
     async def heal(self, fault: Fault) -> None:
         for name in fault.nodes:

@@ -16,14 +16,14 @@ class Operator:
     """Runs `volstore` as an operator at a terminal does; `environment` says how the cluster is asked."""
 
     def __init__(self, environment: Callable[[], Mapping[str, str]]) -> None:
-        self._environment = environment
+        self.environment = environment
 
     async def run(self, at: TargetNode, *words: str) -> str:
         """What it printed. Raises TargetError when it fails."""
         inherited = {name: text for name, text in os.environ.items() if not name.startswith(("VOLSTORE_", "NOMAD_"))}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "volstore", *words),
-            env=inherited | {"VOLSTORE_ADDR": at.url} | dict(self._environment()),
+            env=inherited | {"VOLSTORE_ADDR": at.url} | dict(self.environment()),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -76,7 +76,7 @@ class Replace:
         others = [other.node for other in self._nodes.values() if other is not node and other.runs]
         if not others:
             raise TargetError(f"{node.name} can't be replaced while no other node runs")
-        await node.start(join=[other.url.partition("//")[2] for other in others])
+        await node.start([other.url.partition("//")[2] for other in others], self._operator.environment())
         await self._operator.run(others[0], "operator", "replace", node.name, node.name, "--timeout", "60")
 
 

@@ -73,7 +73,7 @@ class LocalTarget:
             FaultKind.FLAP: Flap(*links),
             FaultKind.SLOW_LINK: SlowLink(*links, self._started),
             FaultKind.SLOW_DISK: SlowDisk(self._nodes, self._started),
-            FaultKind.DISK_FULL: DiskFull(self._nodes, self._disks, self._started),
+            FaultKind.DISK_FULL: DiskFull(self._nodes, self._disks, lambda: self._access, self._started),
             FaultKind.CLOCK_JUMP: ClockJump(self._nodes, self._clock, lambda: self._access),
         }
 

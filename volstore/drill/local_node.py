@@ -53,8 +53,9 @@ class LocalNode:
             raise TargetError(f"{self.name} doesn't run; the end of {self.log} says why")
         return self.process.pid
 
-    async def start(self, join: Sequence[str] = ()) -> None:
-        """Start it, if it doesn't run; `join`: HTTP addresses of members whose cluster it shall join."""
+    async def start(self, join: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
+        """Start it, if it doesn't run; `join`: HTTP addresses of members whose cluster it shall join, for which
+        `environment` has the token."""
         if self.runs:
             return
         settings: dict[str, str | list[str]] = {"name": self.name, "data_dir": str(self.data), **self.settings}
@@ -68,7 +69,11 @@ class LocalNode:
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C at the terminal is for the drill, which heals and stops in order.
             self.process = await asyncio.create_subprocess_exec(
-                *command, stdout=log, stderr=log, env=inherited | dict(self.environment), start_new_session=True
+                *command,
+                stdout=log,
+                stderr=log,
+                env=inherited | dict(self.environment) | dict(environment or {}),
+                start_new_session=True,
             )
         self.started(self.process.pid)
         self.paused = False

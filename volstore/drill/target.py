@@ -33,12 +33,13 @@ class FaultKind(StrEnum):
     @property
     def silences(self) -> bool:
         """Whether clients of its nodes can't expect to be answered meanwhile."""
-        return self.ends_process or self in (FaultKind.PAUSE, FaultKind.PARTITION, FaultKind.ONE_WAY, FaultKind.FLAP)
+        lonely = (FaultKind.PARTITION, FaultKind.ONE_WAY, FaultKind.FLAP)
+        return self.ends_process or self in lonely or self in (FaultKind.PAUSE, FaultKind.DISK_FULL)
 
     @property
     def costs_a_vote(self) -> bool:
-        """Whether its nodes can't take part in a majority meanwhile."""
-        return self.silences or self is FaultKind.DISK_FULL
+        """Whether its nodes can't take part in a majority meanwhile; who answers nobody can't either."""
+        return self.silences
 
 
 @dataclass(frozen=True, slots=True)
