@@ -42,7 +42,13 @@ def summary(result: Result) -> dict[str, Any]:
             for one in result.checks
         ],
         "outages": [
-            {"fault": one.fault, "what": one.what, "start": round(one.start, 3), "seconds": round(one.seconds, 3)}
+            {
+                "fault": one.fault,
+                "what": one.what,
+                "start": round(one.start, 3),
+                "seconds": round(one.seconds, 3),
+                "node": one.node,
+            }
             for one in result.outages
         ],
         "longest_outage": {what: _rounded(longest(result.outages, what)) for what in ("writes", "reads")},
@@ -52,7 +58,8 @@ def summary(result: Result) -> dict[str, Any]:
             "by_node": {node: _plain(one) for node, one in by_node(result).items()},
         },
         "events": [
-            {"at": round(one.at, 3), "what": one.what, "text": one.text, "node": one.node} for one in result.events
+            {"at": round(one.at, 3), "what": one.what, "text": one.text, "node": one.node, "nodes": list(one.nodes)}
+            for one in result.events
         ],
         "configuration": dict(result.configuration),
         "versions": dict(result.versions),
