@@ -87,7 +87,7 @@ class Event:
     text: str
     node: str | None = None
     nodes: tuple[str, ...] = ()
-    """Whom it befell where they are several, but not all."""
+    """All whom a fault or a heal befell."""
 
     @property
     def befell(self) -> tuple[str, ...]:

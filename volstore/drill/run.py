@@ -197,7 +197,8 @@ class _Drill:
         if fault.kind.silences:
             for name in fault.nodes:
                 load.expect_down(name, restarts=fault.kind.ends_process, pauses=fault.kind is FaultKind.PAUSE)
-        self._happened(Event(self.now(), "fault", text, fault.nodes[0] if len(fault.nodes) == 1 else None))
+        alone = fault.nodes[0] if len(fault.nodes) == 1 else None
+        self._happened(Event(self.now(), "fault", text, alone, fault.nodes))
         await self.target.do(fault)
 
     async def _heal(self, load: Load, fault: Fault, names: tuple[str, ...]) -> None:
@@ -205,7 +206,8 @@ class _Drill:
         await self.target.heal(fault)
         self._standing.remove((fault, names))
         healed = self.now()
-        self._happened(Event(healed, "heal", str(fault), names[0] if len(names) == 1 else None))
+        alone = names[0] if len(names) == 1 else None
+        self._happened(Event(healed, "heal", str(fault), alone, names))
         self._phase("waiting until the cluster is whole")
         broken = {name for _, others in self._standing for name in others}
         assert self._exchange is not None
