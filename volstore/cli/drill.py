@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 import signal
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +19,11 @@ from volstore.cli.output import Failed, complain, echo, print_json, table
 from volstore.units import format_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from volstore.drill.record import Result
-    from volstore.drill.scenario import Scenario
-    from volstore.drill.target import Target
+    from volstore.drill.scenario import Scenario, Step
+    from volstore.drill.target import Fault, Target
 
 DEFAULT_SCENARIO = "leader-kill"
 REPORTS = "volstore-drills"
@@ -81,6 +84,7 @@ def drill(
     2 wrong arguments, 130 interrupted (healed and stopped).
     """
     from volstore.drill.scenarios import ScenarioError, find
+    from volstore.drill.target import TargetError
 
     if listed:
         _list()
@@ -101,10 +105,15 @@ def drill(
         raise click.UsageError(f"--minutes is for scenarios with a gauntlet; {chosen.name} has its own steps")
     drawn = secrets.randbelow(10**9) if seed is None else seed
     where = folder or Path(REPORTS) / f"{chosen.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    target = _target(chosen, cluster, nodes, where)
+    try:
+        target = _target(chosen, cluster, nodes, where)
+    except TargetError as error:
+        raise click.UsageError(str(error)) from None
     if dry_run:
         _plan(chosen, target)
         return 0
+    if cluster is not None:
+        _must_be_possible(chosen, target)
     return _run(chosen, target, drawn, minutes, where, as_json)
 
 
@@ -123,13 +132,54 @@ def _most(seconds: float | None) -> str:
 
 
 def _target(scenario: Scenario, cluster: Path | None, nodes: int | None, folder: Path) -> Target:
+    from volstore.drill.existing import ExistingTarget
     from volstore.drill.local import LocalTarget
 
+    if cluster is not None:
+        return ExistingTarget(cluster, complain)
     return LocalTarget(nodes or scenario.nodes, folder, scenario.faults(), scenario.settings)
 
 
+def _possible(scenario: Scenario, target: Target) -> Iterator[tuple[Step, list[Fault]]]:
+    """Each step with the faults that it may come to: who leads then is not known now."""
+    from volstore.drill.choosing import fault_of
+    from volstore.drill.scenario import Step
+
+    names = [node.name for node in target.nodes] or [f"s{n + 1}" for n in range(scenario.nodes)]
+    drawn = [Step(kind, "any node", None) for kind in scenario.gauntlet.kinds] if scenario.gauntlet else []
+    for step in (*scenario.steps, *drawn):
+        groups = [tuple(names)] if step.target == "all" else [(name,) for name in names]
+        if step.target in names:
+            groups = [(step.target,)]
+        yield step, [] if step.kind is None or step.heals else [fault_of(step, group) for group in groups]
+
+
 def _plan(scenario: Scenario, target: Target) -> None:
+    """Every command, for every node that a fault may befall."""
     echo(f"{scenario.name} on {target.describe()}: {scenario.about}")
+    for step, faults in _possible(scenario, target):
+        lasts = f" for {format_duration(step.lasts)}" if step.lasts else ""
+        if step.kind is None:
+            echo(f"load alone{lasts}")
+        else:
+            echo(f"heal every {step.kind}" if step.heals else f"{step.kind} of {step.target}{lasts}:")
+        for fault in faults:
+            why = target.cannot(fault)
+            echo(f"  {' and '.join(fault.nodes)}:")
+            for line in [f"can't be had: {why}"] if why else target.plan(fault):
+                echo(f"    {line}")
+
+
+def _must_be_possible(scenario: Scenario, target: Target) -> None:
+    """Before anything is broken: a drill that stops half-way proves little. Raises UsageError."""
+    found = {
+        f"{fault.kind}: {why}"
+        for _, faults in _possible(scenario, target)
+        for fault in faults
+        if (why := target.cannot(fault))
+    }
+    if found:
+        raise click.UsageError(f"{scenario.name} can't be had on {target.describe()}: {'; '.join(sorted(found))}")
 
 
 def _run(scenario: Scenario, target: Target, seed: int, minutes: float | None, folder: Path, as_json: bool) -> int:
@@ -137,6 +187,7 @@ def _run(scenario: Scenario, target: Target, seed: int, minutes: float | None, f
 
     from volstore.drill.load import LoadFailed
     from volstore.drill.progress import Progress
+    from volstore.drill.recording import Recording
     from volstore.drill.report import html, markdown, summary
     from volstore.drill.run import rehearse
     from volstore.drill.target import TargetError
@@ -154,11 +205,15 @@ def _run(scenario: Scenario, target: Target, seed: int, minutes: float | None, f
 
         for number in _INTERRUPTED:
             loop.add_signal_handler(number, interrupt, number)
-        return await rehearse(scenario, target, seed, progress, minutes=minutes)
+        return await rehearse(scenario, target, seed, progress, minutes=minutes, note=recording.note)
 
+    about = {"scenario": scenario.name, "target": target.describe(), "seed": seed, "started": time.time()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with Progress(None if as_json else Console(), f"volstore drill {scenario.name}, seed {seed}") as progress:
+        with (
+            Recording(folder / "requests.jsonl", about) as recording,
+            Progress(None if as_json else Console(), f"volstore drill {scenario.name}, seed {seed}") as progress,
+        ):
             result = asyncio.run(interruptible())
     except (TargetError, LoadFailed) as error:
         raise Failed(f"the drill could not be run: {error}") from None
