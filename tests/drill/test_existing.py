@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -202,3 +203,82 @@ async def test_a_drill_that_is_killed_itself_leaves_nothing_broken(cluster: Clus
         await until(cluster.nodes[1].runs, what="healing by the guardian")
         said = "the drill is gone; healing: kill -CONT"
         await until(lambda: said in (cluster.folder / "guardian.log").read_text(), what="the guardian's word")
+
+
+SCENARIO = """
+about = "The leader stands still."
+[load]
+clients = 2
+[objective]
+write_outage = "10s"
+read_outage = "10s"
+failed_requests = 0
+why = "machines of tests are slow"
+[[steps]]
+fault = "pause"
+target = "leader"
+lasts = "{lasts}"
+"""
+
+
+def told_to(cluster: Cluster, *words: str, lasts: str = "500ms") -> subprocess.Popen[str]:
+    """`volstore drill` on the cluster, whose nodes run, with a scenario of one's own."""
+    scenario = cluster.folder / "stands-still.toml"
+    scenario.write_text(SCENARIO.format(lasts=lasts))
+    command = [sys.executable, "-m", "volstore", "drill", str(scenario), "--cluster", str(cluster.write()), *words]
+    return subprocess.Popen(
+        [*command, "--report", str(cluster.folder / "report")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+async def test_the_command_drills_an_existing_cluster_and_keeps_every_request(cluster: Cluster) -> None:
+    async with running(cluster):
+        process = told_to(cluster, "--yes-break-it", "--json", "--seed", "4")
+        output, errors = await asyncio.to_thread(process.communicate)
+        assert (process.returncode, errors) == (0, "")
+        assert json.loads(output)["passed"] is True
+        lines = [json.loads(line) for line in (cluster.folder / "report" / "requests.jsonl").read_text().splitlines()]
+        assert lines[0]["drill"]["seed"] == 4
+        assert any(line.get("event", {}).get("what") == "fault" for line in lines)
+        assert [node.runs() for node in cluster.nodes] == [True] * 3
+        assert await volumes_left(cluster) == []
+
+
+async def test_an_interrupted_drill_heals_what_stands(cluster: Cluster) -> None:
+    async with running(cluster):
+        process = told_to(cluster, "--yes-break-it", "--json", lasts="300s")
+        await until(lambda: any(node.paused() for node in cluster.nodes), what="the fault")
+        process.send_signal(signal.SIGINT)
+        _, errors = await asyncio.to_thread(process.communicate)
+        assert process.returncode == 130
+        assert "Interrupted" in errors
+        assert [node.runs() for node in cluster.nodes] == [True] * 3
+        assert await volumes_left(cluster) == []
+
+
+async def test_without_a_yes_nothing_is_broken_and_a_dry_run_needs_none(cluster: Cluster) -> None:
+    for node in cluster.nodes:
+        node.pid_file.write_text("12345678")
+    process = told_to(cluster)
+    _, errors = await asyncio.to_thread(process.communicate)
+    assert process.returncode == 2
+    assert "say --yes-break-it" in errors
+    process = told_to(cluster, "--dry-run")
+    output, errors = await asyncio.to_thread(process.communicate)
+    assert (process.returncode, errors) == (0, "")
+    assert output.count("    kill -STOP 12345678\n    then, to heal:\n    kill -CONT 12345678\n") == 3
+
+
+async def test_a_scenario_that_the_file_has_no_commands_for_is_refused_before_anything_is_broken(
+    cluster: Cluster,
+) -> None:
+    for node in cluster.nodes:
+        node.pid_file.write_text("12345678")
+    command = [sys.executable, "-m", "volstore", "drill", "slow-disk", "--yes-break-it", "--cluster"]
+    process = await asyncio.create_subprocess_exec(*command, str(cluster.write()), stderr=subprocess.PIPE)
+    _, errors = await process.communicate()
+    assert process.returncode == 2
+    assert b"slow-disk: the file has no [faults.slow-disk] with its commands" in errors
