@@ -1,4 +1,4 @@
-"""Whether a cluster is whole again after a fault: everybody answers, agrees who leads, and has what was written."""
+"""Whether a cluster is whole again after a fault: all answer, see each other and agree, with nothing missing."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _WITHIN = 2.0
 
 
 async def whole(exchange: Exchange, nodes: Sequence[TargetNode], seconds: float) -> str:
-    """Return "" once all `nodes` have applied what was committed when this was called, at most `seconds` later; else
-    what is still wrong, in words."""
+    """Return "" once all `nodes` are connected to each other, take the same one for the leader, and have applied what
+    was committed when this was called, at most `seconds` later; else what is still wrong, in words."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     least = 0
@@ -26,7 +26,9 @@ async def whole(exchange: Exchange, nodes: Sequence[TargetNode], seconds: float)
         said = {node.name: answer.json() for node, answer in zip(nodes, answers, strict=True) if answer.status == 200}
         least = least or max((one["commit_index"] for one in said.values()), default=0)
         wrong = [f"{node.name} does not answer" for node in nodes if node.name not in said]
-        wrong += [line for name, one in said.items() for line in _wrong(name, one, least)]
+        wrong += [
+            line for name, one in said.items() for line in _wrong(name, one, least, {node.name for node in nodes})
+        ]
         leaders = {one["leader"] for one in said.values()}
         if len(leaders) > 1:
             wrong.append(f"the nodes take {' and '.join(sorted(name or 'nobody' for name in leaders))} for the leader")
@@ -37,7 +39,7 @@ async def whole(exchange: Exchange, nodes: Sequence[TargetNode], seconds: float)
         await asyncio.sleep(_LOOK_EVERY)
 
 
-def _wrong(name: str, said: dict[str, Any], least: int) -> list[str]:
+def _wrong(name: str, said: dict[str, Any], least: int, names: set[str]) -> list[str]:
     found = []
     if said["fault"]:
         found.append(f"{name} acknowledges nothing: {said['fault']}")
@@ -45,6 +47,9 @@ def _wrong(name: str, said: dict[str, Any], least: int) -> list[str]:
         found.append(f"{name} is {said['role']}")
     if not said["leader"]:
         found.append(f"{name} knows no leader")
+    peers = [peer["server"] for peer in said["peers"]]
+    if lost := [peer["name"] for peer in peers if peer["status"] != "alive" and peer["name"] in names]:
+        found.append(f"{name} has no connection to {' and '.join(lost)}")
     if said["applied_index"] < least:
         found.append(f"{name} has applied {said['applied_index']} of {least} log entries")
     return found
