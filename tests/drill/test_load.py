@@ -208,3 +208,30 @@ async def test_a_node_that_can_not_be_asked_at_the_end_is_told_of(tmp_path: Path
 def test_evidence_that_can_not_be_kept_is_an_error() -> None:
     with pytest.raises(OSError, match="No space left on device"):
         Recording(Path("/dev/full"), {})
+
+
+async def test_a_cluster_with_access_control_is_asked_with_the_token_and_says_why_not_without_one(
+    tmp_path: Path,
+) -> None:
+    with agents(tmp_path, 1, "--acl-enabled") as nodes:
+        nodes[0].start()
+        exchange = Exchange(Access())
+        try:
+
+            async def bootstrapped() -> str:
+                answer = await exchange.ask("POST", nodes[0].url, "/v1/acl/bootstrap", body=b"", within=5)
+                return str(answer.json()["SecretID"]) if answer.status == 200 else ""
+
+            token = await until(bootstrapped, what="the first token")
+        finally:
+            await exchange.close()
+        stranger = Load(as_nodes(nodes), LoadSettings(), 1, clock())
+        with pytest.raises(LoadFailed, match=r"PUT /v1/namespace/volstore-drill was answered 403: Permission denied"):
+            await stranger.start()
+        await stranger.stop()
+        load = Load(as_nodes(nodes), LoadSettings(), 1, clock(), access=Access(token))
+        await load.start()
+        await load.steady()
+        await load.stop()
+        finals = await read_finals(as_nodes(nodes), Access(token), load.prefix)
+    assert [check for check in judge(load.requests, finals, [], ANY, []) if not check.passed] == []
