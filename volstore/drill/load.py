@@ -104,12 +104,6 @@ class Load:
         for node in self._nodes.values():
             self._begin(node)
 
-    def add_node(self, node: TargetNode) -> None:
-        """A node that came into the cluster meanwhile has clients from now on."""
-        self._nodes[node.name] = node
-        self._recent[node.name] = deque()
-        self._begin(node)
-
     def _begin(self, node: TargetNode) -> None:
         assert self._exchange is not None
         watch = self._leaders.follow(node, self._exchange, self._stopping)

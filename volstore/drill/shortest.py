@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from volstore.linearizability import Operation, TooManyStates, linearizable, register
 
-T = TypeVar("T", bound=Hashable)
+T = TypeVar("T")
 
 _ANYTHING = "\0anything"
 """The state of a register of which nothing is known yet."""
@@ -29,10 +29,12 @@ class Known(Generic[T]):
     source: T
 
 
-def explained(history: Sequence[Known[T]], *, from_anything: bool = False) -> bool:
-    """Raises TooManyStates."""
-    operations = [known.operation for known in history]
-    return linearizable(operations, _step, _ANYTHING if from_anything else None) is None
+def explained(history: Sequence[Known[T]]) -> bool:
+    """Whether an order of the operations explains all answers about a volume that wasn't there at first.
+
+    Raises TooManyStates.
+    """
+    return linearizable([known.operation for known in history], _step) is None
 
 
 def _step(state: Hashable, input: Any, output: Any, answered: bool) -> tuple[bool, Hashable]:
