@@ -11,7 +11,7 @@ import pytest
 
 from tests.drill.recorded import recorded
 from tests.drill.results import HOSTILE, failed, hostile, long, nothing
-from volstore.drill.record import Result
+from volstore.drill.record import Event, Outage, Result
 from volstore.drill.report import html
 
 _HTML = "html head meta link title style body main header section h1 h2 h3 p time span strong pre figure figcaption"
@@ -122,3 +122,11 @@ def test_a_fault_on_several_nodes_is_drawn_on_these_alone() -> None:
     alone = html(replace(result, events=[replace(fault, node=None, nodes=("s1", "s2"))]))
     everywhere = html(replace(result, events=[replace(fault, node=None)]))
     assert alone.count('class="broken"/>') < everywhere.count('class="broken"/>')
+
+
+@pytest.mark.parametrize("at", [0.0, 9.0])
+def test_an_outage_of_no_length_at_the_border_of_a_drill_is_drawn(at: float) -> None:
+    events = [Event(at, "fault", "kill of s1", "s1")]
+    result = replace(nothing(), seconds=9.0, nodes=["s1"], events=events)
+    page = tree(replace(result, outages=[Outage("kill of s1", "writes", at, 0.0)]))
+    assert "no writes for 0.0 ms" in texts(page)

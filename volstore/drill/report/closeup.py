@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from volstore.drill.record import Outage, Outcome, Result
 from volstore.drill.report.drawing import Scale, bands, clock_ticks, columns, label
 from volstore.drill.report.markup import Markup, join, tag
+from volstore.drill.report.series import span
 from volstore.drill.report.spans import befalls, faults, reigns
 
 _LEFT, _RIGHT, _TOP, _ROW, _GAP, _AXIS = 50.0, 10.0, 22.0, 13.0, 8.0, 24.0
@@ -21,7 +22,7 @@ def closeup(result: Result, outages: Sequence[Outage], width: float, name: str) 
     begun = min(one.start for one in outages)
     ended = max(one.start + one.seconds for one in outages)
     low = max(0.0, begun - max(_BEFORE, (ended - begun) / 4))
-    high = max(low + _LEAST, ended + (ended - low) / 2)
+    high = max(ended, min(span(result)[1], max(low + _LEAST, ended + (ended - low) / 2)))
     x = Scale(low, high, _LEFT, width - _RIGHT)
     hit = [one for one in faults(result.events, result.seconds) if one.start < high and one.end > low]
     changes = [one for one in reigns(result.events, result.seconds) if low <= one.start <= high]

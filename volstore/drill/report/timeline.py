@@ -145,6 +145,7 @@ def _latency(one: Series, x: Scale, top: float, bounds: tuple[float, float]) -> 
     """Half of the requests were faster than the line, 99 of 100 within the band; the dots are the slowest."""
     y = Scale(*bounds, top + _LATENCY, top + 4, logarithmic=True)
     powers = range(round(math.log10(bounds[0])), round(math.log10(bounds[1])) + 1)
+    named = powers[:-1] if len(powers) < 5 else powers[1:-1:2]
     middles = [x(one.middle(n)) for n in range(len(one.done))]
 
     def heights(values: Sequence[float | None]) -> list[float | None]:
@@ -154,7 +155,7 @@ def _latency(one: Series, x: Scale, top: float, bounds: tuple[float, float]) -> 
     dots = "".join(f"M{at:.1f} {height:.1f}h.1" for at, height in zip(middles, all_of_them, strict=True) if height)
     return join(
         *(tag("path", d=f"M{x.start:g} {y(10.0**p):.1f}H{x.end:g}", class_="grid") for p in powers),
-        *(label(x.start - 6, y(10.0**p) + 4, _duration(p), class_="tick", text_anchor="end") for p in powers[:-1]),
+        *(label(x.start - 6, y(10.0**p) + 4, _duration(p), class_="tick", text_anchor="end") for p in named),
         area(list(zip(middles, most, half, strict=True)), class_="p99"),
         line(list(zip(middles, half, strict=True)), class_="p50"),
         tag("path", d=dots, class_="slowest") if dots else "",
