@@ -18,7 +18,7 @@ async def whole(exchange: Exchange, nodes: Sequence[TargetNode], seconds: float)
     was committed when this was called, at most `seconds` later; else what is still wrong, in words."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    least = 0
+    least, names = 0, {node.name for node in nodes}
     while True:
         answers = await asyncio.gather(
             *(exchange.ask("GET", node.url, "/v1/operator/node", within=_WITHIN) for node in nodes)
