@@ -39,13 +39,13 @@ def simulated(seed: int, count: int) -> list[Known[int]]:
     return history
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 40))
 def test_what_a_register_really_did_is_explained(seed: int, count: int) -> None:
     assert explained(simulated(seed, count))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(seed=st.integers(0, 2**32), count=st.integers(2, 30), draw=st.integers(0, 2**32))
 def test_the_one_read_that_is_wrong_is_always_shown(seed: int, count: int, draw: int) -> None:
     """Without it all is explained: whatever was taken away, if rightly, leaves it there."""
@@ -64,7 +64,7 @@ def test_the_one_read_that_is_wrong_is_always_shown(seed: int, count: int, draw:
     assert len(left) <= len(history)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(seed=st.integers(0, 2**32), count=st.integers(2, 30), draw=st.integers(0, 2**32))
 def test_a_deregister_that_found_nothing_and_should_have_is_always_shown(seed: int, count: int, draw: int) -> None:
     history = simulated(seed, count)

@@ -7,7 +7,7 @@ only where no deregister depends on whether something was there.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -76,14 +76,8 @@ def _cut_end(history: list[Known[T]]) -> list[Known[T]]:
     """Up to the first answer with which it is broken: what was not answered by then counts as unanswered."""
 
     def until(instant: float) -> list[Known[T]]:
-        return [
-            known
-            if known.operation.end is not None and known.operation.end <= instant
-            else replace(known, operation=replace(known.operation, end=None, output=None))
-            for known in history
-            if known.operation.start < instant
-            and (known.operation.input[0] != "read" or (known.operation.end or instant + 1) <= instant)
-        ]
+        begun = (known for known in history if known.operation.start < instant)
+        return _unanswered_unless(begun, lambda operation: operation.end is not None and operation.end <= instant)
 
     ends = sorted(known.operation.end for known in history if known.operation.end is not None)
     low, high = 0, len(ends) - 1
@@ -98,10 +92,14 @@ def _cut_end(history: list[Known[T]]) -> list[Known[T]]:
 
 
 def _cut_beginning(history: list[Known[T]]) -> tuple[list[Known[T]], bool]:
-    """Without what was answered early, if the rest is broken whatever the register held before."""
+    """Without what was answered early, if the rest is broken whatever the volume was before.
+
+    What had begun by then may have happened before what is left out, and then says nothing of the rest.
+    """
 
     def since(instant: float) -> list[Known[T]]:
-        return [known for known in history if known.operation.end is None or known.operation.end >= instant]
+        left = (known for known in history if known.operation.end is None or known.operation.end > instant)
+        return _unanswered_unless(left, lambda operation: operation.start > instant)
 
     ends = sorted(known.operation.end for known in history if known.operation.end is not None)
     best: list[Known[T]] | None = None
@@ -113,6 +111,15 @@ def _cut_beginning(history: list[Known[T]]) -> tuple[list[Known[T]], bool]:
         else:
             high = middle - 1
     return (best, True) if best is not None else (history, False)
+
+
+def _unanswered_unless(history: Iterable[Known[T]], stays: Callable[[Operation], bool]) -> list[Known[T]]:
+    """What does not stay as it is may have happened or not; reads that may not have, say nothing."""
+    return [
+        known if stays(known.operation) else replace(known, operation=replace(known.operation, end=None, output=None))
+        for known in history
+        if stays(known.operation) or known.operation.input[0] != "read"
+    ]
 
 
 def _loosen(history: list[Known[T]], free: bool) -> list[Known[T]]:
