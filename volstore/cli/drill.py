@@ -7,6 +7,7 @@ import json
 import secrets
 import signal
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SCENARIO = "leader-kill"
 REPORTS = "volstore-drills"
+_DRAWN = "any node"
 _INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -83,8 +85,10 @@ def drill(
     Exit codes: 0 passed, 1 not: an objective was missed or a promise broken,
     2 wrong arguments, 130 interrupted (healed and stopped).
     """
+    from volstore.drill.choosing import unfit
     from volstore.drill.scenarios import ScenarioError, find
     from volstore.drill.target import TargetError
+    from volstore.drill.tools import provide
 
     if listed:
         _list()
@@ -103,17 +107,21 @@ def drill(
         raise click.UsageError(str(error)) from None
     if minutes is not None and chosen.gauntlet is None:
         raise click.UsageError(f"--minutes is for scenarios with a gauntlet; {chosen.name} has its own steps")
+    chosen = replace(chosen, nodes=nodes or chosen.nodes)
+    if cluster is None and (why := unfit(chosen)):
+        raise click.UsageError(f"{chosen.name}: {why}; give another --local")
+    if cluster is None and not dry_run and (installed := provide(chosen.faults())):
+        complain(f"Installed {', '.join(installed)}, which {chosen.name} needs")
     drawn = secrets.randbelow(10**9) if seed is None else seed
     where = folder or Path(REPORTS) / f"{chosen.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     try:
-        target = _target(chosen, cluster, nodes, where)
+        target = _target(chosen, cluster, where)
     except TargetError as error:
         raise click.UsageError(str(error)) from None
     if dry_run:
         _plan(chosen, target)
         return 0
-    if cluster is not None:
-        _must_be_possible(chosen, target)
+    _must_be_possible(chosen, target)
     return _run(chosen, target, drawn, minutes, where, as_json)
 
 
@@ -131,13 +139,13 @@ def _most(seconds: float | None) -> str:
     return "not judged" if seconds is None else f"at most {format_duration(seconds)}"
 
 
-def _target(scenario: Scenario, cluster: Path | None, nodes: int | None, folder: Path) -> Target:
+def _target(scenario: Scenario, cluster: Path | None, folder: Path) -> Target:
     from volstore.drill.existing import ExistingTarget
     from volstore.drill.local import LocalTarget
 
     if cluster is not None:
         return ExistingTarget(cluster, complain)
-    return LocalTarget(nodes or scenario.nodes, folder, scenario.faults(), scenario.settings)
+    return LocalTarget(scenario.nodes, folder, scenario.faults(), scenario.settings)
 
 
 def _possible(scenario: Scenario, target: Target) -> Iterator[tuple[Step, list[Fault]]]:
@@ -145,8 +153,8 @@ def _possible(scenario: Scenario, target: Target) -> Iterator[tuple[Step, list[F
     from volstore.drill.choosing import fault_of
     from volstore.drill.scenario import Step
 
-    names = [node.name for node in target.nodes] or [f"s{n + 1}" for n in range(scenario.nodes)]
-    drawn = [Step(kind, "any node", None) for kind in scenario.gauntlet.kinds] if scenario.gauntlet else []
+    names = [node.name for node in target.nodes]
+    drawn = [Step(kind, _DRAWN, None) for kind in scenario.gauntlet.kinds] if scenario.gauntlet else []
     for step in (*scenario.steps, *drawn):
         groups = [tuple(names)] if step.target == "all" else [(name,) for name in names]
         if step.target in names:
@@ -171,14 +179,17 @@ def _plan(scenario: Scenario, target: Target) -> None:
 
 
 def _must_be_possible(scenario: Scenario, target: Target) -> None:
-    """Before anything is broken: a drill that stops half-way proves little. Raises UsageError."""
+    """Before anything is broken: a drill that stops half-way proves little. A gauntlet does with what can be had.
+    Raises UsageError."""
+    from volstore.drill.run import possible
+
     found = {
         f"{fault.kind}: {why}"
-        for _, faults in _possible(scenario, target)
+        for step, faults in _possible(scenario, target)
         for fault in faults
-        if (why := target.cannot(fault))
+        if step.target != _DRAWN and (why := target.cannot(fault))
     }
-    if found:
+    if found or (scenario.gauntlet is not None and not possible(scenario.gauntlet, target)):
         raise click.UsageError(f"{scenario.name} can't be had on {target.describe()}: {'; '.join(sorted(found))}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from volstore.drill.scenario import Gauntlet, Step
+from volstore.drill.scenario import CHOICES, Gauntlet, Scenario, Step
 from volstore.drill.target import Fault, FaultKind
 
 
@@ -42,17 +42,30 @@ def chosen(target: str, nodes: Sequence[str], leader: str, random: Random) -> li
     return [(target,)]
 
 
+def unfit(scenario: Scenario) -> str:
+    """Why a step can't be done with as many nodes as the scenario has, "" if all can."""
+    names = [f"s{n + 1}" for n in range(scenario.nodes)]
+    for step in scenario.steps:
+        if step.kind is None or step.heals:
+            continue
+        if step.target == "minority" and not may_be_lost(scenario.nodes):
+            return f"{step.kind} of a minority needs 3 nodes at least, not {scenario.nodes}"
+        if step.target not in CHOICES and step.target not in names:
+            return f"{step.kind} of {step.target}: there are {', '.join(names)} only"
+    return ""
+
+
 def may_be_lost(nodes: int) -> int:
     """How many of `nodes` may fail while a majority is left."""
     return (nodes - 1) // 2
 
 
-def draw(gauntlet: Gauntlet, random: Random) -> Step:
-    """The next step of a gauntlet. No more than one node is hit, or as many as may be lost; who leads is hit as often
-    as who doesn't."""
-    kind = random.choice(gauntlet.kinds)
+def draw(gauntlet: Gauntlet, kinds: Sequence[FaultKind], nodes: int, random: Random) -> Step:
+    """The next step of a gauntlet, out of those of its `kinds` that can be had. One of `nodes` is hit, or as many as
+    may be lost; who leads is hit as often as who doesn't."""
+    kind = random.choice(kinds)
     targets = ["leader", "follower"]
-    if kind in (FaultKind.KILL, FaultKind.PAUSE, FaultKind.PARTITION):
+    if kind in (FaultKind.KILL, FaultKind.PAUSE, FaultKind.PARTITION) and may_be_lost(nodes):
         targets.append("minority")
     return Step(
         kind,

@@ -79,7 +79,7 @@ class LocalTarget:
 
     @property
     def nodes(self) -> Sequence[TargetNode]:
-        return [node.node for node in self._nodes.values()]
+        return [node.node for node in self._nodes.values()] or [TargetNode(name, "") for name in self._names]
 
     @property
     def access(self) -> Access:

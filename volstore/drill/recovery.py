@@ -26,9 +26,7 @@ async def whole(exchange: Exchange, nodes: Sequence[TargetNode], seconds: float)
         said = {node.name: answer.json() for node, answer in zip(nodes, answers, strict=True) if answer.status == 200}
         least = least or max((one["commit_index"] for one in said.values()), default=0)
         wrong = [f"{node.name} does not answer" for node in nodes if node.name not in said]
-        wrong += [
-            line for name, one in said.items() for line in _wrong(name, one, least, {node.name for node in nodes})
-        ]
+        wrong += [line for name, one in said.items() for line in _wrong(name, one, least, names)]
         leaders = {one["leader"] for one in said.values()}
         if len(leaders) > 1:
             wrong.append(f"the nodes take {' and '.join(sorted(name or 'nobody' for name in leaders))} for the leader")

@@ -19,7 +19,7 @@ from volstore.drill.load import Load
 from volstore.drill.outage import outages
 from volstore.drill.record import Check, Event, Moment, Request, Result
 from volstore.drill.recovery import whole
-from volstore.drill.scenario import Scenario, Step
+from volstore.drill.scenario import Gauntlet, Scenario, Step
 from volstore.drill.target import Fault, FaultKind, Target, TargetError
 
 LEADER_WITHIN = 30.0
@@ -59,6 +59,15 @@ async def rehearse(
         return await drill.run(minutes)
     finally:
         await _finish(drill.end())
+
+
+def possible(gauntlet: Gauntlet, target: Target) -> list[FaultKind]:
+    """Those of its kinds that can be had on `target`, for any one node."""
+    return [
+        kind
+        for kind in gauntlet.kinds
+        if all(target.cannot(Fault(kind, (node.name,))) is None for node in target.nodes)
+    ]
 
 
 async def _finish(ending: Coroutine[Any, Any, None]) -> None:
@@ -134,12 +143,12 @@ class _Drill:
         return await asyncio.to_thread(self._result, load, finals, seconds)
 
     async def end(self) -> None:
-        """Heal and stop, each though the other fails."""
+        """Heal and stop, each though the other fails. Raises TargetError with what could not be healed."""
         if self._ticking is not None:
             self._ticking.cancel()
+        failures: list[str] = []
         try:
-            for failure in await self.target.heal_all():
-                self._happened(Event(self.now(), "note", failure))
+            failures = await self.target.heal_all()
         finally:
             try:
                 if self._load is not None:
@@ -149,6 +158,8 @@ class _Drill:
             finally:
                 self.progress.phase("stopping the cluster")
                 await self.target.stop()
+        if failures:
+            raise TargetError("; ".join(failures))
 
     # Steps.
 
@@ -158,8 +169,12 @@ class _Drill:
         gauntlet = self.scenario.gauntlet
         if gauntlet is not None:
             end = self.now() + 60 * (gauntlet.minutes if minutes is None else minutes)
+            kinds = possible(gauntlet, self.target)
+            for kind in gauntlet.kinds:
+                if kind not in kinds:
+                    self._happened(Event(self.now(), "note", f"without {kind}, which can't be had here"))
             while self.now() < end:
-                yield draw(gauntlet, self._random)
+                yield draw(gauntlet, kinds, len(self.target.nodes), self._random)
 
     async def _step(self, load: Load, step: Step) -> None:
         if step.kind is None:

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from volstore.drill.record import Kind
 from volstore.drill.target import FaultKind
 
+CHOICES = ("leader", "follower", "minority", "all", "each")
+"""What a step's target may be beside a node's name. `minority`: as many followers as may be lost; `each`: one after
+the other, the leader last."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoadSettings:

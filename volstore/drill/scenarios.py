@@ -15,7 +15,7 @@ from typing import Any
 
 from volstore.config_settings import BY_NAME
 from volstore.drill.record import Kind
-from volstore.drill.scenario import Gauntlet, LoadSettings, Objective, Scenario, Step
+from volstore.drill.scenario import CHOICES, Gauntlet, LoadSettings, Objective, Scenario, Step
 from volstore.drill.target import FaultKind
 from volstore.spelling import did_you_mean
 from volstore.units import parse_duration
@@ -24,10 +24,6 @@ MOST_NODES = 7
 MOST_REPEATS = 1000
 _SHIPPED = "shipped"
 """The folder in this package that is deploy/drills (by a link in the tree, as files in a wheel)."""
-
-CHOICES = ("leader", "follower", "minority", "all", "each")
-"""What a step's target may be beside a node's name. `minority`: as many followers as may be lost; `each`: one after
-the other, the leader last."""
 
 # The settings of a throw-away cluster's agents that the drill itself decides on.
 _OWN_SETTINGS = frozenset(

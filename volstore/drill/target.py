@@ -96,8 +96,8 @@ class TargetError(Exception):
 class Target(Protocol):
     """A cluster to rehearse on. Every method but `stop` and `heal_all` may raise TargetError.
 
-    `access` and `nodes` are known from `start` on. `stop` and `heal_all` do all they can, whatever state things are in,
-    and may be called more than once.
+    `access` and the URLs of `nodes` are known from `start` on. `stop` and `heal_all` do all they can, whatever state
+    things are in, and may be called more than once.
     """
 
     @property
