@@ -9,11 +9,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """The command is on the disks of a majority and was applied, once.
 
     `log_index` is Raft's position, `result` what `StateMachine.apply` returned for it, the first time.

@@ -60,22 +60,29 @@ def id_refusal(what: str, id: str) -> str | None:
 
 def form_refusal(volume: Volume) -> str | None:
     """Why the volume as it came is malformed whatever the state (its namespace and computed fields aside)."""
-    modes = () if volume.requested_capabilities else (volume.access_mode, volume.attachment_mode)
-    given = (volume.id, volume.plugin_id, *modes)
-    wanted = ("volume id", "plugin id", "access mode", "attachment mode")[: len(given)]
-    missing = [f"missing {name}" for name, value in zip(wanted, given, strict=True) if not value]
-    if missing:
-        return "validation: " + ", ".join(missing)
+    access, attachment, capabilities = volume.access_mode, volume.attachment_mode, volume.requested_capabilities
+    if not (volume.id and volume.plugin_id and (capabilities or (access and attachment))):
+        return _missing(volume)
     return (
         id_refusal("volume", volume.id)
-        or _modes_refusal("", volume.access_mode, volume.attachment_mode)
-        or _capabilities_refusal(volume.requested_capabilities)
+        or _modes_refusal("", access, attachment)
+        or (_capabilities_refusal(capabilities) if capabilities else None)
         or _capacity_refusal(volume)
     )
 
 
+def _missing(volume: Volume) -> str:
+    modes = () if volume.requested_capabilities else (volume.access_mode, volume.attachment_mode)
+    given = (volume.id, volume.plugin_id, *modes)
+    wanted = ("volume id", "plugin id", "access mode", "attachment mode")[: len(given)]
+    missing = [f"missing {name}" for name, value in zip(wanted, given, strict=True) if not value]
+    return "validation: " + ", ".join(missing)
+
+
 def _modes_refusal(where: str, access: str, attachment: str) -> str | None:
     """Absent modes pass here."""
+    if access in ACCESS_MODES and attachment in ATTACHMENT_MODES:
+        return None
     for kind, mode, known in (("access", access, ACCESS_MODES), ("attachment", attachment, ATTACHMENT_MODES)):
         if mode and mode not in known:
             return f"validation: {where}unknown {kind} mode {quoted(mode)}, one of: {', '.join(known)}"
@@ -98,6 +105,8 @@ def _capabilities_refusal(capabilities: tuple[Capability, ...]) -> str | None:
 def _capacity_refusal(volume: Volume) -> str | None:
     """A maximum of 0 is no maximum."""
     low, high = volume.requested_capacity_min, volume.requested_capacity_max
+    if low == high == volume.capacity == 0:
+        return None
     for name, value in (("RequestedCapacityMin", low), ("RequestedCapacityMax", high), ("Capacity", volume.capacity)):
         if value < 0:
             return f"validation: {name} is {value}: it is a number of bytes, at least 0"

@@ -167,6 +167,8 @@ class Watch:
 
     def notify(self, events: Iterable[Event]) -> None:
         """Wake the groups that these changes may concern."""
+        if not self._groups and not self._readers:
+            return
         for event in events:
             if isinstance(event, Restored):
                 self.wake_all()

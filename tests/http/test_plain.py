@@ -14,7 +14,6 @@ from tests.http.conftest import SETTINGS, Api, serve, volume
 from tests.http.test_connections import all_of, answer, connect
 from tests.process.agents import until
 from volstore.http.plain import Answer, PlainReader, encode_head
-from volstore.http.server import HttpServer
 
 HOST = b"Host: x\r\n"
 BODY = json.dumps({"Volumes": [volume("v")]}).encode()
@@ -200,10 +199,7 @@ async def test_a_connection_that_waits_is_not_idle(impatient: Api) -> None:
 
 
 async def test_a_fault_in_the_answer_itself_ends_the_connection(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(self: HttpServer, *_: object) -> Answer:
-        return Answer(200, {"X": "a\nb"}, b"")
-
-    monkeypatch.setattr(HttpServer, "_answer", broken)
+    monkeypatch.setattr("volstore.http.server._unpacked", lambda _reply: Answer(200, {"X": "a\nb"}, b""))
     faults: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
     assert await all_of(await connect(api), request("GET", "/v1/regions")) == b""

@@ -35,12 +35,17 @@ class Audited:
         self._object = ""
         self._namespace = ""
 
-    async def begins(self, endpoint: Endpoint, asker: Asker, ids: tuple[str, ...], namespace: str) -> None:
-        """Raises ApiError 503 where a write must be noted first, and can't be."""
+    def begins(self, endpoint: Endpoint, asker: Asker, ids: tuple[str, ...], namespace: str) -> bool:
+        """Whether it must be noted (`note_attempt`) before anything else is done."""
+        if self._log is None:
+            return False
         self._endpoint, self._asker = endpoint, asker
         self._object, self._namespace = "/".join(ids)[:_LONGEST_OBJECT], namespace
-        if self._log is None or not self._log.enforce or not changes(endpoint, self._method):
-            return
+        return self._log.enforce and changes(endpoint, self._method)
+
+    async def note_attempt(self) -> None:
+        """Raises ApiError 503 where it can't be noted."""
+        assert self._log is not None
         try:
             await self._log.write(self._entry("attempted"))
         except AuditFailed as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from volstore.http.asker import ANYBODY, Asker
 from volstore.http.lists import VolumeLists
 from volstore.http.parameters import Query
@@ -40,11 +42,10 @@ NO_ORIGIN = Origin()
 """Of requests that are never sent on."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Call:
+class Call(msgspec.Struct, frozen=True, gc=False):
     """A routed request. `ids` are the decoded variable segments of its path, `body` is empty where none is taken.
 
-    It has no repr of its fields: bodies and queries may hold secrets.
+    It has no repr of its fields: bodies and queries may hold secrets. A struct because one is made for each request.
     """
 
     service: Service
@@ -53,5 +54,8 @@ class Call:
     body: bytes = b""
     origin: Origin = NO_ORIGIN
     asker: Asker = ANYBODY
-    drawn: list[str] = field(default_factory=list)
+    drawn: list[str] = msgspec.field(default_factory=list)
     """Secrets that were drawn for this request: its answer may show them, nothing else ever does."""
+
+    def __repr__(self) -> str:
+        return "Call(…)"

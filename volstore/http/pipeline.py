@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 
@@ -36,12 +36,15 @@ class Pipeline:
         if call.asker.restricted and not isinstance(endpoint, Read):
             await self._authorize_here(call, endpoint)
 
-    async def run(self, endpoint: Endpoint, call: Call, idempotency: Idempotency | None) -> Reply:
+    def run(self, endpoint: Endpoint, call: Call, idempotency: Idempotency | None) -> Awaitable[Reply]:
+        if isinstance(endpoint, Write):
+            return self._write(endpoint, call, idempotency)
+        if isinstance(endpoint, Read):
+            return self._read(endpoint, call)
+        return self._other(endpoint, call)
+
+    async def _other(self, endpoint: Endpoint, call: Call) -> Reply:
         match endpoint:
-            case Read():
-                return await self._read(endpoint, call)
-            case Write():
-                return await self._write(endpoint, call, idempotency)
             case Local():
                 await self._authorize_here(call, endpoint)
                 return endpoint.reply(call)
@@ -93,9 +96,9 @@ class Pipeline:
 
     async def _write(self, endpoint: Write, call: Call, idempotency: Idempotency | None) -> Reply:
         registry, settings = call.service.registry, call.service.settings
-        command = endpoint.command(call)
-        await self._authorize_here(call, endpoint, command)
-        asker = call.asker
+        command, asker = endpoint.command(call), call.asker
+        if asker.restricted:
+            await self._authorize_here(call, endpoint, command)
         if idempotency is not None and asker.restricted:
             idempotency = replace(idempotency, caller=asker.name(registry.state))
         deadline = asyncio.get_running_loop().time() + settings.deadline

@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from typing import Any, TypeVar
 
 import structlog
@@ -49,12 +50,15 @@ T = TypeVar("T")
 _log = structlog.get_logger("volstore.http")
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_RUN, _numbers = os.urandom(6).hex(), count(1)
+"""What the request IDs that this process gives begin and end with."""
 _LONGEST_KEY = 255
 _LARGE_BODY_DEADLINE = 600.0
 _WHO_ASKS = ("X-Nomad-Token", "Authorization", "X-Request-Id")
 _SHUTDOWN_TIMEOUT = 2.0
 _LONG_WORK = 64 * 1024
 """Bytes of an answer from which on compressing and indenting take more than a millisecond."""
+_JSON_HEADERS = {"Server": "volstore", "Content-Type": JSON, "Vary": "Accept-Encoding"}
 
 
 class _ConnectionLog(logging.Logger):
@@ -149,12 +153,13 @@ class HttpServer:
         """Whatever comes, an answer; what went wrong inside is told to the log only."""
         started = time.perf_counter()
         given = request.headers.get("X-Request-Id", "")
-        request_id = given if _SANE_REQUEST_ID.fullmatch(given) else os.urandom(8).hex()
+        request_id = given if given and _SANE_REQUEST_ID.fullmatch(given) else f"{_RUN}-{next(_numbers)}"
         path, _, raw_query = _target(request).partition("?")
         route: Route | None = None
         audited, failure = Audited(self.audit, request_id, request.method), None
         try:
-            self._check_head(request)
+            if not isinstance(request, PlainRequest):
+                self._check_head(request)
             route, ids = self._router.find(path)
             reply = await self._reply(request, route, ids, path, raw_query, audited)
         except ApiError as error:
@@ -173,7 +178,11 @@ class HttpServer:
         if given and given == request_id:
             reply.headers = {**reply.headers, "X-Request-Id": request_id}
         audited.ended(reply, failure)
-        answer = await self._answer(request, reply)
+        packs = reply.json is not None and len(reply.json.raw) >= self._settings.gzip_from
+        if packs and _takes_gzip(request.headers.get("Accept-Encoding", "")):
+            answer = await _packed(reply)
+        else:
+            answer = _unpacked(reply)
         seconds = time.perf_counter() - started
         self.requests.answered(route, request.method, reply.status, seconds)
         _log.debug(
@@ -224,22 +233,26 @@ class HttpServer:
         asker = Asker(secret_of(request.headers), request.remote or "", restricted=self._settings.acl_enabled)
         if asker.restricted:
             self._rate.take(asker.name(self._registry.state))
-        await audited.begins(endpoint, asker, ids, query.namespace)
+        if audited.begins(endpoint, asker, ids, query.namespace):
+            await audited.note_attempt()
         origin = _origin(request, path, raw_query) if isinstance(endpoint, Operation) else NO_ORIGIN
-        call = Call(self._service, query, ids, b"", origin, asker)
-        await self._pipeline.admit(endpoint, call)
-        body = await self._body(request, endpoint)
+        if asker.restricted:
+            await self._pipeline.admit(endpoint, Call(self._service, query, ids, b"", origin, asker))
+        limit = self._largest_body(endpoint)
+        if limit and isinstance(request, PlainRequest):
+            body = request.body
+            if len(body) > limit:
+                raise _too_large(limit)
+        else:
+            body = await self._body(request, endpoint, limit) if limit and isinstance(request, BaseRequest) else b""
         idempotency = _idempotency(request, path, raw_query, body) if isinstance(endpoint, Write) else None
-        call = replace(call, body=body)
-        reply = await self._pipeline.run(endpoint, call, idempotency)
+        reply = await self._pipeline.run(endpoint, Call(self._service, query, ids, body, origin, asker), idempotency)
         if reply.json is not None and query.pretty:
             reply.json = await _away(reply.json, reply.json.indented)
         return reply
 
-    def _check_head(self, request: BaseRequest | PlainRequest) -> None:
+    def _check_head(self, request: BaseRequest) -> None:
         """What aiohttp's parser lets through: it takes headers one by one, and a little more than it says."""
-        if isinstance(request, PlainRequest):
-            return
         if request.version < HttpVersion10:  # HTTP/0.9 knows no headers, and so nothing of all this
             raise ApiError(400, "validation: HTTP/1.1 is spoken here")
         if len(request.raw_path) > self._settings.max_url_bytes:
@@ -247,15 +260,12 @@ class HttpServer:
         if sum(len(name) + len(value) for name, value in request.raw_headers) > self._settings.max_header_bytes:
             raise ApiError(431, headers_too_large(self._settings))
 
-    async def _body(self, request: BaseRequest | PlainRequest, endpoint: Endpoint) -> bytes:
-        """The whole body, within the limits of size and time; nothing where none is taken."""
-        if endpoint.body is None and not endpoint.largest_body:
-            return b""
-        limit = endpoint.largest_body or self._settings.max_body_bytes
-        if isinstance(request, PlainRequest):
-            if len(request.body) > limit:
-                raise _too_large(limit)
-            return request.body
+    def _largest_body(self, endpoint: Endpoint) -> int:
+        """In bytes; 0 where none is taken."""
+        return endpoint.largest_body or (0 if endpoint.body is None else self._settings.max_body_bytes)
+
+    async def _body(self, request: BaseRequest, endpoint: Endpoint, limit: int) -> bytes:
+        """The whole body, within the limits of size and time."""
         within = _LARGE_BODY_DEADLINE if endpoint.largest_body else self._settings.body_deadline
         encoding = request.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
@@ -278,21 +288,22 @@ class HttpServer:
             raise ApiError(400, "validation: the body broke off or is not framed as its headers say") from None
         return bytes(body)
 
-    async def _answer(self, request: BaseRequest | PlainRequest, reply: Reply) -> Answer:
-        headers = {**reply.headers, "Server": "volstore"}
-        if reply.content is not None:
-            return Answer(reply.status, headers, reply.content)
-        if reply.json is None:
-            if reply.text:
-                headers["Content-Type"] = TEXT
-            return Answer(reply.status, headers, reply.text.encode(errors="backslashreplace"))
-        headers["Content-Type"] = JSON
-        headers["Vary"] = "Accept-Encoding"
-        body = reply.json.raw
-        if len(body) >= self._settings.gzip_from and _takes_gzip(request.headers.get("Accept-Encoding", "")):
-            body = await _away(reply.json, reply.json.packed)
-            headers["Content-Encoding"] = "gzip"
-        return Answer(reply.status, headers, body)
+
+async def _packed(reply: Reply) -> Answer:
+    assert reply.json is not None
+    headers = {**reply.headers, **_JSON_HEADERS, "Content-Encoding": "gzip"}
+    return Answer(reply.status, headers, await _away(reply.json, reply.json.packed))
+
+
+def _unpacked(reply: Reply) -> Answer:
+    if reply.json is not None:
+        return Answer(reply.status, {**reply.headers, **_JSON_HEADERS}, reply.json.raw)
+    headers = {**reply.headers, "Server": "volstore"}
+    if reply.content is not None:
+        return Answer(reply.status, headers, reply.content)
+    if reply.text:
+        headers["Content-Type"] = TEXT
+    return Answer(reply.status, headers, reply.text.encode(errors="backslashreplace"))
 
 
 def _listen(family: socket.AddressFamily, host: str, port: int) -> socket.socket:

@@ -97,6 +97,8 @@ class Text:
             return ""
         if not isinstance(value, str):
             raise expected("a string", value)
+        if len(value) <= self.longest and value.isascii() and (not self.one_line or value.isprintable()):
+            return value
         if not value.isascii():
             try:
                 size = len(value.encode())
