@@ -116,6 +116,15 @@ def test_a_table_of_failures_counts_the_same_words_about_other_volumes_together(
     assert page.count("volume not found: VOLUME") == len(recorded().nodes)
 
 
+def test_a_fault_has_the_same_number_in_chart_table_and_course() -> None:
+    result = recorded()
+    (fault,) = [event.text for event in result.events if event.what == "fault"]
+    page = tree(result)
+    numbered = [texts(element) for element in page.iter() if element.tag in ("text", "th", "strong")]
+    assert numbered.count(f"1 {fault}") >= 3
+    assert "fault 1" in texts(page)
+
+
 def test_a_fault_on_several_nodes_is_drawn_on_these_alone() -> None:
     result = recorded()
     fault = next(event for event in result.events if event.what == "fault")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from volstore.drill.outage import READS, WRITES
 from volstore.drill.record import Outage, Outcome, Result
 from volstore.drill.report.drawing import Scale, bands, clock_ticks, columns, label
 from volstore.drill.report.markup import Markup, join, tag
@@ -17,7 +18,8 @@ _BEFORE, _LEAST = 0.5, 2.0
 def closeup(result: Result, outages: Sequence[Outage], width: float, name: str) -> Markup:
     """An SVG, `width` CSS pixels wide, of the time around the outages of one fault (at least one).
 
-    Each node has two rows, writes above reads: a stroke where a request was answered. The outages are outlined.
+    Each node has two rows, writes above reads that aren't stale: a stroke where one was answered. The outages are
+    outlined.
     """
     begun = min(one.start for one in outages)
     ended = max(one.start + one.seconds for one in outages)
@@ -36,10 +38,10 @@ def closeup(result: Result, outages: Sequence[Outage], width: float, name: str) 
             bands(columns(struck, x), top, 2 * _ROW + 2, class_="broken"),
             label(_LEFT - 6, top + _ROW + 5, node, class_="tick", text_anchor="end"),
         ]
-        for row, writes in enumerate((True, False)):
-            answered = columns(((r.end, r.end) for r in near if r.node == node and r.kind.writes is writes), x)
+        for row, kinds in enumerate((WRITES, READS)):
+            answered = columns(((r.end, r.end) for r in near if r.node == node and r.kind in kinds), x)
             parts.append(
-                bands(answered, top + row * (_ROW + 2), _ROW, class_="write" if writes else "read"),
+                bands(answered, top + row * (_ROW + 2), _ROW, class_="read" if row else "write"),
             )
         rows[node] = top - 3, 2 * _ROW + 8
         top += 2 * _ROW + 2 + _GAP
@@ -62,7 +64,7 @@ def closeup(result: Result, outages: Sequence[Outage], width: float, name: str) 
             tag("path", d=f"M{x(at):.1f} {floor:.1f}v4", class_="base"),
             label(x(at), floor + 16, text, class_="tick", text_anchor="end" if x(at) > width - 30 else "middle"),
         )
-        for at, text in clock_ticks(low, high, int(width / 90))
+        for at, text in clock_ticks(low, high, int(width / 70))
     ]
     marks = [
         join(

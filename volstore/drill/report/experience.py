@@ -27,8 +27,9 @@ def outages(result: Result) -> Markup:
     if not together:
         return tag("section", tag("h2", "Outages"), tag("p", "None was measured: nothing was broken.", class_="note"))
     worst = sorted(together, key=_length, reverse=True)
+    broken = faults(result.events, result.seconds)
     rows = [
-        [one[0].fault, *_silence(one, "writes"), *_silence(one, "reads")]
+        [_numbered(one, broken), *_silence(one, "writes"), *_silence(one, "reads")]
         for one in sorted(worst[:_ROWS], key=lambda one: one[0].start)
     ]
     left = len(together) - len(rows)
@@ -44,10 +45,10 @@ def outages(result: Result) -> Markup:
             cards=True,
         ),
         tag("p", f"The {_ROWS} longest; {left:,} shorter ones are in the summary.", class_="note") if left > 0 else "",
-        *(_closeup(result, one, number) for number, one in enumerate(worst[:_CLOSEUPS])),
+        *(_closeup(result, one, _numbered(one, broken), n) for n, one in enumerate(worst[:_CLOSEUPS])),
         key(
             ("write", "a write was answered"),
-            ("read", "a read was answered"),
+            ("read", "a read was answered (stale ones aside)"),
             ("silence", "outage of writes"),
             ("silence reads", "outage of reads"),
             ("broken", "broken on purpose"),
@@ -65,12 +66,19 @@ def _spread(what: str, lengths: Sequence[float]) -> Markup:
     )
 
 
-def _closeup(result: Result, one: list[Outage], number: int) -> Markup:
+def _closeup(result: Result, one: list[Outage], fault: str, number: int) -> Markup:
     words = " and ".join(
         f"no {part.what} {f'on {part.node} ' if part.node else ''}for {duration(part.seconds)}" for part in one
     )
-    caption = tag("figcaption", tag("strong", one[0].fault), f": {words}")
+    caption = tag("figcaption", tag("strong", fault), f": {words}")
     return tag("figure", caption, both(partial(closeup, result, one), f"closeup-{number}"))
+
+
+def _numbered(one: list[Outage], broken: Sequence[Span]) -> str:
+    """The fault in words, with the number that it has in the chart."""
+    begun = min(part.start for part in one)
+    numbers = [fault.number for fault in broken if fault.text == one[0].fault and fault.start <= begun]
+    return f"{numbers[-1]} {one[0].fault}" if numbers else one[0].fault
 
 
 def _length(one: list[Outage]) -> float:

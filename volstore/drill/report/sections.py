@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import zip_longest
 
 from volstore.drill.record import Check, Result
 from volstore.drill.report.figure import both, key
@@ -81,15 +82,17 @@ def timelines(result: Result) -> Markup:
 
 
 def course(result: Result) -> Markup:
-    """What was done when; the numbers are those of the chart."""
+    """What was done when; the numbers are those of the chart. A phase that only announces a fault is left out."""
     numbers = {(one.start, one.text): one.number for one in faults(result.events, result.seconds)}
+    events = sorted(result.events, key=lambda event: event.at)
     rows = [
         [
             moment(event.at),
             f"{event.what} {numbers[event.at, event.text]}" if event.what == "fault" else event.what,
             event.text,
         ]
-        for event in sorted(result.events, key=lambda event: event.at)
+        for event, after in zip_longest(events, events[1:])
+        if not (after and (event.what, after.what) == ("phase", "fault") and after.text.startswith(event.text))
     ]
     shown, left = rows[:_ROWS], len(rows) - _ROWS
     return tag(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from volstore.drill.outage import READS, WRITES
 from volstore.drill.record import Result
 from volstore.drill.report.drawing import Scale, area, bands, clock_ticks, columns, label, line
 from volstore.drill.report.markup import Markup, join, tag
@@ -34,10 +35,10 @@ def timeline(result: Result, width: float, name: str) -> Markup:
     panels = [
         _Panel(
             f"{what} done, all nodes",
-            series((r for r in result.requests if r.kind.writes is writes), start, end, points),
+            series((r for r in result.requests if r.kind in kinds), start, end, points),
             None,
         )
-        for what, writes in (("writes", True), ("reads", False))
+        for what, kinds in (("writes", WRITES), ("reads, not stale,", READS))
     ]
     panels += [
         _Panel(node, series((r for r in result.requests if r.node == node), start, end, points), node)
@@ -59,7 +60,7 @@ def timeline(result: Result, width: float, name: str) -> Markup:
             tag("path", d=f"M{x(at):.1f} {_LANE}V{floor:.1f}", class_="grid"),
             label(x(at), floor + 16, text, class_="tick", text_anchor="end" if x(at) > width - 30 else "middle"),
         )
-        for at, text in clock_ticks(start, end, int(width / 90))
+        for at, text in clock_ticks(start, end, int(width / 70))
     ]
     changes = columns(((one.start, one.start) for one in led if one.start > start), x)
     return tag(
