@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,8 +39,12 @@ _FLAGS = (
 
 
 def chromium() -> str | None:
-    """The browser's program; None where there is none."""
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    """The browser's program; None where there is none that runs (Ubuntu has one that only names its successor)."""
+    for program in filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        asked = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+        if asked.returncode == 0 and asked.stdout.startswith(("Chromium ", "Google Chrome ")):
+            return program
+    return None
 
 
 class Page:
