@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.drill.histories import ANY, FRESH, KEPT, LINEARIZABLE, ONCE, ORDER, SAME, History, holds
+from volstore.drill import shortest
 from volstore.drill.evidence_order import STALE_SLACK
 from volstore.drill.finals import Final
 from volstore.drill.record import Absence, Kind, Outage
@@ -223,6 +224,18 @@ def test_a_lost_write_shows_in_the_last_read_even_where_indexes_are_not_told() -
     history.register("v2", None)
     history.read("v2", 2)
     assert history.violations(holds(a=("v1", 1))) == [LINEARIZABLE]
+
+
+def test_a_history_that_takes_too_long_to_search_is_not_called_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shortest, "LIMIT", 100)
+    history = History()
+    for number in range(1, 12):
+        history.register(f"v{number}", number, start=1.0, end=50.0)
+    history.read("v1", 12, start=51.0)
+    history.read("v2", 12, start=53.0)
+    check = history.judged(holds(a=("v2", 2)))[LINEARIZABLE]
+    assert not check.passed
+    assert check.detail == "1 of 1 histories could not be decided"
 
 
 # Indexes go back in time.

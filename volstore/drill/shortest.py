@@ -17,7 +17,8 @@ T = TypeVar("T")
 
 _ANYTHING = "\0anything"
 """The state of a register of which nothing is known yet."""
-_LIMIT = 50_000
+LIMIT = 100_000
+"""Steps of a search before it is given up: some seconds. Histories of drills take a few hundred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ def explained(history: Sequence[Known[T]]) -> bool:
 
     Raises TooManyStates.
     """
-    return linearizable([known.operation for known in history], _step) is None
+    return linearizable([known.operation for known in history], _step, limit=LIMIT) is None
 
 
 def _step(state: Hashable, input: Any, output: Any, answered: bool) -> tuple[bool, Hashable]:
@@ -67,7 +68,7 @@ def _broken(history: Sequence[Known[T]], free: bool) -> bool:
     """Whether it is known not to be explained: what takes too long to search isn't."""
     operations = [known.operation for known in history]
     try:
-        return linearizable(operations, _step, _ANYTHING if free else None, limit=_LIMIT) is not None
+        return linearizable(operations, _step, _ANYTHING if free else None, limit=LIMIT) is not None
     except TooManyStates:
         return False
 
