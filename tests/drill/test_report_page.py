@@ -13,6 +13,8 @@ from tests.drill.recorded import recorded
 from tests.drill.results import HOSTILE, failed, hostile, long, nothing
 from volstore.drill.record import Event, Outage, Result
 from volstore.drill.report import html
+from volstore.drill.report.markup import tag
+from volstore.drill.report.timeline import timeline
 
 _HTML = "html head meta link title style body main header section h1 h2 h3 p time span strong pre figure figcaption"
 _LISTS = "ul li dl div dt dd table caption thead tbody tr th td"
@@ -125,12 +127,18 @@ def test_a_fault_has_the_same_number_in_chart_table_and_course() -> None:
     assert "fault 1" in texts(page)
 
 
-def test_a_fault_on_several_nodes_is_drawn_on_these_alone() -> None:
-    result = recorded()
-    fault = next(event for event in result.events if event.what == "fault")
-    alone = html(replace(result, events=[replace(fault, node=None, nodes=("s1", "s2"))]))
-    everywhere = html(replace(result, events=[replace(fault, node=None)]))
-    assert alone.count('class="broken"/>') < everywhere.count('class="broken"/>')
+@pytest.mark.parametrize(("nodes", "panels"), [(("s2",), 3), (("s1", "s2"), 4), ((), 5)])
+def test_a_fault_is_drawn_over_all_nodes_together_and_over_those_that_it_befell(
+    nodes: tuple[str, ...], panels: int
+) -> None:
+    result = replace(recorded(), events=[Event(5.0, "fault", "cut", nodes=nodes)])
+    assert timeline(result, 860.0, "x").count('class="broken"') == panels
+
+
+def test_attributes_are_escaped_too() -> None:
+    assert tag("p", "a<b", title="\"'<&>\x00", data_label="x", class_="y", id=None, x=1.25, y=2.0) == (
+        '<p title="&quot;&#x27;&lt;&amp;&gt;\\x00" data-label="x" class="y" x="1.2" y="2">a&lt;b</p>'
+    )
 
 
 @pytest.mark.parametrize("at", [0.0, 9.0])

@@ -115,7 +115,7 @@ def settings(result: Result) -> Markup:
         "section",
         tag("h2", "How it was run"),
         pairs(run),
-        tag("h3", "Configuration"),
+        tag("h3", "Configuration, times in seconds"),
         pairs(flat(result.configuration)),
         tag("h3", "Versions"),
         pairs(flat(result.versions)),
