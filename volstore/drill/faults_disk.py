@@ -100,8 +100,13 @@ class SlowDisk:
             await self._traced.detach(name)
 
 
+def can_mount() -> bool:
+    """Whether file systems can be made and mounted, as far as one can tell without doing it."""
+    return os.geteuid() == 0 and shutil.which("mkfs.ext4") is not None
+
+
 class SmallDisk:
-    """A file system of its own for a node, in a file, so that it can be filled. Root only."""
+    """A file system of its own for a node, in a file, so that it can be filled. For who `can_mount`."""
 
     def __init__(self, folder: Path) -> None:
         self._image = folder / "disk.ext4"
@@ -154,9 +159,7 @@ class DiskFull:
         self._traced = Traced(nodes, started)
 
     def cannot(self, fault: Fault) -> str | None:
-        if os.geteuid() == 0:
-            return None if shutil.which("mkfs.ext4") else "there is no mkfs.ext4; on Debian: apt-get install e2fsprogs"
-        return no_strace()
+        return None if can_mount() else no_strace()
 
     def plan(self, fault: Fault) -> list[str]:
         return [

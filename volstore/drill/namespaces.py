@@ -11,6 +11,7 @@ import asyncio
 import ctypes
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -34,7 +35,11 @@ def missing() -> str | None:
     absent = [program for program in ("ip", "nsenter") if shutil.which(program) is None]
     if absent:
         return f"there is no {' and no '.join(absent)}; on Debian: apt-get install iproute2 util-linux"
-    return None
+    # Root in a container may be less than it seems.
+    probe = f"{own_prefix()}probe"
+    made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True, check=False)
+    remove_namespace(probe)
+    return None if made.returncode == 0 else f"network namespaces can't be made here: {made.stderr.strip()}"
 
 
 class Network:

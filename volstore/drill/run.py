@@ -289,5 +289,7 @@ class _Drill:
             return Check("The cluster becomes whole again", False, "; ".join(failed))
         slowest = max((took for _, took, _ in self._recoveries), default=0.0)
         return Check(
-            "whole again", True, f"after each of {len(self._recoveries)} faults, at most {slowest:.1f} s later"
+            "The cluster becomes whole again",
+            True,
+            f"after each of {len(self._recoveries)} faults, at most {slowest:.1f} s later",
         )
