@@ -136,6 +136,7 @@ async def page(program: str) -> AsyncIterator[Page]:
         "about:blank",
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, "HOME": str(folder), "TMPDIR": str(folder)},
         start_new_session=True,
     )
     try:
