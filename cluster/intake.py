@@ -157,9 +157,9 @@ class Intake:
 
     def _flush(self) -> None:
         self._flush_planned = False
-        self._node.step(self._make_entry)
+        self._node.step(self.make_entry)
 
-    def _make_entry(self) -> None:
+    def make_entry(self) -> None:
         """One entry is in flight at a time; what comes meanwhile is the next one."""
         node = self._node
         if not self.ready:

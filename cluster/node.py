@@ -231,6 +231,11 @@ class Node:
         self._notice_changes()
         if self.engine.leads and self.engine.configuration.index == 0 and self.engine.takes_proposals:
             self._pin_members()
+        made = self.intake.ready
+        if made:
+            # The next round is under way before this one is applied and answered: disks and members need no processor.
+            self.intake.make_entry()
+            self.persistence.send_out()
         # Not beyond this disk: after a failed sync the journal is read again, and must hold what the state holds.
         safe = min(self.engine.commit_index, self.journal.durable_index)
         if self.applier.advance(self.journal, safe) and not self._more_planned:
@@ -239,9 +244,7 @@ class Node:
         self.freshness.applied(self.applier.index, self._has_this_term)
         self.compaction.consider()
         self._part()
-        if self.intake.ready:
-            self.intake.plan_flush()
-        elif self.engine.leads and self.engine.commit_index > self._told_commit:
+        if not made and self.engine.leads and self.engine.commit_index > self._told_commit:
             self._told_commit = self.engine.commit_index
             self.engine.tell_commit(self.loop.time(), self.intake.take_waiting_members())
             if self._telling is None:
