@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -269,6 +270,7 @@ class _Drill:
                 "objective": asdict(scenario.objective),
                 "load": asdict(scenario.load) | {"mix": {kind.value: n for kind, n in scenario.load.mix.items()}},
                 "settings of the nodes": dict(scenario.settings) or "the defaults",
+                "machine of the drill": f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the end",
             },
             versions={
                 "volstore": version("volstore"),
