@@ -90,7 +90,9 @@ async def test_a_whole_drill_kills_and_pauses_and_leaves_the_cluster_as_it_was(c
 async def test_nothing_is_broken_that_the_cluster_can_not_spare(cluster: Cluster) -> None:
     async with running(cluster), begun(cluster.write()) as (target, _):
         await target.do(Fault(FaultKind.PAUSE, ("s2",)))
-        with pytest.raises(TargetError, match="kill of s3 is not done, as writes would stop: of 3 voters"):
+        # Where s2 led, it may be that nobody leads just now.
+        why = r"kill of s3 is not done, as writes would stop: (of 3 voters|no node leads now)"
+        with pytest.raises(TargetError, match=why):
             await target.do(Fault(FaultKind.KILL, ("s3",)))
         assert target.cannot(Fault(FaultKind.KILL, ("s1", "s3"))) == (
             "2 of 3 nodes are more than an existing cluster can do without"
