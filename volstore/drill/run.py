@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import platform
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import asdict
-from importlib.metadata import version
+from dataclasses import replace
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from volstore.drill.choosing import chosen, draw, fault_of
-from volstore.drill.evidence import judge
+from volstore.drill.conclusion import Recovery, conclude
 from volstore.drill.exchange import Exchange
 from volstore.drill.finals import Final, read_finals
 from volstore.drill.load import Load
-from volstore.drill.outage import outages
 from volstore.drill.record import Check, Event, Moment, Request, Result
 from volstore.drill.recovery import whole
 from volstore.drill.scenario import Gauntlet, Scenario, Step
@@ -28,6 +24,8 @@ LEADER_WITHIN = 30.0
 WHOLE_WITHIN = 60.0
 """Seconds in which the cluster must be whole again once a fault is healed."""
 _TICK = 0.25
+
+T = TypeVar("T")
 
 
 class Watcher(Protocol):
@@ -52,14 +50,19 @@ async def rehearse(
     """Run `scenario` on `target`; `minutes` is for a gauntlet, in place of its own. `note` is told of every request and
     event as it happens.
 
-    Raises TargetError and LoadFailed where the drill can't be begun or a fault can't be done; what the cluster does
-    wrong is in the result. Everything is healed and stopped in either case, and when it is cancelled.
+    Raises TargetError and LoadFailed where the drill can't be begun; what goes wrong later is in the result. Everything
+    is healed and stopped in either case, and when it is cancelled.
     """
     drill = _Drill(scenario, target, seed, progress, note)
     try:
-        return await drill.run(minutes)
-    finally:
-        await _finish(drill.end())
+        result = await drill.run(minutes)
+    except BaseException as error:
+        if failures := await _finish(drill.end()):
+            raise TargetError("; ".join([str(error) or "interrupted", *failures])) from error
+        raise
+    failures = await _finish(drill.end())
+    left = [Check("All was healed", False, "; ".join(failures))] if failures else []
+    return replace(result, checks=[*result.checks, *left])
 
 
 def possible(gauntlet: Gauntlet, target: Target) -> list[FaultKind]:
@@ -71,7 +74,7 @@ def possible(gauntlet: Gauntlet, target: Target) -> list[FaultKind]:
     ]
 
 
-async def _finish(ending: Coroutine[Any, Any, None]) -> None:
+async def _finish(ending: Coroutine[Any, Any, T]) -> T:
     """Carry it through though we are cancelled meanwhile: a second Ctrl-C must not leave anything broken."""
     task = asyncio.create_task(ending, name="ending")
     cancelled: asyncio.CancelledError | None = None
@@ -80,9 +83,10 @@ async def _finish(ending: Coroutine[Any, Any, None]) -> None:
             await asyncio.shield(task)
         except asyncio.CancelledError as error:
             cancelled = error
-    task.result()
     if cancelled is not None:
+        task.result()
         raise cancelled
+    return task.result()
 
 
 class _Drill:
@@ -104,7 +108,8 @@ class _Drill:
         self._started = time.time()
         self._events: list[Event] = []
         self._standing: list[tuple[Fault, tuple[str, ...]]] = []
-        self._recoveries: list[tuple[str, float, str]] = []
+        self._recoveries: list[Recovery] = []
+        self._broken_off = ""
         self._load: Load | None = None
         self._exchange: Exchange | None = None
         self._ticking: asyncio.Task[None] | None = None
@@ -130,11 +135,16 @@ class _Drill:
         await load.start()
         self._ticking = asyncio.create_task(self._tick(load), name="progress")
         await load.steady()
-        for step in self._steps(minutes):
-            await self._step(load, step)
-            load.raise_defects()
-        for fault, names in list(self._standing):
-            await self._heal(load, fault, names)
+        try:
+            for step in self._steps(minutes):
+                await self._step(load, step)
+                load.raise_defects()
+            await self._heal_standing(load)
+        except TargetError as error:
+            # What the cluster did until then is worth knowing, now more than ever.
+            self._broken_off = str(error)
+            self._happened(Event(self.now(), "note", f"the drill is broken off: {error}"))
+            await self._heal_standing(load, at_last=True)
         self._phase("letting the last requests end")
         await load.stop()
         self._phase("looking at what every node holds")
@@ -143,8 +153,8 @@ class _Drill:
         self._phase("judging")
         return await asyncio.to_thread(self._result, load, finals, seconds)
 
-    async def end(self) -> None:
-        """Heal and stop, each though the other fails. Raises TargetError with what could not be healed."""
+    async def end(self) -> list[str]:
+        """Heal and stop, each though the other fails; what could not be healed, in words."""
         if self._ticking is not None:
             self._ticking.cancel()
         failures: list[str] = []
@@ -159,8 +169,7 @@ class _Drill:
             finally:
                 self.progress.phase("stopping the cluster")
                 await self.target.stop()
-        if failures:
-            raise TargetError("; ".join(failures))
+        return failures
 
     # Steps.
 
@@ -230,11 +239,21 @@ class _Drill:
         left = [node for node in self.target.nodes if node.name not in broken]
         wrong = await whole(self._exchange, left, WHOLE_WITHIN)
         took = self.now() - healed
-        self._recoveries.append((str(fault), took, wrong))
+        self._recoveries.append(Recovery(str(fault), took, wrong))
         self._happened(Event(self.now(), "note", wrong or f"the cluster is whole again after {took:.1f} s"))
         for name in names:
             if name not in broken:
                 load.expect_up(name)
+
+    async def _heal_standing(self, load: Load, *, at_last: bool = False) -> None:
+        """What the steps left broken. `at_last`: one that can't be healed is left to `end`, which tries once more."""
+        for fault, names in list(self._standing):
+            try:
+                await self._heal(load, fault, names)
+            except TargetError as error:
+                if not at_last:
+                    raise
+                self._happened(Event(self.now(), "note", f"{fault} could not be healed: {error}"))
 
     # What is told.
 
@@ -253,45 +272,16 @@ class _Drill:
             await asyncio.sleep(_TICK)
 
     def _result(self, load: Load, finals: list[Final], seconds: float) -> Result:
-        scenario = self.scenario
-        faults = [event for event in self._events if event.what == "fault"]
-        assert load.ended is not None
-        found = outages(load.requests, faults, load.absences, load.ended)
-        checks = judge(load.requests, finals, found, scenario.objective, load.absences)
-        return Result(
-            scenario=scenario.name,
-            about=scenario.about,
-            target=self.target.describe(),
-            seed=self.seed,
-            started=self._started,
-            seconds=seconds,
-            nodes=[node.name for node in self.target.nodes],
-            configuration={
-                "objective": asdict(scenario.objective),
-                "load": asdict(scenario.load) | {"mix": {kind.value: n for kind, n in scenario.load.mix.items()}},
-                "settings of the nodes": dict(scenario.settings) or "the defaults",
-                "machine of the drill": f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the end",
-            },
-            versions={
-                "volstore": version("volstore"),
-                "pysyncobj": version("pysyncobj"),
-                "Python": platform.python_version(),
-                "system": platform.platform(),
-            },
-            requests=load.requests,
-            events=self._events,
-            outages=found,
-            checks=[*checks, self._recovery()],
-        )
-
-    def _recovery(self) -> Check:
-        """That every fault that was healed left a cluster that became whole."""
-        failed = [f"after {fault}: {wrong}" for fault, _, wrong in self._recoveries if wrong]
-        if failed:
-            return Check("The cluster becomes whole again", False, "; ".join(failed))
-        slowest = max((took for _, took, _ in self._recoveries), default=0.0)
-        return Check(
-            "The cluster becomes whole again",
-            True,
-            f"after each of {len(self._recoveries)} faults, at most {slowest:.1f} s later",
+        return conclude(
+            self.scenario,
+            self.target.describe(),
+            [node.name for node in self.target.nodes],
+            self.seed,
+            self._started,
+            seconds,
+            load,
+            finals,
+            self._events,
+            self._recoveries,
+            self._broken_off,
         )
