@@ -177,6 +177,14 @@ async def test_stale_reads_use_the_tables_of_this_node(api: Api) -> None:
     assert behind.late is not None
 
 
+async def test_a_node_that_can_not_tell_how_old_its_tables_are_denies_no_stale_read_for_good(api: Api) -> None:
+    known = client(api, 1, 'namespace "default" { policy = "read" }')
+    api.registry.cut_off = True
+    assert (await api.get(f"{VOLUMES}&stale", **with_token(known)))[0] == 200
+    status, headers, text = await api.get(f"{VOLUMES}&stale", **with_token("made while this node was away"))
+    assert (status, text, headers["Retry-After"]) == (503, "No cluster leader", "1")
+
+
 async def test_a_write_on_a_node_that_is_behind_is_refused_where_it_is_applied(api: Api) -> None:
     secret = client(api, 1, 'namespace "default" { policy = "write" }')
     submit = api.registry.submit

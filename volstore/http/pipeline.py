@@ -62,7 +62,13 @@ class Pipeline:
             return question
         contact = await self._barrier(call)
         registry = call.service.registry
-        authorize(call, endpoint, registry.state)
+        try:
+            authorize(call, endpoint, registry.state)
+        except Denied:
+            if contact.known_leader:
+                raise
+            # A node that has just started may not have the caller's token yet, and 403 would be a client's last word.
+            raise NoLeader from None
         if index and endpoint.blocking:
             until = asyncio.get_running_loop().time() + wait * (1 + self._random() * WAIT_JITTER)
             with self._waiters.one(call.asker.name(registry.state)):
