@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from volstore.drill.leftovers import PREFIX, Place, remove_namespace, sweep
+from volstore.drill.leftovers import PREFIX, Place, in_memory, remove_namespace, sweep
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and namespaces need root")
 
@@ -66,6 +66,19 @@ def test_what_is_mounted_in_the_folder_is_unmounted() -> None:
     place.remove()
     assert not place.folder.exists()
     assert str(mounted) not in Path("/proc/self/mountinfo").read_text()
+
+
+@ROOT
+def test_a_folder_in_memory_is_told_from_one_on_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = in_memory()
+    (tmp_path / "inner").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(tmp_path)], check=True)
+    try:
+        assert in_memory()
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+    assert in_memory() == before
 
 
 @ROOT

@@ -60,6 +60,18 @@ def sweep() -> list[str]:
     return found
 
 
+def in_memory() -> bool:
+    """Whether such places are in memory, where a sync costs nothing."""
+    inside = Path(tempfile.gettempdir()).resolve()
+    found, kind = -1, ""
+    for line in _read(_MOUNTS).splitlines():
+        path, after = Path(line.split()[4]), line.partition(" - ")[2]
+        # Of mounts in the same place the last one covers the others.
+        if (path == inside or path in inside.parents) and len(path.parts) >= found:
+            found, kind = len(path.parts), after.split()[0]
+    return kind in ("tmpfs", "ramfs")
+
+
 def remove_namespace(name: str) -> None:
     """With all that is in it; one that isn't there is no error."""
     subprocess.run(["ip", "netns", "delete", name], stderr=subprocess.DEVNULL, check=False)

@@ -19,7 +19,7 @@ from volstore.drill.faults_clock import environment as clock_environment
 from volstore.drill.faults_disk import DiskFull, SlowDisk, SmallDisk, can_mount, no_strace
 from volstore.drill.faults_network import Flap, OneWay, Partition
 from volstore.drill.faults_operator import Backup, Operator, Replace
-from volstore.drill.leftovers import Place, sweep
+from volstore.drill.leftovers import Place, in_memory, sweep
 from volstore.drill.local_node import LocalNode
 from volstore.drill.namespaces import Network
 from volstore.drill.slow_links import SlowLink
@@ -86,7 +86,8 @@ class LocalTarget:
 
     def describe(self) -> str:
         where = "each in a network namespace, with TLS" if self._network else f"on loopback ({self._no_network})"
-        return f"{len(self._names)} nodes on this machine, {where}"
+        disks = "; their disks are memory, as TMPDIR is" if in_memory() else ""
+        return f"{len(self._names)} nodes on this machine, {where}{disks}"
 
     # From start to end.
 
