@@ -15,11 +15,10 @@ from volstore.drill.leaders import Leaders, rest
 from volstore.drill.record import Absence, Event, Kind, Moment, Outcome, Rate, Request
 from volstore.drill.scenario import LoadSettings
 from volstore.drill.target import Access, TargetNode
+from volstore.drill.turnover import Turnover
 
 WRITES_PER_SECOND = 140.0
 """At most, by all clients: the nodes remember 100,000 Idempotency-Keys for ten minutes, and refuse more."""
-OPERATIONS = 60
-"""On one volume, before another one takes its place: a history must stay short enough to be judged."""
 REPEATED = 0.05
 """The share of acknowledged writes that are sent again under their key, as by a client that lost the answer."""
 _ATTEMPTS = 3
@@ -28,15 +27,6 @@ _STALE_EVERY = 0.2
 
 class LoadFailed(Exception):
     """The load can't be had as it was asked for; the text says why and what would be right."""
-
-
-class _Slot:
-    """One of the volumes in use; `life` counts those that had its place before."""
-
-    __slots__ = ("life", "operations")
-
-    def __init__(self) -> None:
-        self.life = self.operations = 0
 
 
 class Load:
@@ -72,7 +62,7 @@ class Load:
         self._note = note
         self._numbers = count(1)
         self._clients = count(1)
-        self._slots = [_Slot() for _ in range(settings.volumes)]
+        self._volumes = Turnover(self.prefix, settings.volumes)
         self._kinds, self._weights = list(settings.mix), list(settings.mix.values())
         self._absent: dict[str, tuple[float, bool, bool]] = {}
         self._recent: dict[str, deque[tuple[float, Outcome]]] = {name: deque() for name in self._nodes}
@@ -214,7 +204,7 @@ class Load:
     async def _client(self, node: TargetNode, client: int, random: Random) -> None:
         while not self._stopping.is_set():
             (kind,) = random.choices(self._kinds, self._weights)
-            volume = self._volume(random)
+            volume = self._volumes.draw(random)
             if kind.writes:
                 await self._write(node, client, kind, volume, random)
             else:
@@ -224,17 +214,8 @@ class Load:
     async def _stale_reader(self, node: TargetNode, client: int, random: Random) -> None:
         """Where a node is cut off all others wait; what it says of its age then is what is worth judging most."""
         while not self._stopping.is_set():
-            await self._send(node, client, Kind.READ_STALE, self._volume(random))
+            await self._send(node, client, Kind.READ_STALE, self._volumes.draw(random))
             await rest(_STALE_EVERY, self._stopping)
-
-    def _volume(self, random: Random) -> str:
-        number = random.randrange(len(self._slots))
-        slot = self._slots[number]
-        if slot.operations >= OPERATIONS:
-            slot.life += 1
-            slot.operations = 0
-        slot.operations += 1
-        return f"{self.prefix}-{number}-{slot.life}"
 
     async def _write(self, node: TargetNode, client: int, kind: Kind, volume: str, random: Random) -> None:
         """Until it is known what became of it, asking other nodes under the same key; or until it is given up."""
