@@ -60,6 +60,8 @@ async def test_a_fault_that_fails_breaks_the_drill_off_and_the_result_says_so(tm
         ("The drill was carried out", "no pauses today")
     ]
     assert target.done == ["do restart of s1", "heal restart of s1", "heal pause of s1", "stop"]
+    assert result.events[-1].text.startswith("the nodes' data directories are kept, ")
+    assert {path.name for path in (tmp_path / "s1-data").iterdir()} >= {"journal"}
 
 
 async def test_what_a_step_left_broken_is_healed_by_a_later_one_or_at_the_end(tmp_path: Path) -> None:

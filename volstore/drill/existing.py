@@ -84,6 +84,9 @@ class ExistingTarget:
             await self._exchange.close()
             self._exchange = None
 
+    async def keep(self) -> str:
+        return "what the nodes hold is where they are; keep their data directories"
+
     # Faults.
 
     def cannot(self, fault: Fault) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import ssl
 import time
@@ -197,6 +198,14 @@ class LocalTarget:
                     await asyncio.sleep(_LOOK_EVERY)
         finally:
             await exchange.close()
+
+    async def keep(self) -> str:
+        try:
+            for name, node in self._nodes.items():
+                await asyncio.to_thread(shutil.copytree, node.data, self._logs / f"{name}-data", dirs_exist_ok=True)
+        except OSError as error:
+            return f"the nodes' data directories could not be kept: {error}"
+        return f"the nodes' data directories are kept, {self._logs / 's1-data'} and so on"
 
     async def stop(self) -> None:
         """kill -9: whatever the nodes still hold is thrown away with them."""

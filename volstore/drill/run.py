@@ -151,7 +151,10 @@ class _Drill:
         finals = await read_finals(self.target.nodes, self.target.access, load.prefix)
         seconds = self.now()
         self._phase("judging")
-        return await asyncio.to_thread(self._result, load, finals, seconds)
+        result = await asyncio.to_thread(self._result, load, finals, seconds)
+        if not result.passed:
+            self._happened(Event(self.now(), "note", await self.target.keep()))
+        return result
 
     async def end(self) -> list[str]:
         """Heal and stop, each though the other fails; what could not be healed, in words."""

@@ -118,6 +118,10 @@ class Target(Protocol):
         """Undo whatever is still broken; what could not be undone, in words."""
         ...
 
+    async def keep(self) -> str:
+        """A drill failed: keep what the nodes hold, beyond `stop`, for who looks into it; where it is, in words."""
+        ...
+
     def describe(self) -> str:
         """For people: "3 nodes on this machine, in network namespaces"."""
         ...
