@@ -33,7 +33,7 @@ test: $(READY)
 simulate: $(READY)
 	$(BIN)/python -m tests.simulation --minutes $(or $(MINUTES),10) --jobs $(or $(JOBS),1) $(ARGS)
 
-# Against etcd and wrk, which must be installed: make bench ARGS="--rounds 5 --json bench.json"
+# Against etcd; as root on Debian it installs etcd-server and wrk: make bench ARGS="--rounds 5 --json bench.json"
 bench: $(READY)
 	@$(BIN)/python -m tests.bench $(ARGS)
 

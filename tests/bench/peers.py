@@ -2,9 +2,9 @@
 
     python -m tests.bench.peers [--rounds 3] [--seconds 5]
 
-Needs Debian's `wrk` and `etcd-server`. Both keep three members on loopback with fdatasync on every one; commands
-carry about 400 bytes; wrk asks the leader over HTTP with JSON. Figures are medians over the rounds; each round runs
-both peers, so that the ratio holds when the machine's speed drifts.
+Needs `wrk` and `etcd` (`make bench` installs them). Both keep three members on loopback with mutual TLS between them
+and fdatasync on every one; commands carry about 400 bytes; wrk asks over plain HTTP with JSON. Figures are medians over
+the rounds; each round runs both peers, so that the ratio holds when the machine's speed drifts.
 """
 
 from __future__ import annotations
@@ -13,14 +13,11 @@ import argparse
 import asyncio
 import base64
 import json
-import os
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,12 +25,17 @@ from typing import Any
 
 import aiohttp
 
+from tests.bench.bulk import fill
+from tests.bench.certificates import secured_agents
+from tests.bench.etcd import etcd, etcd_leader, etcd_version
 from tests.bench.processes import processor_seconds, resident_mib
-from tests.process.agents import add_plugin, agents, free_ports, leader, until, volume
+from tests.bench.programs import ensure
+from tests.process.agents import add_plugin, leader, volume
 
 HERE = Path(__file__).parent
-CLIENTS = (1, 32, 256)
+CLIENTS = {1: "1 client", 32: "32 clients", 256: "256 clients"}
 FILLER = "x" * 280
+LISTED = 6098
 
 
 def wrk(script: str, url: str, clients: int, seconds: int, *arguments: str) -> dict[str, float]:
@@ -43,46 +45,6 @@ def wrk(script: str, url: str, clients: int, seconds: int, *arguments: str) -> d
     if figures["bad"]:
         raise RuntimeError(f"{figures['bad']:.0f} requests failed: {done.stdout}")
     return {"per_s": figures["requests"] / figures["seconds"], "p50_ms": figures["p50_ms"], "p99_ms": figures["p99_ms"]}
-
-
-@contextmanager
-def etcd(folder: Path) -> Iterator[tuple[list[str], list[int]]]:
-    """Three members: their client URLs, and their process IDs."""
-    ports = free_ports(6)
-    peers = [f"http://127.0.0.1:{port}" for port in ports[:3]]
-    clients = [f"http://127.0.0.1:{port}" for port in ports[3:]]
-    cluster = ",".join(f"e{n}={url}" for n, url in enumerate(peers))
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("ETCD_")}
-    running = []
-    try:
-        for n in range(3):
-            command = ["etcd", "--name", f"e{n}", "--data-dir", str(folder / f"e{n}")]
-            command += ["--listen-peer-urls", peers[n], "--initial-advertise-peer-urls", peers[n]]
-            command += ["--listen-client-urls", clients[n], "--advertise-client-urls", clients[n]]
-            command += ["--initial-cluster", cluster, "--initial-cluster-state", "new", "--log-level", "error"]
-            with (folder / f"e{n}.log").open("wb") as log:
-                running.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
-        yield clients, [process.pid for process in running]
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
-
-
-async def etcd_leader(session: aiohttp.ClientSession, clients: list[str]) -> str:
-    async def found() -> str | None:
-        for url in clients:
-            try:
-                async with session.post(f"{url}/v3/maintenance/status", json={}) as response:
-                    status = await response.json()
-            except (aiohttp.ClientError, ValueError):
-                continue
-            if status.get("leader") and status["leader"] == status["header"]["member_id"]:
-                return url
-        return None
-
-    result = await until(found, what="etcd's leader")
-    return str(result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +62,15 @@ class Case:
 _ID = "read-one"
 _KEY = base64.b64encode(_ID.encode()).decode()
 VOLSTORE = (
-    *(Case(f"register, {n} clients", n, "register.lua", peer=f"put, {n} clients") for n in CLIENTS),
+    Case(f"list {LISTED:,} volumes, 8 clients", 8, "once.lua", path="/v1/volumes?type=csi"),
+    *(Case(f"register, {clients}", n, "register.lua", peer=f"put, {clients}") for n, clients in CLIENTS.items()),
     Case("register via a follower, 32 clients", 32, "register.lua", "follower", peer="put, 32 clients"),
     Case("read one, 32 clients", 32, "once.lua", path=f"/v1/volume/csi/{_ID}", peer="range, 32 clients"),
     Case("read one via a follower, 32 clients", 32, "once.lua", "follower", f"/v1/volume/csi/{_ID}"),
     Case("read one, stale, 32 clients", 32, "once.lua", "follower", f"/v1/volume/csi/{_ID}?stale"),
 )
 ETCD = (
-    *(Case(f"put, {n} clients", n, "put.lua") for n in CLIENTS),
+    *(Case(f"put, {clients}", n, "put.lua") for n, clients in CLIENTS.items()),
     Case("range, 32 clients", 32, "once.lua", path="/v3/kv/range"),
 )
 
@@ -124,7 +87,7 @@ def measured(pids: list[int], run: Callable[[], Figures], seconds: int) -> Figur
 
 async def volstore_round(number: int, seconds: int) -> dict[str, Figures]:
     found: dict[str, Figures] = {}
-    with tempfile.TemporaryDirectory() as folder, agents(Path(folder), 3) as nodes:
+    with tempfile.TemporaryDirectory() as folder, secured_agents(Path(folder), 3) as nodes:
         for node in nodes:
             node.start()
         async with aiohttp.ClientSession() as session:
@@ -133,6 +96,7 @@ async def volstore_round(number: int, seconds: int) -> dict[str, Figures]:
             body = {"Volumes": [volume(_ID)]}
             async with session.put(f"{lead.url}/v1/volume/csi/{_ID}", json=body) as response:
                 response.raise_for_status()
+            await fill(session, lead.url, 1, LISTED)
         follower = next(node for node in nodes if node is not lead)
         pids = [node.process.pid for node in nodes if node.process is not None]
         for index, case in enumerate(VOLSTORE):
@@ -171,13 +135,7 @@ def report(ours: list[dict[str, Figures]], theirs: list[dict[str, Figures]]) -> 
             for what in ("per_s", "p50_ms", "p99_ms"):
                 ratios = [one[case.name][what] / two[case.peer][what] for one, two in zip(ours, theirs, strict=True)]
                 found["volstore"][case.name][f"ratio_{what}"] = round(statistics.median(ratios), 2)
-    version = subprocess.run(["etcd", "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
-    return {"rounds": len(ours), "etcd_version": version, **found}
-
-
-def missing() -> list[str]:
-    """What this bench needs and isn't here."""
-    return [program for program in ("wrk", "etcd") if shutil.which(program) is None]
+    return {"rounds": len(ours), "etcd_version": etcd_version(), **found}
 
 
 def run(rounds: int, seconds: int) -> dict[str, Any]:
@@ -190,8 +148,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5, help="length of each run of wrk")
     given = parser.parse_args()
-    if missing():
-        print(f"not found: {', '.join(missing())}; on Debian: apt-get install wrk etcd-server", file=sys.stderr)
+    if ensure():
         return 2
     print(json.dumps(run(given.rounds, given.seconds), indent=2))
     return 0
