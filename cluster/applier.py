@@ -7,6 +7,7 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
+from cluster.closings import ALL_CLOSED, Closings
 from cluster.engine import BATCH
 from cluster.guard import SafetyViolation
 from cluster.journal import Journal
@@ -26,13 +27,20 @@ class StateDiverged(SafetyViolation):
 
 
 class Applier:
-    def __init__(self, state: ReplicatedState, index: int, answered: Callable[[Answer], None]) -> None:
+    def __init__(
+        self,
+        state: ReplicatedState,
+        index: int,
+        answered: Callable[[Answer], None],
+        closings: Closings = ALL_CLOSED,
+    ) -> None:
         self.state = state
         self.index = index
         """The last entry that was applied."""
         self.bytes = 0
         """Entry data applied since the start, in bytes."""
         self._answered = answered
+        self._closings = closings
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = count()
         self._marks: dict[int, bytes] = {}
@@ -40,20 +48,34 @@ class Applier:
 
     def advance(self, journal: Journal, commit_index: int) -> bool:
         """Apply what is committed, up to a bound; whether there is more to do."""
+        closings = self._closings
+        if self.index < journal.base_index and not closings.refuse_unreadable:
+            return False
         done = 0
         while self.index < min(commit_index, journal.last_index) and done < _STEP_BYTES:
             entry = journal.entry(self.index + 1)
-            answers = self.state.apply(entry.index, entry.data[1:]) if entry.data[0] == BATCH else []
+            try:
+                answers = self.state.apply(entry.index, entry.data[1:]) if entry.data[0] == BATCH else []
+            except Exception:
+                if closings.failed_apply_ends:
+                    raise
+                return False
+            if not closings.position_first:
+                self._tell(answers)
+                answers = []
             # The position moves before anybody is told: telling may lead back here (hole 20).
             self.index = entry.index
             if self.index % MARK_EVERY == 0:
                 self._mark()
-            for answer in answers:
-                self._answered(answer)
+            self._tell(answers)
             self.bytes += len(entry.data)
             done += len(entry.data) + 64
         self._wake()
         return self.index < min(commit_index, journal.last_index)
+
+    def _tell(self, answers: list[Answer]) -> None:
+        for answer in answers:
+            self._answered(answer)
 
     def installed(self, index: int) -> None:
         """A snapshot replaced the state by that of `index`."""

@@ -54,6 +54,8 @@ async def _boot(options: Options, state: ReplicatedState, disk: Disk, snapshot_d
     found = await snapshot_disk.run(store.load)
     snapshot = found.intact[0] if found.intact else None
     if journal.base_index > (snapshot.index if snapshot is not None else 0):
+        if not options.closings.refuse_unreadable:
+            return Booted(who, journal, store, Configurations(Configuration(options.members)), 0)
         reason = str(found.damaged[0]) if found.damaged else "there is none"
         raise LogError(
             f"the log starts after entry {journal.base_index} and no sound snapshot reaches it ({reason}): "

@@ -32,7 +32,9 @@ class Election:
             self._ask_first()
 
     def restart_timer(self) -> None:
+        """Wait anew, and for nothing that was asked before: who has led since doesn't stand on old answers."""
         engine = self._engine
+        self._asked_term = None
         span = engine.timing.election_max - engine.timing.election_min
         self._deadline = engine.now + engine.timing.election_min + span * engine.draw()
 

@@ -132,7 +132,9 @@ class Engine:
     @property
     def takes_proposals(self) -> bool:
         """Leading, not about to hand over, and sure of what was committed before (its own no-op is committed)."""
-        return self.leads and self.transfer_to is None and self.commit_index >= self._leadership.first_index > 0
+        if self.transfer_to is not None and self.closings.transfer_stops_proposals:
+            return False
+        return self.leads and self.commit_index >= self._leadership.first_index > 0
 
     @property
     def transfer_to(self) -> str | None:

@@ -6,6 +6,7 @@ the dissertation's §6.4, CheckQuorum §6.2, transfer §3.10. What is committed 
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ class Leadership:
         self.transfer_to: str | None = None
         self._engine = engine
         self._reads = ReadRounds()
+        self._window = WINDOW if engine.closings.bounded_window else sys.maxsize
         self._round = 0
         self._round_times: deque[tuple[int, float]] = deque()
         self._next_heartbeat = 0.0
@@ -89,7 +91,7 @@ class Leadership:
             progress.needs_snapshot = True
         previous = journal.base_index if progress.needs_snapshot else progress.next - 1
         entries: list[tuple[int, bytes]] = []
-        if progress.next <= journal.last_index and progress.may_send_entries(WINDOW):
+        if progress.next <= journal.last_index and progress.may_send_entries(self._window):
             found = journal.slice(progress.next, journal.last_index + 1, MAX_MESSAGE_BYTES)
             entries = [(entry.term, entry.data) for entry in found]
             progress.sent(found[-1].index, self._round)
@@ -138,7 +140,7 @@ class Leadership:
                 progress.rejected(index, engine.match_index(peer))
         if engine.leads:
             # Only entries: answering an answer with a heartbeat would go on without end.
-            if progress.next <= engine.journal.last_index and progress.may_send_entries(WINDOW):
+            if progress.next <= engine.journal.last_index and progress.may_send_entries(self._window):
                 self.send_to(peer)
             self.advanced()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from cluster import changes
@@ -89,7 +90,8 @@ class ReplicatedLog:
         """
         if self._stopping:
             return NotApplied("this node stops")
-        pending = self._node.intake.proposals.add(command, deadline)
+        expires = deadline if self.options.closings.proposals_expire else math.inf
+        pending = self._node.intake.proposals.add(command, expires)
         if isinstance(pending, NotApplied):
             return pending
         self._node.intake.route(pending)

@@ -73,6 +73,7 @@ class Node:
         self._told_commit = 0
         self._telling: asyncio.TimerHandle | None = None
         self._more_planned = False
+        self._stepping = False
         self._incarnations: dict[str, bytes] = {}
         self._metas: dict[str, Mapping[str, str]] = {}
         self._callers: dict[str, str] = {}
@@ -87,15 +88,18 @@ class Node:
         self.incarnation = booted.identity.incarnation
         self.journal = booted.journal
         self.store = booted.store
-        self.intake = Intake(self, self._random.randbytes(16))
-        self.applier = Applier(self.state, booted.applied, self.intake.answered)
+        session, closings = self._random.randbytes(16), self.options.closings
+        self.intake = Intake(self, session if closings.fresh_sessions else self.options.name.encode())
+        self.applier = Applier(self.state, booted.applied, self.intake.answered, closings)
         self.engine = self._make_engine(booted.configurations)
         self.persistence = Persistence(self)
         self.questions = Questions(self)
         self.asks = Asks(self)
         self.asks.answer = self.answer
         self.compaction = Compaction(self, booted.applied)
-        self._receiving = Receiving(self.store, self.send, self._install, self._snapshot_refused, self._has)
+        self._receiving = Receiving(
+            self.store, self.send, self._install, self._snapshot_refused, self._has, closings
+        )  # fmt: skip
         self._card = {**self.options.meta, "raft": self.options.advertise, "configuration": "0"}
         self.freshness = Freshness(self.loop.time())
         self.transport = Transport(
@@ -168,11 +172,20 @@ class Node:
         """Do something to the engine, and what follows from it."""
         if not self.running:
             return
+        outermost, self._stepping = not self._stepping, True
         try:
             work()
             self._follow()
         except Exception as error:
-            self.fail(error)
+            if not outermost:
+                raise  # The step around this one must not go on, on a state that may be half changed.
+            if self.options.closings.failed_step_ends:
+                self.fail(error)
+            else:
+                self.log.error("step_failed", reason=str(error))
+        finally:
+            if outermost:
+                self._stepping = False
 
     def _make_engine(self, configurations: Configurations) -> Engine:
         engine = Engine(
@@ -371,7 +384,8 @@ class Node:
         elif kind == "told":
             self.asks.answered(frame[1], frame[2])
         elif kind == "snap":
-            if peer == engine.leader and frame[1] == engine.term:
+            # Only who leads a term sends snapshots in it, known here as its leader or not yet.
+            if engine.leader in (peer, None) and frame[1] == engine.term:
                 engine.heard_leader(now)
                 self._receiving.piece(peer, frame)
         elif kind == "snapack":
@@ -399,7 +413,9 @@ class Node:
         """Whether a member that calls, or answers, under this name is the one that the log names (hole 23)."""
         configuration = self.engine.configuration
         member = configuration.member(name)
-        if member is None:
+        # One whose removal isn't committed may have been elected without it, and undo it (Raft dissertation §4.1).
+        staying = member or self.engine.configurations.at(self.engine.commit_index).member(name)
+        if staying is None:
             known_there = meta.get("configuration", "")
             if known_there.isdecimal() and int(known_there) > configuration.index and "raft" in meta:
                 # It knows of a later configuration than this node's log, which waits to be added or was away: whoever
@@ -409,11 +425,14 @@ class Node:
                 self._set_peers()
                 return None
             return f"{name!r} is not a member of this cluster"
-        known = member.incarnation or self._incarnations.get(name, b"")
+        known = staying.incarnation or self._incarnations.get(name, b"")
         if known and incarnation != known and self.options.closings.pinned_incarnations:
             return f"{name!r} {OTHER_DISK} (was it wiped?): remove the old {name!r} first, then add it anew"
         self._incarnations[name] = incarnation
         self._metas[name] = meta
+        if member is None:
+            self._callers[name] = staying.address
+            self._set_peers()
         return None
 
     def _on_refused(self, peer: str, reason: str) -> None:

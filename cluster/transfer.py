@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from cluster.closings import ALL_CLOSED, Closings
 from cluster.journal import JournalFailed
 from cluster.messages import Frame
 from cluster.snapshots import Incoming, SnapshotDamaged, SnapshotMeta, SnapshotStore
@@ -80,13 +81,14 @@ class Receiving:
 
     def __init__(
         self, store: SnapshotStore, send: Send, install: Callable[[SnapshotMeta], Awaitable[None]],
-        refused: Callable[[Exception], None], already: Callable[[int], bool],
+        refused: Callable[[Exception], None], already: Callable[[int], bool], closings: Closings = ALL_CLOSED,
     ) -> None:  # fmt: skip
         self._store = store
         self._send = send
         self._install = install
         self._refused = refused
         self._already = already
+        self._closings = closings
         self._pieces: asyncio.Queue[tuple[str, Frame]] = asyncio.Queue(maxsize=64)
         self._incoming: Incoming | None = None
 
@@ -128,7 +130,7 @@ class Receiving:
             meta = await incoming.finish()
         except SnapshotDamaged as error:
             self._refused(error)
-            self._send(peer, ["snapack", term, index, 0, False])
+            self._send(peer, ["snapack", term, index, 0, not self._closings.sound_snapshots])
             return
         await self._install(meta)
         self._send(peer, ["snapack", term, index, size, True])

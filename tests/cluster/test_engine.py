@@ -183,6 +183,25 @@ async def test_stepping_down_starts_a_fresh_time_out() -> None:
     assert all(message.frame[0] != "vote?" for message in leader.take_messages())
 
 
+async def test_an_answer_to_what_was_asked_before_a_leadership_elects_nobody_after_it() -> None:
+    talk = Conversation("abc")
+    one = talk["a"]
+    one.campaign_now(0.0)
+    await talk.deliver(2)
+    talk.now = TIMING.election_max
+    one.tick(talk.now)  # Its votes take long: it asks whether it could win the term after.
+    await talk.sync()
+    talk.collect()
+    questions = [message.frame for _, message in talk.queue if message.frame[0] == "vote?" and message.frame[4]]
+    assert [frame[1] for frame in questions] == [2, 2]
+    talk.queue = [(sender, message) for sender, message in talk.queue if message.frame not in questions]
+    await talk.deliver(2)
+    assert (one.leads, one.term) == (True, 1)
+    one.step_down(talk.now)
+    one.receive(talk.now, "b", ["vote", 2, True, True])
+    assert one.term == 1
+
+
 async def test_a_read_waits_for_a_round_that_began_after_it() -> None:
     talk = Conversation("abc")
     leader = await talk.elect("a")

@@ -269,6 +269,26 @@ async def test_an_exception_while_applying_ends_the_node_and_does_not_skip_the_e
     assert isinstance(await proposal, Unknown)
 
 
+async def test_a_step_goes_no_further_after_one_within_it_failed(three: Members) -> None:
+    """A read that is put while a message is handled is a step within a step."""
+    leader = await three.led()
+    node = leader._node
+    went_on = False
+
+    def fails() -> None:
+        raise RuntimeError("a defect")
+
+    def around() -> None:
+        nonlocal went_on
+        node.step(fails)
+        went_on = True
+
+    node.step(around)
+    assert not went_on
+    with pytest.raises(RuntimeError, match="a defect"):
+        await leader.failed
+
+
 async def test_a_proposal_past_the_limit_of_waiting_ones_is_refused_as_overload(three: Members) -> None:
     await three.led()
     proposals = three["s1"]._node.intake.proposals

@@ -99,11 +99,13 @@ class SimulatedDisk:
     def _begin(self) -> None:
         speed = self.speed
         delay = (speed.base + speed.spread * self._random.random()) * speed.slow
-        self._loop.call_later(max(delay, speed.stalled_until - self._loop.scheduler.now), self._do)
+        self._loop.call_later(delay, self._do)
 
     def _do(self) -> None:
-        if self.speed.stalled_until > self._loop.scheduler.now:
-            self._begin()
+        stalled = self.speed.stalled_until - self._loop.scheduler.now
+        if stalled > 0:
+            # In steps: a stall may be called off.
+            self._loop.call_later(min(stalled + 1e-4, 0.1), self._do)
             return
         work, future = self._queue.popleft()
         try:

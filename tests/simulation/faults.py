@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
-from tests.simulation import operator, staged
+from tests.simulation import defects, operator, staged
 
 if TYPE_CHECKING:
     from tests.simulation.server import Server
@@ -247,17 +247,22 @@ KINDS: dict[str, Act] = {
     "upgrade": operator.upgrade,
     "add": operator.add,
     "remove": operator.remove,
+    "poison": defects.poison,
+    "stumble": defects.stumble,
+    "reenter": defects.reenter,
+    "spoil": defects.spoil,
 }
 
 STAGED: dict[str, Act] = {
     "estrange": staged.estrange,
     "cut-off-leader": staged.cut_off_leader,
     "stall-leader-disk": staged.stall_leader_disk,
+    "hand-over": staged.hand_over,
     "stutter": staged.stutter,
 }
 """Not drawn by chance: all but the last need a cluster to which nothing else happens."""
 
-_RARE = {"cold": 0.2, "flip": 0.15, "wipe": 0.2, "add": 0.3, "remove": 0.3}
+_RARE = {"cold": 0.2, "flip": 0.15, "wipe": 0.2, "add": 0.3, "remove": 0.3, "poison": 0.3, "stumble": 0.3}
 
 
 def draw_schedule(random: Random, names: list[str], seconds: float, kinds: dict[str, float]) -> list[Fault]:

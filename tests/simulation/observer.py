@@ -8,7 +8,9 @@ from zlib import crc32
 
 from cluster.api import Applied, LogError, NotApplied, Outcome
 from cluster.journal import JournalDamaged
+from cluster.leadership import WINDOW
 from tests.cluster.memory_disk import PowerCut
+from tests.simulation.defects import Defect
 
 if TYPE_CHECKING:
     from cluster.membership import Configuration
@@ -81,6 +83,10 @@ class Observer:
         def sent(peer: str, frame: Frame) -> bool:
             if frame[0] == "vote?":
                 self._check_candidacy(server, frame)
+            if frame[0] == "app":
+                self._check_window(server, node, peer)
+            if frame[0] == "snapack" and frame[4] and node.applier.index < frame[2]:
+                self._violated("installed is installed", f"{server.name} lacks the snapshot of {frame[2]}")
             return send(peer, frame)
 
         setattr(node, "_take", taken)  # noqa: B010 (a method is replaced)
@@ -90,6 +96,7 @@ class Observer:
         state, machine = node.state, node.state.machine
         apply_entry, apply_command = state.apply, machine.apply
         applying: list[tuple[bytes, bytes]] = []
+        last = 0
 
         def command_applied(command: bytes) -> bytes:
             result = apply_command(command)
@@ -97,8 +104,12 @@ class Observer:
             return result
 
         def entry_applied(log_index: int, batch: bytes) -> Any:
+            nonlocal last
+            if log_index <= last:
+                self._violated("applied in order", f"{server.name} applies entry {log_index} after {last}")
             applying.clear()
             answers = apply_entry(log_index, batch)
+            last = log_index
             self._entry_applied(server, log_index, list(applying), state.digest())
             return answers
 
@@ -136,6 +147,11 @@ class Observer:
         if fingerprint == seen.fingerprint:
             return
         seen.fingerprint = fingerprint
+        if node.applier.index < journal.base_index:
+            self._violated(
+                "state reaches the log",
+                f"{server.name} has the state of entry {node.applier.index} and the log after {journal.base_index}",
+            )
         if engine.leads != seen.led:
             seen.led = engine.leads
             if seen.led:
@@ -253,6 +269,11 @@ class Observer:
                 f"which last heard it at {heard:.4f}",
             )
 
+    def _check_window(self, server: Server, node: Node, peer: str) -> None:
+        progress = node.engine.progress.get(peer)
+        if progress is not None and len(progress.unacknowledged) > WINDOW:
+            self._violated("bounded", f"{server.name} has {len(progress.unacknowledged)} messages under way to {peer}")
+
     def _check_candidacy(self, server: Server, frame: Frame) -> None:
         """Who steps down waits for an election time-out before it stands again, unless it is asked to."""
         seen = self._seen[server.name]
@@ -282,7 +303,7 @@ class Observer:
     def verdict_on_end(self, server: Server, error: Exception) -> str:
         """What becomes of the server, if ending was right; a violation if it wasn't."""
         text = str(error)
-        if isinstance(error, PowerCut):
+        if isinstance(error, PowerCut | Defect):
             return "down"
         if isinstance(error, LogError):
             if "was removed from the cluster" in text:

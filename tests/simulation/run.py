@@ -161,6 +161,12 @@ async def _calm(world: World) -> None:
         server.storage.failures.clear()
         server.resume()
         server.start()
+    if not world.observer.committed:
+        # A cluster that never formed waits for each of its first disks; it has nothing to lose by a new beginning.
+        for server in world.servers.values():
+            server.kill()
+            server.state, server.wiped, server.damaged = "down", False, False
+            server.start()
     # A supervisor may still wait before it starts one again, and the disk's owner before it tries again.
     until = world.scheduler.now + 4.0
     while world.scheduler.now < until:

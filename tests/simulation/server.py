@@ -63,6 +63,10 @@ class Server:
         return self.state == "up"
 
     @property
+    def paused(self) -> bool:
+        return self.loop is not None and self.loop.paused
+
+    @property
     def leads(self) -> bool:
         return self.ready and self.up and self.node is not None and self.node.engine.leads
 

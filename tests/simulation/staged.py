@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cluster.api import LogError
+
 if TYPE_CHECKING:
     from cluster.messages import Frame
     from tests.simulation.faults import Fault
@@ -70,6 +72,25 @@ async def stall_leader_disk(world: World, fault: Fault) -> None:
         if world.last_applied_at < began + 0.5:
             world.violated("a hanging disk doesn't stop writes", f"the disk of {leader.name} hangs since {began:.2f}")
         await asyncio.sleep(2.5)
+
+
+async def hand_over(world: World, fault: Fault) -> None:
+    """A leader under load hands over to a member that is well: it leads, in the term after, at once (hole 24)."""
+    async with world.stage:
+        leader = await _well(world)
+        if leader is None or leader.node is None or leader.log is None or leader.loop is None or world.calm:
+            return
+        term, log, began = leader.node.engine.term, leader.log, world.scheduler.now
+        deadline = leader.loop.time() + world.timing.election_max
+        try:
+            to = await leader.ask(lambda _log: log.transfer_leadership(None, deadline))
+        except LogError as error:
+            world.violated("a hand-over is no outage", f"{leader.name} of term {term}: {error}")
+            return
+        taken = world.leader()
+        if taken is None or taken.name != to or taken.node is None or taken.node.engine.term != term + 1:
+            seconds = world.scheduler.now - began
+            world.violated("a hand-over is no outage", f"{to} doesn't lead term {term + 1} after {seconds:.3f} s")
 
 
 async def stutter(world: World, fault: Fault) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _KEY_LIVES = 120
 """Operations on one key before another one takes its place: the checker's work grows faster than a history."""
+_GRACE = 2.0
+"""Seconds that a client waits for an answer after its deadline: none comes when the server is gone."""
 _STALE_SLACK = 4.0
 """Seconds by which a stale read's claim may be off: it counts from when the leader's message came, which may have
 been under way until its connection was given up, from a leader that didn't know yet that it was deposed."""
@@ -102,10 +104,15 @@ class Workload:
             world.observer.answered(command, outcome)
             return outcome
 
+        loop, pauses, paused = server.loop, server.pauses, server.paused
         try:
-            async with asyncio.timeout(patience + 2):
+            async with asyncio.timeout(patience + _GRACE):
                 outcome = await server.ask(work)
-        except (Lost, TimeoutError):
+        except Lost:
+            return Unknown("lost")
+        except TimeoutError:
+            if loop is server.loop and server.up and server.pauses == pauses and not paused:
+                world.violated("deadline", f"{server.name} has no answer {_GRACE} s after the deadline")
             return Unknown("lost")
         if isinstance(outcome, Applied):
             world.last_applied_at = world.scheduler.now
