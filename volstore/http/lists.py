@@ -112,25 +112,27 @@ async def _rows_of_one_moment(state: State, page: Page) -> tuple[list[Volume], P
     for _ in range(ATTEMPTS):
         index, after = state.index, page.after
         volumes: list[Volume] = []
+        named: set[str] = set()
         while True:
             more = _taken(state, page, after, min(TAKEN, wanted - len(volumes)))
             volumes += more
+            named.update(volume.plugin_id for volume in more)
             if len(more) < TAKEN or len(volumes) == wanted:
-                return volumes, _plugins(state, volumes), index
+                return volumes, _plugins(state, named), index
             await asyncio.sleep(0)  # others' turn
             if _moved(state, page.query, index):
                 break
             after = volumes[-1].namespace, volumes[-1].id
     volumes = _taken(state, page, page.after, wanted)
-    return volumes, _plugins(state, volumes), state.index
+    return volumes, _plugins(state, {volume.plugin_id for volume in volumes}), state.index
 
 
 def _taken(state: State, page: Page, after: Key | None, most: int) -> list[Volume]:
     return list(islice(_volumes(state, page, after), most))
 
 
-def _plugins(state: State, volumes: list[Volume]) -> Plugins:
-    return {id: state.plugin_row(id) for id in {volume.plugin_id for volume in volumes}}
+def _plugins(state: State, ids: set[str]) -> Plugins:
+    return {id: state.plugin_row(id) for id in ids}
 
 
 async def _rendered(volumes: list[Volume], plugins: Plugins) -> bytes:
