@@ -170,6 +170,9 @@ class RealDisk:
     def run(self, work: Callable[[], T]) -> asyncio.Future[T]:
         return self._worker.run(work)
 
+    def begin(self, work: Callable[[], object], done: Callable[[BaseException | None], None]) -> None:
+        self._worker.begin(work, done)
+
     def close(self) -> None:
         """End the thread, after the work that `run` was given, and release the lock."""
         self._worker.stop()

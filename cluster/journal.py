@@ -52,7 +52,9 @@ class Journal:
         self._segment_bytes = segment_bytes
         self._keys = keys
         self._writer = SegmentWriter(disk, reserve_bytes, keys)
-        self._running: asyncio.Future[None] | None = None
+        self._running = False
+        self._ended: list[asyncio.Future[None]] = []
+        """Those that wait for the write that runs to end, however it does."""
         self._waiting: list[tuple[int, Synced]] = []
         self._cleaning: asyncio.Task[None] | None = None
         self._closed = False
@@ -116,7 +118,7 @@ class Journal:
     @property
     def unsynced(self) -> bool:
         """Whether anything (entries, vote, truncation, base) isn't known to be on disk."""
-        return self.changes != self._synced_changes
+        return self._pending.changes != self._synced_changes
 
     @property
     def changes(self) -> int:
@@ -233,7 +235,7 @@ class Journal:
             asyncio.get_running_loop().call_soon(told, refusal)
             return
         self._waiting.append((self.changes, told))
-        if self._running is None:
+        if not self._running:
             self._begin()
 
     async def reopen(self, *, need_reserve: bool = True) -> None:
@@ -294,16 +296,19 @@ class Journal:
         self._writing_up_to = self.last_index
         # Decided now: what a later, still unwritten change makes superfluous must stay until that one is on disk.
         retired = pending.superfluous()
-        self.sync_started_at = asyncio.get_running_loop().time()
-        self._running = asyncio.ensure_future(self._disk.run(lambda: self._writer.write(batches)))
-        self._running.add_done_callback(lambda running: self._written(running, changes, retired))
+        time = asyncio.get_running_loop().time
+        self.sync_started_at = started = time()
+        self._running = True
 
-    def _written(self, running: asyncio.Future[None], changes: int, retired: list[SegmentState]) -> None:
-        now = asyncio.get_running_loop().time()
-        self.last_sync_seconds = now - (self.sync_started_at or now)
+        def written(error: BaseException | None) -> None:
+            self.last_sync_seconds = time() - started
+            self._written(error, changes, retired)
+
+        self._disk.begin(lambda: self._writer.write(batches), written)
+
+    def _written(self, error: BaseException | None, changes: int, retired: list[SegmentState]) -> None:
         self.sync_started_at = None
-        self._running = None
-        error = asyncio.CancelledError() if running.cancelled() else running.exception()
+        self._running = False
         if isinstance(error, OSError):
             self.failed = error
             error = JournalFailed(error)
@@ -319,8 +324,12 @@ class Journal:
                 told(error)
             else:
                 self._waiting.append((wanted, told))
-        if self._waiting and self._running is None:
+        if self._waiting and not self._running:
             self._begin()
+        ended, self._ended = self._ended, []
+        for future in ended:
+            if not future.done():
+                future.set_result(None)
 
     def _retire(self, segments: list[SegmentState]) -> None:
         if segments:
@@ -347,5 +356,9 @@ class Journal:
 
     async def _quiet(self) -> None:
         """Return when no disk work of this journal runs; what ends may have begun other work."""
-        while (work := self._running or self._cleaning) is not None:
-            await asyncio.wait([work])
+        while self._running or self._cleaning is not None:
+            if self._running:
+                self._ended.append(asyncio.get_running_loop().create_future())
+                await self._ended[-1]
+            elif self._cleaning is not None:
+                await asyncio.wait([self._cleaning])

@@ -16,7 +16,6 @@ from cluster.frames import KEEP_ALIVE, Frame, FrameError, FrameLimits
 from cluster.greeting import Greeted
 from cluster.ports import Stream
 
-_READ_BYTES = 256 << 10
 _WRITE_BYTES = 256 << 10
 """Frames that wait together are written together, up to so many bytes; then the kernel must have taken them."""
 
@@ -73,22 +72,24 @@ class Link:
 
     async def read(self, deliver: Callable[[Frame], None]) -> None:
         """Hand over frames in order, until the link ends; `end` then says why. Raises nothing of its own."""
-        loop = asyncio.get_running_loop()
+        loop, decoder, stats = asyncio.get_running_loop(), self._decoder, self._stats
+
+        def hand_over() -> None:
+            while self.end is None and (frame := decoder.take()) is not None:
+                stats.frames_in += 1
+                deliver(frame)
+
+        def take(data: bytes) -> None:
+            self.heard_at = loop.time()
+            self._silent = 0
+            stats.bytes_in += len(data)
+            decoder.feed(data)
+            hand_over()
+
         try:
-            while self.end is None:
-                frame = self._decoder.take()
-                if frame is not None:
-                    self._stats.frames_in += 1
-                    deliver(frame)
-                    continue
-                data = await self._stream.read(_READ_BYTES)
-                if not data:
-                    self.close("closed by the other side")
-                    return
-                self.heard_at = loop.time()
-                self._silent = 0
-                self._stats.bytes_in += len(data)
-                self._decoder.feed(data)
+            hand_over()  # what came right after the handshake
+            await self._stream.read_into(take)
+            self.close("closed by the other side")
         except FrameError as error:
             self.close(f"malformed frame: {error}")
         except ConnectionError as error:
@@ -124,17 +125,31 @@ class OutgoingLink(Link):
     def __init__(self, stream: Stream, greeted: Greeted, limits: TransportLimits, stats: PeerStats) -> None:
         super().__init__(stream, greeted, limits, stats)
         self.queued = 0
+        self._under_way = 0
+        """Bytes of the queue that were written, and that the kernel may not have taken yet."""
         self._queue_bytes = limits.queue_bytes
         self._pending: deque[bytes] = deque()
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
 
-    def put(self, data: bytes) -> bool:
-        """Queue an encoded frame; False when it doesn't fit. Never blocks."""
+    def put(self, data: bytes, *, at_once: bool = False) -> bool:
+        """Queue an encoded frame; False when it doesn't fit. Never blocks.
+
+        With `at_once` it is written now if nothing is before it. Without, it waits for the others of this turn of the
+        loop, so that many small ones cost the kernel one write.
+        """
         if self.end is not None or self.queued + len(data) > self._queue_bytes:
             return False
+        if at_once and not self.queued and self._stream.is_drained():
+            self._stream.write(data)
+            self._stats.frames_out += 1
+            self._stats.bytes_out += len(data)
+            if self._stream.is_drained():
+                return True
+            self._under_way = len(data)
+        else:
+            self._pending.append(data)
         self.queued += len(data)
-        self._pending.append(data)
         self._filled.set()
         return True
 
@@ -142,24 +157,28 @@ class OutgoingLink(Link):
         """Write what is queued until the link ends, together what was queued in one turn of the loop."""
         try:
             while True:
-                if not self._pending:
+                if not self.queued:
                     self._filled.clear()
                     await self._filled.wait()
                 if self.end is not None:
                     return
-                batch: list[bytes] = []
-                size = 0
-                while self._pending and (not batch or size + len(self._pending[0]) <= _WRITE_BYTES):
-                    batch.append(self._pending.popleft())
-                    size += len(batch[-1])
-                self._stream.write(batch[0] if len(batch) == 1 else b"".join(batch))
+                if not self._under_way:
+                    self._write_waiting()
                 await self._stream.drain()
-                self.queued -= size
-                self._stats.frames_out += len(batch)
-                self._stats.bytes_out += size
+                self.queued -= self._under_way
+                self._under_way = 0
                 self._wake()
         except ConnectionError as error:
             self.close(str(error))
+
+    def _write_waiting(self) -> None:
+        batch: list[bytes] = []
+        while self._pending and (not batch or self._under_way + len(self._pending[0]) <= _WRITE_BYTES):
+            batch.append(self._pending.popleft())
+            self._under_way += len(batch[-1])
+        self._stream.write(batch[0] if len(batch) == 1 else b"".join(batch))
+        self._stats.frames_out += len(batch)
+        self._stats.bytes_out += self._under_way
 
     async def below(self, size: int) -> None:
         """Return when at most `size` bytes are queued. ConnectionError when the link has ended."""

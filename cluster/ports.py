@@ -66,6 +66,11 @@ class Disk(Protocol):
         """Do blocking `work` away from the loop (in a thread), in the order of the calls; to be awaited once."""
         ...
 
+    def begin(self, work: Callable[[], object], done: Callable[[BaseException | None], None]) -> None:
+        """As `run`, for who doesn't wait in a task: `done` gets what `work` raised, if anything, in a later turn of
+        the loop."""
+        ...
+
 
 class Stream(Protocol):
     """One established byte stream, TLS included; a thin face over asyncio streams."""
@@ -74,7 +79,16 @@ class Stream(Protocol):
         """Up to `limit` bytes; b"" at the end. ConnectionError when it broke."""
         ...
 
+    async def read_into(self, take: Callable[[bytes], None]) -> None:
+        """Hand what comes to `take` as it comes, until the end, which `close` is too. ConnectionError when it broke,
+        and whatever `take` raises; what came before is handed over first."""
+        ...
+
     def write(self, data: bytes) -> None: ...
+
+    def is_drained(self) -> bool:
+        """Whether `drain` would return at once."""
+        ...
 
     async def drain(self) -> None:
         """Return when all that was written has left this process. ConnectionError when the stream broke or closed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 _READ_AHEAD = 256 << 10
@@ -24,6 +25,7 @@ class TcpStream(asyncio.Protocol):
         self._received: deque[bytes] = deque()
         self._waiting = 0
         self._reader: asyncio.Future[None] | None = None
+        self._take: Callable[[bytes], None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._ended = False
         self._lost: BaseException | None = None
@@ -63,9 +65,25 @@ class TcpStream(asyncio.Protocol):
             self._transport.resume_reading()
         return data
 
+    async def read_into(self, take: Callable[[bytes], None]) -> None:
+        """What comes is handed over in the turn of the loop in which it comes: nothing has to wake up for it."""
+        while self._received:
+            take(await self.read(_READ_AHEAD))
+        while not self._ended:
+            self._reader, self._take = self._loop.create_future(), take
+            try:
+                await self._reader
+            finally:
+                self._reader = self._take = None
+        if self._lost is not None:
+            raise ConnectionError(str(self._lost) or type(self._lost).__name__) from self._lost
+
     def write(self, data: bytes) -> None:
         if self._transport is not None and not self._ended and not self._closed:
             self._transport.write(data)
+
+    def is_drained(self) -> bool:
+        return self._drained is None and not self._ended and not self._closed
 
     async def drain(self) -> None:
         if self._drained is not None:
@@ -102,6 +120,14 @@ class TcpStream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._closed:
+            return
+        if self._take is not None:
+            try:
+                self._take(data)
+            except Exception as error:
+                self._take = None
+                if self._reader is not None and not self._reader.done():
+                    self._reader.set_exception(error)
             return
         self._received.append(data)
         before, self._waiting = self._waiting, self._waiting + len(data)

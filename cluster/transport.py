@@ -138,16 +138,17 @@ class Transport:
         for name in list(self._addresses):
             self._start_dialling(name)
 
-    def send(self, peer: str, frame: Frame) -> bool:
+    def send(self, peer: str, frame: Frame, *, at_once: bool = False) -> bool:
         """Queue `frame` ([type: str or int, …]). False: not connected, or its queue is full; it was dropped.
 
-        One queue per peer, in order. Whoever sends much (a snapshot) cuts it in pieces of some 100 KiB and awaits
-        `writable` before each, so that a heartbeat between two of them leaves within a few milliseconds. Raises
-        FrameError for a frame that the peer would refuse.
+        With `at_once` it leaves before this returns, where nothing is before it: for what somebody waits for and
+        comes alone. One queue per peer, in order. Whoever sends much (a snapshot) cuts it in pieces of some 100 KiB
+        and awaits `writable` before each, so that a heartbeat between two of them leaves within a few milliseconds.
+        Raises FrameError for a frame that the peer would refuse.
         """
         link = self._pairs.outgoing(peer)
         if link is not None and link.end is None:
-            if link.put(encode(frame, self._frames)):
+            if link.put(encode(frame, self._frames), at_once=at_once):
                 return True
             self._limited_log.warning(
                 self._loop.time(), peer, "frame_dropped", peer=peer, reason="its queue is full", queued=link.queued

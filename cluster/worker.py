@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
+_Tell = Callable[[Any, BaseException | None], None]
+_Job = tuple[asyncio.AbstractEventLoop, Callable[[], Any], _Tell]
 
 
 class Worker:
@@ -29,16 +31,23 @@ class Worker:
 
     def run(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Begin `work`, after what was given before; its result. Work that nobody waits for any more is done too."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._put(loop, work, partial(_settle, future))
+        return future
+
+    def begin(self, work: Callable[[], object], done: Callable[[BaseException | None], None]) -> None:
+        """As `run`, without a future: it would cost one more turn of the loop, on the way of every write."""
+        self._put(asyncio.get_running_loop(), work, lambda _result, error: done(error))
+
+    def _put(self, loop: asyncio.AbstractEventLoop, work: Callable[[], Any], tell: _Tell) -> None:
         if self._stopped:
             raise RuntimeError("the worker was stopped")
         if self._thread is None:
             self._thread = Thread(target=_work, args=(self._jobs,), name=self._name, daemon=True)
             self._thread.start()
             weakref.finalize(self, self._jobs.put, None)
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._jobs.put((loop, future, work))
-        return future
+        self._jobs.put((loop, work, tell))
 
     def stop(self) -> None:
         """Wait for the work that was given, and end the thread."""
@@ -50,22 +59,22 @@ class Worker:
 
 def _work(jobs: SimpleQueue[_Job | None]) -> None:
     while (job := jobs.get()) is not None:
-        loop, future, work = job
+        loop, work, tell = job
         result, error = None, None
         try:
             result = work()
         except BaseException as raised:
             error = raised
         try:
-            loop.call_soon_threadsafe(_tell, future, result, error)
+            loop.call_soon_threadsafe(tell, result, error)
         except RuntimeError:
             if not loop.is_closed():
                 raise
             # Whoever waited went with the loop.
-        del job, loop, future, work, result, error
+        del job, loop, work, tell, result, error
 
 
-def _tell(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
     if future.done():
         return
     if error is None:

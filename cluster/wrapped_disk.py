@@ -45,3 +45,6 @@ class WrappedDisk:
 
     def run(self, work: Callable[[], T]) -> Awaitable[T]:
         return self._disk.run(work)
+
+    def begin(self, work: Callable[[], object], done: Callable[[BaseException | None], None]) -> None:
+        self._disk.begin(work, done)

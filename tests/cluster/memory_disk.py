@@ -215,6 +215,12 @@ class MemoryDisk:
     def unlock(self) -> None:
         self.locked = False
 
+    def begin(self, work: Callable[[], object], done: Callable[[BaseException | None], None]) -> None:
+        def ended(task: asyncio.Task[object]) -> None:
+            done(asyncio.CancelledError() if task.cancelled() else task.exception())
+
+        asyncio.get_running_loop().create_task(self.run(work)).add_done_callback(ended)
+
     async def run(self, work: Callable[[], T]) -> T:
         async with self._turn:
             await asyncio.sleep(self.delay)

@@ -90,6 +90,17 @@ async def test_work_is_done_in_the_order_of_the_calls(disk: Disk) -> None:
         await disk.run(lambda: disk.open("a"))
 
 
+async def test_work_that_is_begun_tells_what_it_raised_in_a_later_turn_of_the_loop(disk: Disk) -> None:
+    told: asyncio.Queue[tuple[str, BaseException | None]] = asyncio.Queue()
+    disk.begin(lambda: disk.open("a", create=True).close(), lambda error: told.put_nowait(("a", error)))
+    disk.begin(lambda: disk.open("b"), lambda error: told.put_nowait(("b", error)))
+    assert told.empty()
+    assert await told.get() == ("a", None)
+    name, error = await told.get()
+    assert name == "b"
+    assert isinstance(error, FileNotFoundError)
+
+
 def test_there_is_room(disk: Disk) -> None:
     assert disk.free_bytes() > 0
 

@@ -78,6 +78,78 @@ async def test_bytes_arrive_in_both_directions_and_the_end_is_seen(door: Door) -
     assert await there.read(10) == b""
 
 
+async def test_what_comes_is_handed_over_in_order_from_what_came_before_it_was_asked_for_to_the_end(door: Door) -> None:
+    here = await door.network.connect(door.listener.address())
+    there = await door.accepted.get()
+    there.write(b"0123456789" * 100_000)
+    assert await here.read(3) == b"012"
+    came = bytearray()
+
+    def take(data: bytes) -> None:
+        came.extend(data)
+        door.witness.tell()
+
+    reading = asyncio.create_task(here.read_into(take))
+    there.write(b"the end")
+    await door.witness.until(lambda: came.endswith(b"the end"))
+    assert came == (b"0123456789" * 100_000)[3:] + b"the end"
+    there.close()
+    await reading
+    with pytest.raises(ConnectionError):
+        await here.drain()
+
+
+async def test_an_error_of_who_takes_what_comes_is_raised_to_who_asked_and_nothing_more_is_handed_over(
+    door: Door,
+) -> None:
+    here = await door.network.connect(door.listener.address())
+    there = await door.accepted.get()
+    came: list[bytes] = []
+
+    def take(data: bytes) -> None:
+        came.append(data)
+        raise ValueError("not what was expected")
+
+    reading = asyncio.create_task(here.read_into(take))
+    there.write(b"one")
+    with pytest.raises(ValueError, match="not what was expected"):
+        await reading
+    there.write(b"two")
+    assert await here.read(3) == b"two"
+    assert came == [b"one"]
+    here.close()
+
+
+async def test_a_stream_that_is_closed_while_it_hands_over_ends_there(door: Door) -> None:
+    here = await door.network.connect(door.listener.address())
+    there = await door.accepted.get()
+    came: list[bytes] = []
+
+    def take(data: bytes) -> None:
+        came.append(data)
+        here.close()
+
+    reading = asyncio.create_task(here.read_into(take))
+    there.write(b"one")
+    await reading
+    assert came == [b"one"]
+    assert not here.is_drained()
+
+
+async def test_a_stream_is_drained_until_the_kernel_takes_no_more(door: Door) -> None:
+    here = await door.network.connect(door.listener.address())
+    there = await door.accepted.get()
+    assert here.is_drained()
+    here.write(b"little")
+    assert here.is_drained()
+    here.write(bytes(32 << 20))
+    assert not here.is_drained()
+    await read_exactly(there, 6 + (32 << 20))
+    await here.drain()
+    assert here.is_drained()
+    here.close()
+
+
 async def test_closing_ends_a_waiting_read_and_a_waiting_drain_at_once(door: Door) -> None:
     here = await door.network.connect(door.listener.address())
     await door.accepted.get()  # and never reads

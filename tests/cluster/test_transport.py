@@ -122,8 +122,11 @@ def test_members_talk_over_mutual_tls_on_the_loop_that_the_agent_runs_on() -> No
         one, two = [await Member(name, witness, tls=contexts(authority, name)).start() for name in ("n1", "n2")]
         introduce_all(one, two)
         await until_connected(one, two)
-        assert one.transport.send("n2", ["m", bytes(5 << 20)])
-        await witness.until(lambda: two.messages)
+        assert one.transport.send("n2", ["m", 1], at_once=True)
+        assert one.transport.send("n2", ["m", 2, bytes(5 << 20)], at_once=True)
+        assert one.transport.send("n2", ["m", 3], at_once=True)
+        await witness.until(lambda: len(two.messages) == 3)
+        assert [frame[1] for _, frame in two.messages] == [1, 2, 3]
         for member in (one, two):
             await member.transport.stop()
         assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -139,7 +142,8 @@ async def test_frames_arrive_once_and_in_order_under_load_in_both_directions(sta
 
     async def send_all(member: Member, peer: str) -> None:
         for number in range(count):
-            assert member.transport.send(peer, ["m", number, b"x" * (number * 37 % 5000)])
+            at_once = number % 3 == 0
+            assert member.transport.send(peer, ["m", number, b"x" * (number * 37 % 5000)], at_once=at_once)
             if number % 100 == 0:
                 await member.transport.writable(peer, 1 << 20)
 
@@ -167,6 +171,35 @@ async def test_a_frame_of_the_largest_size_passes_and_a_larger_one_is_the_sender
         one.transport.send("n2", ["m", b"x" * (1 << 20)])
     await witness.until(lambda: two.messages)
     assert len(two.messages[0][1][1]) == (1 << 20) - 8
+
+
+async def test_a_frame_that_leaves_at_once_is_gone_before_the_loop_turns(start: Start, witness: Witness) -> None:
+    one, two = await start("n1"), await start("n2")
+    introduce_all(one, two)
+    await until_connected(one, two)
+    stats = one.transport.stats["n2"]
+    assert one.transport.send("n2", ["m", 1], at_once=True)
+    assert (stats.frames_out, one.transport.queued_bytes("n2")) == (1, 0)
+    assert one.transport.send("n2", ["m", 2])
+    assert one.transport.send("n2", ["m", 3], at_once=True)  # behind the one that waits
+    assert stats.frames_out == 1
+    assert one.transport.queued_bytes("n2") > 0
+    await witness.until(lambda: len(two.messages) == 3)
+    assert [frame[1] for _, frame in two.messages] == [1, 2, 3]
+
+
+async def test_what_is_sent_at_once_to_a_peer_that_does_not_read_is_queued_within_the_limit(start: Start) -> None:
+    limits = replace(QUICK, queue_bytes=64 << 20)
+    one, two = await start("n1", limits=limits), await start("n2", limits=limits)
+    wire = Wire(two.address)
+    one.transport.set_peers({"n2": await wire.open()})
+    two.transport.set_peers({"n1": one.address})
+    await until_connected(one, two)
+    sent = [one.transport.send("n2", ["m", bytes(20 << 20)], at_once=True) for _ in range(5)]
+    # The first may have left in part: what the kernel hasn't taken of it counts as a whole.
+    assert sent == [True] * 3 + [False] * 2
+    assert one.transport.queued_bytes("n2") > 60 << 20
+    await wire.close()
 
 
 async def test_a_full_queue_refuses_frames_counts_them_and_says_so_once(start: Start, witness: Witness) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -214,9 +215,16 @@ class Endpoint:
             self.incoming.pump()
         return data
 
+    async def read_into(self, take: Callable[[bytes], None]) -> None:
+        while data := await self.read(_RECEIVE_BUFFER):
+            take(data)
+
     def write(self, data: bytes) -> None:
         if not self.closed and not self._reset and not self.host.down:
             self.out.send(bytes(data))
+
+    def is_drained(self) -> bool:
+        return not self.closed and not self._reset and self.out.under_way <= _SEND_BUFFER
 
     async def drain(self) -> None:
         if not self.closed and not self._reset:

@@ -85,6 +85,9 @@ class SimulatedDisk:
         # Work that was begun is done, whether anybody still waits for it or not.
         return asyncio.shield(future)
 
+    def begin(self, work: Callable[[], object], done: Callable[[BaseException | None], None]) -> None:
+        self.run(work).add_done_callback(lambda future: done(future.exception()))
+
     def half_done(self, operations: int) -> None:
         """The power goes: of the work that waits, so many operations more are done."""
         self.storage.power = operations
