@@ -63,6 +63,9 @@ class Persistence:
 
     def _let_go(self, held: list[Message]) -> None:
         node = self._node
+        if not node.journal.unsynced:
+            # What was held meanwhile depends on nothing else, and no other sync may come for long.
+            held, self._held = held + self._held, []
         for message in held:
             node.send(message.peer, message.frame)
         node.engine.durable(node.loop.time())
