@@ -23,7 +23,9 @@ class Compaction:
         self._sending: dict[str, tuple[Sending, asyncio.Task[None]]] = {}
 
     def consider(self) -> None:
-        """Start what is due: a snapshot of a log that has grown, a transfer to a member that is too far behind."""
+        """Start what is due: a snapshot of a log that has grown, a transfer to a member that is too far behind.
+
+        To be called whenever something was applied, and often besides."""
         node = self._node
         # After a failed disk was read again the log may lack what was applied, until the leader has sent it anew.
         if self._writing is None and self._due() and node.applier.index <= node.journal.last_index:

@@ -67,6 +67,7 @@ class Engine:
         self.closings = closings
         self.draw = draw
         self.now = now
+        self.leads = False
         self.connected: Collection[str] = frozenset()
         self.unable = False
         """This node can't write: it neither stands for election, nor votes, nor leads."""
@@ -78,7 +79,8 @@ class Engine:
         """What rides along with append_entries: the leader's state digest, for members to compare."""
         self.sent = 0
         """How many messages were ever made."""
-        self._messages: list[Message] = []
+        self.outbox: list[Message] = []
+        """What `take_messages` will give."""
         self._answer: tuple[int, int] | None = None
         self._verified = (0, 0)
         """The term, and how far its leader has shown this log to be its own."""
@@ -109,10 +111,6 @@ class Engine:
     @property
     def commit_index(self) -> int:
         return self.raft.commit_index
-
-    @property
-    def leads(self) -> bool:
-        return self.raft.leads
 
     @property
     def configuration(self) -> Configuration:
@@ -148,7 +146,7 @@ class Engine:
         return self.raft.match_index(peer)
 
     def take_messages(self) -> list[Message]:
-        messages, self._messages = self._messages, []
+        messages, self.outbox = self.outbox, []
         return messages
 
     # Inputs.
@@ -184,7 +182,7 @@ class Engine:
         """The journal synced: what was only written before may count now."""
         self.now = now
         if self.leads:
-            self.raft.tick(now)
+            self.raft.count(now)
             self._leadership.advanced()
 
     def append(self, now: float, data: bytes) -> int:
@@ -342,8 +340,9 @@ class Engine:
     def countable(self, index: int) -> bool:
         return not self.closings.sync_before_send or index <= self.journal.durable_index
 
-    def _state_changed(self) -> None:
-        if self.leads:
+    def _state_changed(self, leads: bool) -> None:
+        self.leads = leads
+        if leads:
             return
         self._leadership.end()
         if self.closings.fresh_timeout:
@@ -383,4 +382,4 @@ class Engine:
 
     def send(self, peer: str, frame: Frame, *, after_sync: bool) -> None:
         self.sent += 1
-        self._messages.append(Message(peer, frame, after_sync and self.closings.sync_before_send))
+        self.outbox.append(Message(peer, frame, after_sync and self.closings.sync_before_send))

@@ -17,6 +17,11 @@ class Freshness:
         self._since = now
         self._awaited: tuple[int, float] | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether what the leader said is still to be applied here."""
+        return self._awaited is not None
+
     def heard(self, now: float, commit_index: int, applied: int, same_term: bool) -> None:
         """The leader said at `now` that it has committed so much."""
         if self._awaited is None or (applied >= commit_index and same_term):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class SafetyViolation(Exception):
@@ -23,8 +23,7 @@ class LogView(Protocol):
     def term_at(self, index: int) -> int | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(NamedTuple):
     """An append_entries, cut down to what the log lacks.
 
     The log holds the leader's entries up to `previous`; `entries` (term, data) come after it, and replace what is
@@ -38,8 +37,7 @@ class Verified:
     upto: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(NamedTuple):
     """The log doesn't hold what the message builds on; `hint` is where the leader should try next."""
 
     hint: int

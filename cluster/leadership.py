@@ -133,7 +133,7 @@ class Leadership:
             else:
                 progress.next = index + 1
                 progress.probing = False
-            engine.raft.tick(engine.now)
+            engine.raft.count(engine.now)
         else:
             engine.raft.contacted(peer, progress.contact)
             if not progress.needs_snapshot:
@@ -169,7 +169,8 @@ class Leadership:
             return
         if self.transfer_to is not None and engine.match_index(self.transfer_to) == engine.journal.last_index:
             engine.send(self.transfer_to, ["now", engine.term], after_sync=True)
-        self._serve_reads()
+        if self._reads.waited_for:
+            self._serve_reads()
 
     def transfer(self, to: str) -> None:
         self.transfer_to = to

@@ -40,6 +40,8 @@ _TELL_AFTER = 0.005
 """Seconds after which members learn of a commit when no entry has told them before: only who waits for a change
 through them could notice, while telling at once would cost as much as the write itself."""
 _RAFTS = frozenset({"app", "commit", "ack", "vote?", "vote", "now"})
+_AT_ONCE = _RAFTS | {"read?", "read"}
+"""What somebody waits for, and comes one at a time; of the others many may come in one turn of the loop."""
 
 
 class Node:
@@ -69,6 +71,8 @@ class Node:
         self._seen: tuple[Any, ...] = ()
         self._glance: tuple[Any, ...] = ()
         self._adopted: Configuration | None = None
+        self._open, self._looked_at = False, -1
+        """Whether this run's session was open, and how much was applied then: only what is applied can change it."""
         self._leaving: tuple[Member, ...] = ()
         self._told_commit = 0
         self._telling: asyncio.TimerHandle | None = None
@@ -236,33 +240,42 @@ class Node:
         self.intake.resend(now)
         self.questions.repeat()
         self.asks.repeat()
+        self.compaction.consider()
 
     # What follows from a step.
 
     def _follow(self) -> None:
         self.persistence.send_out()
         self._notice_changes()
-        if self.engine.leads and self.engine.configuration.index == 0 and self.engine.takes_proposals:
-            self._pin_members()
-        made = self.intake.ready
-        if made:
-            # The next round is under way before this one is applied and answered: disks and members need no processor.
-            self.intake.make_entry()
-            self.persistence.send_out()
+        engine, applier = self.engine, self.applier
+        leads, commit, made = engine.leads, engine.commit_index, False
+        if leads:
+            if engine.configuration.index == 0 and engine.takes_proposals:
+                self._pin_members()
+                self.persistence.send_out()
+            made = self.intake.ready
+            if made:
+                # The next round is under way before this one is applied and answered: disks and members need no
+                # processor.
+                self.intake.make_entry()
+                self.persistence.send_out()
         # Not beyond this disk: after a failed sync the journal is read again, and must hold what the state holds.
-        safe = min(self.engine.commit_index, self.journal.durable_index)
-        if self.applier.advance(self.journal, safe) and not self._more_planned:
-            self._more_planned = True
-            self.loop.call_soon(self._go_on)
-        self.freshness.applied(self.applier.index, self._has_this_term)
-        self.compaction.consider()
-        self._part()
-        if not made and self.engine.leads and self.engine.commit_index > self._told_commit:
-            self._told_commit = self.engine.commit_index
-            self.engine.tell_commit(self.loop.time(), self.intake.take_waiting_members())
+        safe = min(commit, self.journal.durable_index)
+        if safe > applier.index:
+            if applier.advance(self.journal, safe) and not self._more_planned:
+                self._more_planned = True
+                self.loop.call_soon(self._go_on)
+            self.compaction.consider()
+        if self.freshness.waits:
+            self.freshness.applied(applier.index, self._has_this_term)
+        if self._leaving:
+            self._part()
+        if leads and not made and commit > self._told_commit:
+            self._told_commit = commit
+            engine.tell_commit(self.loop.time(), self.intake.take_waiting_members())
             if self._telling is None:
                 self._telling = self.loop.call_later(_TELL_AFTER, self._tell_commit)
-        self.persistence.send_out()
+            self.persistence.send_out()
 
     def _tell_commit(self) -> None:
         self._telling = None
@@ -278,7 +291,9 @@ class Node:
         if changed:
             self._adopt(engine.configuration)
         # What costs little is compared first, since hardly any step changes any of it.
-        glance = (engine.raft.standing, engine.leads and self.intake.takes, self.intake.open)
+        if self.applier.index != self._looked_at:
+            self._open, self._looked_at = self.intake.open, self.applier.index
+        glance = (engine.raft.standing, engine.leads and self.intake.takes, self._open)
         if glance == self._glance and not changed:
             return
         self._glance = glance
@@ -318,7 +333,7 @@ class Node:
 
     def _part(self) -> None:
         """The removal of a member is committed: tell it, so that it stops, and let it go."""
-        if self._leaving and self.engine.commit_index >= self.engine.configuration.index:
+        if self.engine.commit_index >= self.engine.configuration.index:
             for member in self._leaving:
                 self.send(member.name, ["gone", self.engine.term, self.engine.configuration.index])
             self._leaving = ()
@@ -354,7 +369,7 @@ class Node:
     # Messages.
 
     def send(self, peer: str, frame: Frame) -> bool:
-        return self.transport.send(peer, frame)
+        return self.transport.send(peer, frame, at_once=frame[0] in _AT_ONCE)
 
     def _on_message(self, peer: str, frame: Frame) -> None:
         if (flaw := messages.flaw(frame)) is not None:

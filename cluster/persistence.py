@@ -38,11 +38,12 @@ class Persistence:
         """Send what the engine has made, or hold it and sync: one sync for all that waits (group commit)."""
         node = self._node
         unsynced = node.journal.unsynced
-        for message in node.engine.take_messages():
-            if unsynced and message.after_sync:
-                self._held.append(message)
-            else:
-                node.send(message.peer, message.frame)
+        if node.engine.outbox:
+            for message in node.engine.take_messages():
+                if unsynced and message.after_sync:
+                    self._held.append(message)
+                else:
+                    node.send(message.peer, message.frame)
         if unsynced and not self._busy:
             self._busy = True
             held, self._held = self._held, []

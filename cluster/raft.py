@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Protocol
 
 import pysyncobj.syncobj as syncobj
-from pysyncobj import FAIL_REASON, SyncObj, SyncObjConf
+from pysyncobj import SyncObj, SyncObjConf
 from pysyncobj.config import SERIALIZER_STATE
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
@@ -26,7 +27,17 @@ PINNED_VERSION = "0.3.17"
 NO_OP = b"\x01"
 """pysyncobj's own entry of a new leader (Raft §8). Kinds of ours are in the first byte of an entry's data too."""
 
-_NOBODY = Node("")
+
+class _Peer(Node):  # type: ignore[misc]
+    """A member to pysyncobj, which keys its tables with it. One object per name, so that identity is equality: its
+    own `Node` compares in Python, some fifty times a write."""
+
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
+    __hash__ = object.__hash__
+
+
+_NOBODY = _Peer("")
 
 
 class _NoPickle:
@@ -53,10 +64,8 @@ class _NoSerializer:
     def cancelTransmisstion(self, _node: Node) -> None: ...
 
 
-class _Clock:
-    """The time that pysyncobj sees: that of the engine's present step. One process may hold many engines."""
-
-    now = 0.0
+_clock = [0.0]
+"""The time that pysyncobj sees: that of the engine's present step. One process may hold many engines."""
 
 
 def _install() -> None:
@@ -64,7 +73,7 @@ def _install() -> None:
     if VERSION != PINNED_VERSION:
         raise RuntimeError(f"cluster needs pysyncobj {PINNED_VERSION}, found {VERSION}: its inside may differ")
     syncobj.pickle = _NoPickle
-    syncobj.monotonicTime = lambda: _Clock.now
+    syncobj.monotonicTime = partial(_clock.__getitem__, 0)
     syncobj.createPoller = lambda _kind: _NoPoller()
 
 
@@ -84,6 +93,17 @@ class JournalView:
 
     def __len__(self) -> int:
         return self._journal.last_index - self._journal.base_index + 1
+
+    @property
+    def last_index(self) -> int:
+        return self._journal.last_index
+
+    @property
+    def last_term(self) -> int:
+        return self._journal.last_term
+
+    def term_at(self, index: int) -> int | None:
+        return self._journal.term_at(index)
 
     def __getitem__(self, position: int) -> tuple[bytes, int, int]:
         journal = self._journal
@@ -155,9 +175,6 @@ class _Mailbox(Transport):  # type: ignore[misc]
         self._owner.emit(node.id, message)
         return True
 
-    def deliver(self, peer: str, message: dict[str, Any]) -> None:
-        self._onMessageReceived(Node(peer) if peer else _NOBODY, message)
-
 
 FOLLOWER, CANDIDATE, LEADER = 0, 1, 2
 
@@ -173,16 +190,17 @@ class Raft(SyncObj):  # type: ignore[misc]
         view: JournalView,
         *,
         quorum_timeout: float,
-        on_state: Callable[[], None],
+        on_state: Callable[[bool], None],
     ) -> None:
-        _Clock.now = now
-        self.leads = False
+        """`on_state` is told whether this node leads, whenever its role changes."""
+        _clock[0] = now
+        self._peers: dict[str, _Peer] = {"": _NOBODY}
+        self._view = view
         self._owner = owner
         self._mailbox = _Mailbox(owner)
 
         def state_changed(_old: int, new: int) -> None:
-            self.leads = new == LEADER
-            on_state()
+            on_state(new == LEADER)
 
         conf = SyncObjConf(
             autoTick=False,
@@ -198,10 +216,16 @@ class Raft(SyncObj):  # type: ignore[misc]
         )
         # pysyncobj asks for its journal through a module global while it is made.
         syncobj.createJournal = lambda _file: view
-        super().__init__(Node(name), [], conf, transport=self._mailbox)
+        super().__init__(self._peer(name), [], conf, transport=self._mailbox)
         self._SyncObj__serializer = _NoSerializer()
         self._SyncObj__raftLastApplied = view.getRaftCommitIndex()
         self._SyncObj__newAppendEntriesTime = math.inf
+
+    def _peer(self, name: str) -> _Peer:
+        peer = self._peers.get(name)
+        if peer is None:
+            peer = self._peers[name] = _Peer(name)
+        return peer
 
     # Overrides of pysyncobj's private methods, by their mangled names.
 
@@ -219,6 +243,15 @@ class Raft(SyncObj):  # type: ignore[misc]
     def _SyncObj__tryLogCompaction(self) -> None:
         """The host compacts, off the loop (hole 13)."""
 
+    def _SyncObj__getCurrentLogIndex(self) -> int:
+        return self._view.last_index
+
+    def _SyncObj__getCurrentLogTerm(self) -> int:
+        return self._view.last_term
+
+    def _checkCommandsToApply(self) -> None:
+        """Nothing comes through pysyncobj's queue of commands, which is there for its threads (see `append`)."""
+
     def _SyncObj__onBecomeLeader(self) -> None:
         self._owner.won()
         super()._SyncObj__onBecomeLeader()
@@ -232,14 +265,14 @@ class Raft(SyncObj):  # type: ignore[misc]
         since pysyncobj counts the leader into every majority (hole 4, Raft §10.2.1 of the dissertation).
         Without `count` a follower asks whether `start` is there and whether anything follows it.
         """
-        log = self._SyncObj__raftLog
-        first = log[0][1]
-        last = log[-1][1]
-        if start is None or start < first or start > last:
+        term = None if start is None else self._view.term_at(start)
+        if start is None or term is None or (count == 1 and not self._owner.countable(start)):
             return []
-        if count == 1:
-            return [log[start - first]] if self._owner.countable(start) else []
-        return [log[position] for position in range(start - first, min(last - first, start - first + 1) + 1)]
+        # Only the terms are looked at.
+        found = [(NO_OP, start, term)]
+        if count is None and start < self._view.last_index:
+            found.append((NO_OP, start + 1, self._view.term_at(start + 1) or 0))
+        return found
 
     # What the engine asks and tells.
 
@@ -274,15 +307,23 @@ class Raft(SyncObj):  # type: ignore[misc]
         return index
 
     def match_index(self, peer: str) -> int:
-        return int(self._SyncObj__raftMatchIndex.get(Node(peer), 0))
+        match: int = self._SyncObj__raftMatchIndex.get(self._peer(peer), 0)
+        return match
+
+    def count(self, now: float) -> None:
+        """Somebody has more of the log on its disk: see what is committed by it. Nothing can be without another's."""
+        commit, match = self._SyncObj__raftCommitIndex, self._SyncObj__raftMatchIndex
+        others = self._SyncObj__otherNodes
+        if commit < self._view.last_index and (not others or any(match[node] > commit for node in others)):
+            self.tick(now)
 
     def tick(self, now: float) -> None:
-        _Clock.now = now
+        _clock[0] = now
         self._onTick(0.0)
 
     def deliver(self, now: float, peer: str, message: dict[str, Any]) -> None:
-        _Clock.now = now
-        self._mailbox.deliver(peer, message)
+        _clock[0] = now
+        self._SyncObj__onMessageReceived(self._peer(peer), message)
 
     def campaign(self, now: float) -> None:
         """Stand for election at once: term + 1, a vote for oneself, requests to the other voters (Raft §5.2)."""
@@ -296,7 +337,7 @@ class Raft(SyncObj):  # type: ignore[misc]
 
     def step_down(self, now: float) -> None:
         """Follow nobody, in the present term."""
-        _Clock.now = now
+        _clock[0] = now
         self._SyncObj__raftLeader = None
         self._SyncObj__setState(FOLLOWER)
 
@@ -309,31 +350,37 @@ class Raft(SyncObj):  # type: ignore[misc]
         self.deliver(now, "", {"type": "request_vote", "term": term, "last_log_index": -1, "last_log_term": -1})
 
     def append(self, now: float, data: bytes) -> None:
-        """Append `data` as the leader. AssertionError when this node doesn't lead."""
-        _Clock.now = now
-        failed: list[int] = []
-        self._applyCommand(data, lambda _result, error: failed.append(error))
-        before = self._SyncObj__raftLog[-1][1]
-        self._checkCommandsToApply()
-        if failed or self._SyncObj__raftLog[-1][1] != before + 1:
-            raise AssertionError(f"pysyncobj didn't append (reason {failed}, success is {FAIL_REASON.SUCCESS})")
-        # The callback is pysyncobj's only way to say no; outcomes are found by request id instead (hole 8).
-        self._SyncObj__commandsWaitingCommit.clear()
+        """Append `data` as the leader. AssertionError when this node doesn't lead.
+
+        pysyncobj would do the same after a way through its queue, with a callback whose answer means nothing (hole 8).
+        """
+        if self._SyncObj__raftState != LEADER:
+            raise AssertionError("only a leader appends")
+        _clock[0] = now
+        self._view.add(data, self._view.last_index + 1, self._SyncObj__raftCurrentTerm)
 
     def acknowledged(self, now: float, peer: str, index: int, contact: float) -> None:
-        """`peer` has the log up to `index`; it was last known to follow at `contact`."""
-        self.deliver(now, peer, {"type": "next_node_idx", "next_node_idx": index + 1, "reset": False, "success": True})
-        self._SyncObj__lastResponseTime[Node(peer)] = contact
+        """`peer` has the log up to `index`; it was last known to follow at `contact`. Only a leader is told.
+
+        What pysyncobj makes of its message 'next_node_idx', without the message.
+        """
+        if self._SyncObj__raftState != LEADER:
+            return
+        _clock[0] = now
+        node, match = self._peer(peer), self._SyncObj__raftMatchIndex
+        if match[node] < index:
+            match[node] = index
+        self._SyncObj__lastResponseTime[node] = contact
 
     def contacted(self, peer: str, contact: float) -> None:
-        self._SyncObj__lastResponseTime[Node(peer)] = contact
+        self._SyncObj__lastResponseTime[self._peer(peer)] = contact
 
     def set_members(self, now: float, voters: Iterable[str], learners: Iterable[str]) -> None:
         """The other members as the log's latest configuration names them; learners don't count (pysyncobj's
         read-only nodes). Safe at any time: one change at a time is the caller's to keep (Raft dissertation §4.1)."""
-        _Clock.now = now
-        others = {Node(name) for name in voters}
-        watching = {Node(name) for name in learners}
+        _clock[0] = now
+        others = {self._peer(name) for name in voters}
+        watching = {self._peer(name) for name in learners}
         before: set[Node] = self._SyncObj__otherNodes | self._SyncObj__readonlyNodes
         for gone in before - others - watching:
             for table in (self._SyncObj__raftNextIndex, self._SyncObj__raftMatchIndex, self._SyncObj__lastResponseTime):

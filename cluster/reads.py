@@ -21,6 +21,10 @@ class ReadRounds:
         self._waiting.append(answer)
 
     @property
+    def waited_for(self) -> bool:
+        return bool(self._waiting or self._asked)
+
+    @property
     def wants_round(self) -> bool:
         return bool(self._waiting) and not self._asked
 
