@@ -82,7 +82,7 @@ TEETH = (
     ),
     Tooth(9, "failed_apply_ends", range(1000, 1020), ("same state", "same results"), {"poison": 4, "kill": 1}),
     Tooth(12, "learners_first", range(1000, 1020), ("learners first",), {"add": 12, "kill": 1}),
-    Tooth(16, "failed_step_ends", range(1000, 1020), ("liveness",), {"stumble": 8, "reset": 1}),
+    Tooth(16, "failed_step_ends", range(1000, 1020), ("liveness",), {"stumble": 8, "partition": 2, "reset": 2}),
     Tooth(
         17,
         "commit_told_anew",
