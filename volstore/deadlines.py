@@ -20,7 +20,7 @@ class Deadlines:
     """Waiters by the time at which they are woken, in seconds of the loop's clock."""
 
     def __init__(self) -> None:
-        self._buckets: dict[int, set[Waiter]] = {}
+        self._buckets: dict[int, dict[Waiter, None]] = {}
         self._order: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -34,17 +34,17 @@ class Deadlines:
         bucket = _bucket(until)
         members = self._buckets.get(bucket)
         if members is None:
-            members = self._buckets[bucket] = set()
+            members = self._buckets[bucket] = {}
             heapq.heappush(self._order, bucket)
             if self._order[0] == bucket:
                 self._set_timer()
-        members.add(waiter)
+        members[waiter] = None
 
     def discard(self, until: float, waiter: Waiter) -> None:
         # An emptied bucket stays until its time: it costs one entry, and most get company before.
         members = self._buckets.get(_bucket(until))
         if members is not None:
-            members.discard(waiter)
+            members.pop(waiter, None)
 
     def close(self) -> None:
         """Wake nobody any more."""

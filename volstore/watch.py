@@ -1,7 +1,8 @@
 """Whoever waits for a change: blocking queries grouped by what they ask, woken by the events of applied commands.
 
 A wake-up is a hint: the waiter then asks the state whether its query moved. Hints are exact for one volume, plugin
-or node, and for lists as exact as the event allows; one is never missing, which is what must hold. Nothing here
+or node, and for lists as exact as the event allows; one is never missing, which is what must hold. Who waits
+longest is woken first: groups are dictionaries, not sets, whose order would be another in every process. Nothing here
 knows HTTP. All methods belong to one event loop, and nothing is awaited between asking the state and joining a group.
 """
 
@@ -111,7 +112,7 @@ class _Group:
 
     def __init__(self, plugin_id: str) -> None:
         self.plugin_id = plugin_id
-        self.waiters: set[asyncio.Future[None]] = set()
+        self.waiters: dict[asyncio.Future[None], None] = {}
 
 
 class Watch:
@@ -122,11 +123,11 @@ class Watch:
         self._count = 0
         self._closed = False
         self._groups: dict[Topic, _Group] = {}
-        self._volumes_of_plugin: dict[str, set[VolumeTopic]] = {}
-        self._lists: dict[str | None, set[VolumeQuery]] = {}
-        self._node_lists: set[NodesTopic] = set()
-        self._allocation_lists: set[AllocationsTopic] = set()
-        self._readers: dict[Source, set[asyncio.Future[None]]] = {}
+        self._volumes_of_plugin: dict[str, dict[VolumeTopic, None]] = {}
+        self._lists: dict[str | None, dict[VolumeQuery, None]] = {}
+        self._node_lists: dict[NodesTopic, None] = {}
+        self._allocation_lists: dict[AllocationsTopic, None] = {}
+        self._readers: dict[Source, dict[asyncio.Future[None], None]] = {}
         self._deadlines = Deadlines()
 
     def __len__(self) -> int:
@@ -153,7 +154,7 @@ class Watch:
         waiter = asyncio.get_running_loop().create_future()
         self._join(topic, plugin_id, waiter)
         for source in sources:
-            self._readers.setdefault(source, set()).add(waiter)
+            self._readers.setdefault(source, {})[waiter] = None
         self._deadlines.add(until, waiter)
         self._count += 1
         try:
@@ -255,20 +256,20 @@ class Watch:
             group = self._groups[topic] = _Group(plugin_id)
             match topic:
                 case VolumeTopic() if plugin_id:
-                    self._volumes_of_plugin.setdefault(plugin_id, set()).add(topic)
+                    self._volumes_of_plugin.setdefault(plugin_id, {})[topic] = None
                 case VolumeQuery():
-                    self._lists.setdefault(topic.namespace, set()).add(topic)
+                    self._lists.setdefault(topic.namespace, {})[topic] = None
                 case NodesTopic():
-                    self._node_lists.add(topic)
+                    self._node_lists[topic] = None
                 case AllocationsTopic():
-                    self._allocation_lists.add(topic)
-        group.waiters.add(waiter)
+                    self._allocation_lists[topic] = None
+        group.waiters[waiter] = None
 
     def _leave(self, topic: Topic, waiter: asyncio.Future[None]) -> None:
         group = self._groups.get(topic)
         if group is None or waiter not in group.waiters:
             return  # it was woken with its group, which is gone, or another group of this topic stands there now
-        group.waiters.discard(waiter)
+        del group.waiters[waiter]
         if not group.waiters:
             self._forget(topic, group)
 
@@ -280,14 +281,14 @@ class Watch:
             case VolumeQuery():
                 _discard(self._lists, topic.namespace, topic)
             case NodesTopic():
-                self._node_lists.discard(topic)
+                self._node_lists.pop(topic, None)
             case AllocationsTopic():
-                self._allocation_lists.discard(topic)
+                self._allocation_lists.pop(topic, None)
 
 
-def _discard(sets: dict[Key, set[Member]], key: Key, member: Member) -> None:
-    members = sets.get(key)
+def _discard(groups: dict[Key, dict[Member, None]], key: Key, member: Member) -> None:
+    members = groups.get(key)
     if members is not None:
-        members.discard(member)
+        members.pop(member, None)
         if not members:
-            del sets[key]
+            del groups[key]

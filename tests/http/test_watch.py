@@ -60,6 +60,22 @@ TOPICS: dict[Topic, str] = {
 LISTS_OF_V = {WHOLE, ALL, VolumeQuery("default", prefix="v"), VolumeQuery("default", plugin_id="p")}
 
 
+async def test_who_waits_longest_is_woken_first() -> None:
+    watch, woken = Watch(), []
+
+    async def wait(number: int) -> None:
+        await watch.wait(THIS, asyncio.get_running_loop().time() + 60, "p1")
+        woken.append(number)
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(100):
+            tasks.create_task(wait(number))
+        await asyncio.sleep(0)
+        watch.notify([VolumeChanged(None, PLAIN)])
+    assert woken == list(range(100))
+    watch.close()
+
+
 @pytest.mark.parametrize(
     ("event", "woken"),
     [
