@@ -55,15 +55,14 @@ async def _run(config: AgentConfig, reload: Reload) -> int:
         if cluster_id is None:
             return 0
         agent = Agent(config, cluster_id, tls)
-        # A collection that walks a large state stops the node for tens of milliseconds: have it look seldom, and never
-        # at what was loaded at the start.
-        gc.set_threshold(50_000, 20, 100)
         address = await agent.start()
     except (LogError, TlsError, KeysError, OSError) as error:
         _log.error("agent_can_not_start", reason=str(error))
         return 1
     try:
         loop.add_signal_handler(signal.SIGHUP, _reload, agent, reload)
+        # A collection that walks a large state stops the node for tens of milliseconds: it never looks at what was
+        # loaded at the start, and `cli/agent.py` has it look seldom.
         gc.collect()
         gc.freeze()
         _log.info("agent_started", name=config.name, http=address, raft=config.raft_advertise, version=VERSION)

@@ -66,13 +66,16 @@ def waiting(found: dict[str, float]) -> Iterator[Row]:
 
 
 def growing(found: dict[int, growth.Costs]) -> Iterator[Row]:
-    """Each size against the first one; the name of the largest asked for is the budget's."""
-    first = found[min(found)]
-    for size, costs in found.items():
-        named = "a million volumes" if size == 1_000_000 else f"{size:,} volumes"
-        for kind in growth.KINDS:
-            figures = {"growth": costs[kind] / first[kind], "cpu_s_per_1000": costs[kind] / 1000}
-            yield Row(f"{named}: {kind}", {**figures, "rss_mib": costs["rss_mib"]})
+    """The largest size against the smallest; the budgets are those of a million."""
+    smallest, largest = min(found), max(found)
+    named = "a million volumes" if largest == 1_000_000 else f"{largest:,} volumes"
+    for kind in growth.KINDS:
+        costs = {f"cpu_us_with_{size}": cost[kind] for size, cost in found.items()}
+        figures = {
+            "growth": found[largest][kind] / found[smallest][kind],
+            "cpu_s_per_1000": found[largest][kind] / 1000,
+        }
+        yield Row(f"{named}: {kind}", {**figures, "rss_mib": found[largest]["rss_mib"], **costs})
 
 
 def outages(found: dict[str, Any]) -> Row:

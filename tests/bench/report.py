@@ -48,6 +48,8 @@ class Row:
     def markdown(self) -> str:
         mine, peer = self.figures, self.peer
         results = [UNITS[name].format(mine[name]) for name in _RESULTS if name in mine]
+        if costs := [f"{cost:.3g}" for name, cost in mine.items() if name.startswith("cpu_us_with_")]:
+            results.append(f"µs by size: {', '.join(costs)}")
         memory = _number(mine, "rss_mib")
         return _line(
             self.case,

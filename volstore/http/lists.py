@@ -14,7 +14,7 @@ from msgspec import Struct
 from volstore.http.parameters import encode_token
 from volstore.http.render import volume_item
 from volstore.http.replies import Json
-from volstore.http.views import encode
+from volstore.http.views import encode_into
 from volstore.model import Plugin, Volume
 from volstore.queries import Key, VolumeQuery
 from volstore.state import State
@@ -102,6 +102,8 @@ def _moved(state: State, query: VolumeQuery, index: int) -> bool:
     return state.index != index and (not query.whole or state.volumes_moved_since(query, index))
 
 
+_BRACKET, _COMMA = b"[,"
+
 Plugins = dict[str, Plugin | None]
 """By ID, the rows that volumes name, also those that aren't present any more."""
 
@@ -136,16 +138,19 @@ def _plugins(state: State, ids: set[str]) -> Plugins:
 
 
 async def _rendered(volumes: list[Volume], plugins: Plugins) -> bytes:
-    chunks: list[bytes] = []
+    # One buffer that grows, and no chunks to be joined: a heap with holes of tens of megabytes would not shrink again.
+    buffer = bytearray(b"]")
     for start in range(0, len(volumes), RENDERED):
         if start:
             await asyncio.sleep(0)  # others' turn; the rows are frozen
         items = [volume_item(volume, plugins[volume.plugin_id]) for volume in volumes[start : start + RENDERED]]
-        chunks.append(encode(items)[1 if start else 0 : -1])
-    if not chunks:
+        place = len(buffer) - 1
+        encode_into(items, buffer, place)
+        buffer[place] = _COMMA
+    if not volumes:
         return b"[]"
-    chunks[-1] += b"]"
-    return b",".join(chunks)
+    buffer[0] = _BRACKET
+    return bytes(buffer)
 
 
 def _volumes(state: State, page: Page, after: Key | None) -> Iterator[Volume]:

@@ -302,4 +302,6 @@ class HealthView(Struct, frozen=True):
     server: HealthOfServer
 
 
-encode = msgspec.json.Encoder(order="deterministic").encode
+_encoder = msgspec.json.Encoder(order="deterministic")
+encode = _encoder.encode
+encode_into = _encoder.encode_into
