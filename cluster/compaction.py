@@ -135,6 +135,11 @@ class Compaction:
         if peer in self._sending and term == self._node.engine.term:
             self._sending[peer][0].answered(index, held, installed)
 
+    def lost(self, peer: str) -> None:
+        """The connection to `peer` is lost, and what was under way on it; another may be there at once."""
+        if peer in self._sending:
+            self._sending[peer][0].give_up()
+
     def progress_of(self, peer: str) -> float | None:
         return self._sending[peer][0].progress if peer in self._sending else None
 

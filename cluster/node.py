@@ -418,6 +418,8 @@ class Node:
         self.log.info("peer_connected" if connected else "peer_lost", peer=peer)
         if (info := self.transport.peer_info(peer)) is not None and info.meta.get("configuration", "0") != "0":
             self._recognised = self.engine.recognised = True
+        if not connected:
+            self.compaction.lost(peer)
         if peer == self.engine.leader:
             self.intake.lost()
             self.questions.lost()
