@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY = 0.02
 CAUGHT_UP = 64
-"""Entries that a learner may lack when it gets its vote: less than what one message carries."""
+"""Entries that a learner may lack when it gets its vote, and an heir of the leader: less than one message carries."""
 
 
 async def _until(node: Node, condition: Callable[[], bool], deadline: float, what: str) -> None:
@@ -35,14 +35,19 @@ def _must_lead(node: Node) -> None:
 
 
 async def transfer(node: Node, to: str | None, deadline: float) -> str:
-    """Hand leadership to `to`, or to the voter that is furthest; the new leader's name."""
+    """Hand leadership to `to`, or to the one that is connected for the longest of the voters that lack hardly anything:
+    who has just started may not have reached the others yet, and would lead nobody. The new leader's name."""
     _must_lead(node)
     engine = node.engine
     others = [v for v in engine.configuration.voters if v != node.options.name and v in engine.connected]
     if to is None:
         if not others:
             raise LogError("no other voter is connected")
-        to = max(others, key=lambda name: (engine.match_index(name), name))
+        enough = max(map(engine.match_index, others)) - CAUGHT_UP
+        to = min(
+            (name for name in others if engine.match_index(name) >= enough),
+            key=lambda name: (node.connected_since(name), name),
+        )
     elif to not in others:
         raise LogError(f"{to!r} is not a connected voter; these are: {', '.join(sorted(others)) or 'none'}")
     target = to

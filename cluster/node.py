@@ -80,6 +80,7 @@ class Node:
         self._stepping = False
         self._incarnations: dict[str, bytes] = {}
         self._metas: dict[str, Mapping[str, str]] = {}
+        self._connected_at: dict[str, float] = {}
         self._callers: dict[str, str] = {}
         self._recognised = False
 
@@ -362,6 +363,10 @@ class Node:
             raise LogError(f"{name!r} was not connected to this node yet")
         return self._incarnations[name]
 
+    def connected_since(self, name: str) -> float:
+        """When (loop time) this member, which is connected, came."""
+        return self._connected_at[name]
+
     def last_meta(self, name: str) -> Mapping[str, str]:
         """What a member said of itself when it last connected to this run of this node; empty if it never did."""
         return self._metas.get(name, {})
@@ -416,6 +421,7 @@ class Node:
 
     def _on_peer(self, peer: str, connected: bool) -> None:
         self.log.info("peer_connected" if connected else "peer_lost", peer=peer)
+        self._connected_at[peer] = self.loop.time()
         if (info := self.transport.peer_info(peer)) is not None and info.meta.get("configuration", "0") != "0":
             self._recognised = self.engine.recognised = True
         if not connected:

@@ -79,6 +79,16 @@ async def test_leadership_is_handed_to_the_member_that_was_named(three: Members)
     assert isinstance(await three.propose(leader.options.name, b"x"), Applied)
 
 
+async def test_the_heir_is_who_is_connected_for_longest(three: Members) -> None:
+    leader = await three.led()
+    elder, younger = sorted(name for name in three.logs if name != leader.options.name)
+    await three.stop(younger)
+    await three.start(younger)
+    await until(lambda: younger in leader._node.engine.connected)
+    await three.fill(younger, 10)
+    assert await leader.transfer_leadership(None, later(5)) == elder
+
+
 async def test_a_hand_over_to_nobody_is_refused_with_who_could_take_it(three: Members) -> None:
     leader = await three.led()
     with pytest.raises(LogError, match="'s9' is not a connected voter; these are: s"):
