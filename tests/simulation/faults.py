@@ -78,10 +78,9 @@ async def _pause(world: World, fault: Fault) -> None:
         return
     loop = server.loop
     server.pause(freeze=fault.kind == "freeze")
-    world.staleness += fault.duration
     await asyncio.sleep(fault.duration)
-    if loop is not None and not loop.dead:
-        loop.resume()
+    if loop is server.loop:
+        server.resume()
 
 
 async def _partition(world: World, fault: Fault) -> None:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from cluster.api import Captured, StateMachine
 from tests.core.machine import allocation, fingerprint, node, volume
 from volstore import commands
+from volstore.agent import WatchedFsm
 from volstore.commands import (
     ClaimVolume,
     DeleteNode,
@@ -25,7 +26,7 @@ from volstore.commands import (
     SetNodeStatus,
     Stamped,
 )
-from volstore.fsm import Fsm
+from volstore.watch import Watch
 
 EPOCH = 1_700_000_000 * 10**9
 _SHARED = {
@@ -55,6 +56,10 @@ class Flavour(Protocol):
         ...
 
     def output(self, input: tuple[object, ...], result: bytes) -> object: ...
+
+    def index(self, result: bytes) -> int:
+        """The state machine's own index at which a command was applied; 0 where it has none."""
+        ...
 
     def flaw(self, machine: StateMachine) -> str | None:
         """What the state shows that no sequence of commands may bring about."""
@@ -142,6 +147,9 @@ class RegisterFlavour:
     def output(self, input: tuple[object, ...], result: bytes) -> object:
         return result == b"\1"
 
+    def index(self, result: bytes) -> int:
+        return 0
+
     def flaw(self, machine: StateMachine) -> str | None:
         return None
 
@@ -156,7 +164,7 @@ class RegistryFlavour:
     retries = True
 
     def machine(self) -> StateMachine:
-        return Fsm()
+        return WatchedFsm(Watch())
 
     def first(self, time: float) -> bytes | None:
         return commands.encode(Stamped(EPOCH + int(time * 1e9), PutNode(node("steady"))))
@@ -194,9 +202,9 @@ class RegistryFlavour:
         return commands.encode(Stamped(EPOCH + int(time * 1e9), draw.choice(kinds)))
 
     def flaw(self, machine: StateMachine) -> str | None:
-        assert isinstance(machine, Fsm)
+        assert isinstance(machine, WatchedFsm)
         for id in _SHARED:
-            found = machine.state.volume("default", id)
+            found = machine.fsm.state.volume("default", id)
             if found is None:
                 continue
             jobs = sorted({claim.job_id for claim in found.write_claims.values()})
@@ -213,7 +221,10 @@ class RegistryFlavour:
             raise ValueError(f"{input} was refused: {outcome}")
         return outcome.status == 200
 
+    def index(self, result: bytes) -> int:
+        return commands.decode_outcome(result).index
+
     def read(self, machine: StateMachine, key: str) -> object:
-        assert isinstance(machine, Fsm)
-        found = machine.state.volume("default", key)
+        assert isinstance(machine, WatchedFsm)
+        found = machine.fsm.state.volume("default", key)
         return None if found is None else found.name

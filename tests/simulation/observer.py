@@ -6,11 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from cluster.api import Applied, LogError, NotApplied, Outcome
-from cluster.journal import JournalDamaged
+from cluster.api import Applied, NotApplied, Outcome
 from cluster.leadership import WINDOW
-from tests.cluster.memory_disk import PowerCut
-from tests.simulation.defects import Defect
+from tests.simulation.ages import Ages
 
 if TYPE_CHECKING:
     from cluster.membership import Configuration
@@ -46,8 +44,7 @@ class Observer:
         self._entries: dict[tuple[int, int], tuple[int, int]] = {}
         """(index, term) → (checksum of the data, term before), of every entry that ever stood in a log."""
         self.committed: dict[int, tuple[int, int]] = {}
-        self.commit_times: list[tuple[float, int]] = []
-        """(true time, index) at which something was first seen committed."""
+        self.ages = Ages(world)
         self.canonical: dict[bytes, tuple[int, bytes]] = {}
         self._applied_by_index: dict[int, list[tuple[bytes, bytes]]] = {}
         self._digests: dict[int, tuple[bytes, str]] = {}
@@ -62,6 +59,7 @@ class Observer:
         node = server.node
         assert node is not None
         self._seen[server.name] = Seen()
+        self.ages.started(server)
         self._watch_applying(server, node)
         take, send = node._take, node.send
 
@@ -73,6 +71,8 @@ class Observer:
             before = _standing(node, peer) if late else None
             kept = node.journal.last_index if frame[0] == "app" and _matches(node, frame) else 0
             take(peer, frame)
+            if frame[0] in ("app", "commit"):
+                self.ages.taken(server, node, peer, frame)
             if node.journal.last_index < kept:
                 self._violated("what matches stays", f"{server.name} drops entries that {peer} sent it once more")
             if late and _standing(node, peer) != before:
@@ -83,6 +83,8 @@ class Observer:
         def sent(peer: str, frame: Frame) -> bool:
             if frame[0] == "vote?":
                 self._check_candidacy(server, frame)
+            if frame[0] in ("app", "commit"):
+                self.ages.sent(server.name, peer, frame)
             if frame[0] == "app":
                 self._check_window(server, node, peer)
             if frame[0] == "snapack" and frame[4] and node.applier.index < frame[2]:
@@ -197,8 +199,7 @@ class Observer:
                 known = self.committed.get(index)
                 if known is None:
                     self.committed[index] = value
-                    if not self.commit_times or index > self.commit_times[-1][1]:
-                        self.commit_times.append((self._world.scheduler.now, index))
+                    self.ages.committed(index)
                     if engine.leads:
                         self._check_majority(node, index, entry.term)
                 elif known != value:
@@ -298,27 +299,6 @@ class Observer:
             elif known != (outcome.log_index, outcome.result):
                 self._violated("first outcome", f"entry {known[0]} is acknowledged as {outcome}")
 
-    # The process ended by itself.
-
-    def verdict_on_end(self, server: Server, error: Exception) -> str:
-        """What becomes of the server, if ending was right; a violation if it wasn't."""
-        text = str(error)
-        if isinstance(error, PowerCut | Defect):
-            return "down"
-        if isinstance(error, LogError):
-            if "was removed from the cluster" in text:
-                return "removed"
-            if "another disk" in text and server.damaged:
-                return "wiped"
-            if isinstance(_root_cause(error), OSError):
-                return "down"
-            if server.damaged:
-                return "broken"
-        if isinstance(error, JournalDamaged) and server.damaged:
-            return "broken"
-        self._violated("fail-stop", f"{server.name} ended: {error!r}")
-        return "broken"
-
     def _violated(self, invariant: str, text: str) -> None:
         self._world.violated(invariant, text)
 
@@ -338,9 +318,3 @@ def _standing(node: Node, peer: str) -> tuple[float, ...] | None:
     if progress is None or not node.engine.leads:
         return None
     return (progress.next, progress.round, progress.contact, node.engine.match_index(peer))
-
-
-def _root_cause(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error

@@ -113,7 +113,7 @@ def _lived(world: World, plan: Plan) -> Result:
         plan,
         world.violation,
         world.scheduler.now,
-        workload.answered,
+        workload.answered + workload.watchers.answered,
         len(world.observer.committed),
         world.trace.lines,
         world.trace.counts,
@@ -139,6 +139,7 @@ async def _recover(world: World, workload: Workload) -> None:
     await _within(world, limit, "progress", lambda: world.last_applied_at > began)
     await _replace_lost(world)
     workload.stopping = True
+    await _within(world, 10.0, "end of all waits", lambda: not _waiting(world))
     await _within(world, 20.0, "one state on all", lambda: _converged(world))
     _check_bounds(world)
     world.scheduler.stopped = True
@@ -205,6 +206,10 @@ async def _replace_lost(world: World) -> None:
                 world.violated("liveness", f"no member could be added in the place of {server.name}")
 
 
+def _waiting(world: World) -> bool:
+    return any(server.front is not None and server.ready and server.front.waiting for server in world.servers.values())
+
+
 def _converged(world: World) -> bool:
     leader = world.leader()
     if leader is None or leader.node is None:
@@ -225,6 +230,8 @@ def _check_bounds(world: World) -> None:
         node = server.node
         if not server.ready or node is None:
             continue
+        if server.front is not None and (left := server.front.left_over()):
+            world.violated("bounded", f"{server.name} keeps {left} entries of waiters that are gone")
         length = node.journal.last_index - node.journal.base_index
         if length > 2 * settings.snapshot_entries + settings.trailing_entries + 50:
             world.violated("bounded", f"{server.name} keeps {length} log entries")

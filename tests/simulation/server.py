@@ -12,8 +12,12 @@ from cluster.log import ReplicatedLog
 from cluster.node import Node
 from tests.cluster.memory_disk import MemoryDisk, PowerCut
 from tests.simulation.disk import SimulatedDisk, Speed
+from tests.simulation.front import Front
 from tests.simulation.loop import NodeLoop
 from tests.simulation.network import Host
+from tests.simulation.verdicts import verdict_on_end
+from volstore.agent import WatchedFsm
+from volstore.errors import ApiError
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -51,6 +55,7 @@ class Server:
         self.log: ReplicatedLog | None = None
         self.node: Node | None = None
         self.machine: Any = None
+        self.front: Front | None = None
         self.host: Host | None = None
         self.stale_index = 0
         self.pauses = 0
@@ -84,7 +89,7 @@ class Server:
             offset=offset,
             rate=self.rate,
             failed=lambda error: world.violated("fail-stop", f"{self.name}: unhandled {error!r}"),
-            after=lambda: world.observer.look(self),
+            after=self._look,
         )
         self.loop = loop
         self.host = Host(world.wire, self.name, loop)
@@ -103,9 +108,16 @@ class Server:
             log=world.trace.logger(self.name),
         )
         self.node = self.log._node
+        watched = isinstance(self.machine, WatchedFsm)
+        self.front = Front(self, self.log, self.machine, Random(self.random.getrandbits(64))) if watched else None
         world.observer.attach(self)
         world.trace.note(self.name, "start", boot=self.boots)
         loop.create_task(self._live(self.log, loop))
+
+    def _look(self) -> None:
+        self.world.observer.look(self)
+        if self.front is not None and self.loop is not None and not self.loop.dead:
+            self.front.look()
 
     async def _live(self, log: ReplicatedLog, loop: NodeLoop) -> None:
         try:
@@ -123,7 +135,7 @@ class Server:
             return
         self.world.trace.note(self.name, "ended", why=repr(error))
         self._vanish(silently=False)
-        self.state = self.world.observer.verdict_on_end(self, error)
+        self.state = verdict_on_end(self, error)
         if self.state == "down":
             self.world.root.call_later(_SUPERVISOR_WAITS, self._supervised)
 
@@ -174,11 +186,13 @@ class Server:
             return
         assert self.loop is not None
         assert self.log is not None
-        loop, log = self.loop, self.log
+        loop, log, front = self.loop, self.log, self.front
         done = self.world.root.create_future()
 
         async def stopping() -> None:
             try:
+                if front is not None:
+                    await front.stop(2.0)
                 await log.stop()
             except Exception as error:
                 if loop.dead:
@@ -216,10 +230,12 @@ class Server:
         if self.up and self.loop is not None:
             self.pauses += 1
             self.loop.pause(freeze=freeze)
+            self.world.observer.ages.paused(self.name)
 
     def resume(self) -> None:
         if self.loop is not None:
             self.loop.resume()
+            self.world.observer.ages.resumed(self.name)
 
     def _vanish(self, *, silently: bool) -> None:
         assert self.loop is not None
@@ -236,7 +252,10 @@ class Server:
     # Requests of clients, on the world's loop.
 
     async def ask(self, work: Callable[[ReplicatedLog], Awaitable[T]]) -> T:
-        """Have the process do something and bring its answer back. Raises Lost when it ends, or isn't there."""
+        """Have the process do something and bring its answer back. Raises Lost when it ends, or isn't there.
+
+        Whoever doesn't wait for the answer hangs up, which cancels what the process does for it.
+        """
         if not self.ready or not self.up:
             raise Lost
         assert self.loop is not None
@@ -255,13 +274,17 @@ class Server:
         async def serve() -> None:
             try:
                 result = await work(log)
-            except (LogError, ConnectionError, TimeoutError, NoLeader) as error:
+            except (LogError, ConnectionError, TimeoutError, NoLeader, ApiError) as error:
                 root.call_later(0.0005, deliver, None, error)
             else:
                 root.call_later(0.0005, deliver, result, None)
 
-        self.loop.create_task(serve())
+        task = self.loop.create_task(serve())
         try:
             return await reply
+        except asyncio.CancelledError:
+            # The client hangs up: its request is broken off when the node hears of it.
+            root.call_later(0.0005, self.loop.call_soon, task.cancel)
+            raise
         finally:
             self._replies.pop(reply, None)

@@ -71,8 +71,6 @@ class World:
         self.last_applied_at = 0.0
         self.calm = False
         """Whether faults have stopped, for good: one that is still going on undoes nothing any more."""
-        self.staleness = 0.0
-        """Seconds by which faults make what a node knows older than it can tell."""
         self._background: set[asyncio.Task[None]] = set()
 
     def _child(self) -> Random:
