@@ -328,9 +328,17 @@ class Node:
                 self._metas.pop(member.name, None)  # who comes back under this name is another member
         if configuration.members:
             self._set_peers()
+        for member in configuration.members:
+            self._keep_pinned(member.name)
         self.log.info(
             "configuration", index=configuration.index, voters=configuration.voters, learners=configuration.learners
         )
+
+    def _keep_pinned(self, name: str) -> None:
+        """Who was let in before its disk was known to this node's log may have come with another one (hole 23)."""
+        member = self.engine.configuration.member(name)
+        if member is not None and member.incarnation and self.options.closings.pinned_incarnations:
+            self.transport.keep_only(name, member.incarnation)
 
     def _part(self) -> None:
         """The removal of a member is committed: tell it, so that it stops, and let it go."""
@@ -424,7 +432,9 @@ class Node:
         self._connected_at[peer] = self.loop.time()
         if (info := self.transport.peer_info(peer)) is not None and info.meta.get("configuration", "0") != "0":
             self._recognised = self.engine.recognised = True
-        if not connected:
+        if connected:
+            self._keep_pinned(peer)
+        else:
             self.compaction.lost(peer)
         if peer == self.engine.leader:
             self.intake.lost()

@@ -91,6 +91,13 @@ class Pairs:
         if name not in self._peers and not pair.links():
             self._pairs.pop(name, None)
 
+    def keep_only(self, name: str, incarnation: bytes) -> None:
+        """End the connections with who came under this name with another disk than that of `incarnation`."""
+        pair = self._pairs.get(name)
+        for link in pair.links() if pair is not None else ():
+            if link.card.identity.incarnation != incarnation:
+                self.lose(name, link, "it came with another disk than the one that is known now")
+
     def tick(self) -> None:
         """A keep-alive period has passed."""
         for name, pair in list(self._pairs.items()):

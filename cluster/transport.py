@@ -138,6 +138,10 @@ class Transport:
         for name in list(self._addresses):
             self._start_dialling(name)
 
+    def keep_only(self, peer: str, incarnation: bytes) -> None:
+        """End the connections with who came under this name with another disk than that of `incarnation`."""
+        self._pairs.keep_only(peer, incarnation)
+
     def send(self, peer: str, frame: Frame, *, at_once: bool = False) -> bool:
         """Queue `frame` ([type: str or int, …]). False: not connected, or its queue is full; it was dropped.
 

@@ -342,6 +342,22 @@ async def test_set_peers_drops_who_is_gone_and_redials_who_moved(start: Start, w
     await wire.close()
 
 
+async def test_who_came_with_another_disk_than_is_known_now_loses_its_connections(
+    start: Start, witness: Witness
+) -> None:
+    one, two = await start("n1"), await start("n2")
+    introduce_all(one, two)
+    await until_connected(one, two)
+    one.transport.keep_only("n2", b"disk-of-n2")
+    one.transport.keep_only("n3", b"disk-of-n3")
+    assert one.transport.connected() == {"n2"}
+    one.transport.keep_only("n2", b"another disk")
+    assert one.transport.connected() == frozenset()
+    assert {lost["reason"] for lost in one.log.named("link_lost")} == {
+        "it came with another disk than the one that is known now"
+    }
+
+
 async def test_a_member_cannot_be_its_own_peer(start: Start) -> None:
     one = await start("n1")
     with pytest.raises(ValueError, match="'n1' is this member"):
