@@ -235,6 +235,19 @@ class Engine:
         self.now = now
         self._leadership.snapshot_installed(peer, index)
 
+    def heard_in_term(self, now: float, peer: str, term: int) -> bool:
+        """Whether `peer` leads the term that this node is in, by what only a term's leader sends (a snapshot's piece).
+
+        A node that has just read its disk again may have forgotten the term, and doesn't know its leader yet.
+        """
+        self.now = now
+        if term > self.term:
+            self.learn_term(term)
+        if term < self.term or self.leader not in (peer, None):
+            return False
+        self.heard_leader(now)
+        return True
+
     def heard_leader(self, now: float) -> None:
         """Something else than append_entries shows that the leader is alive (a piece of its snapshot)."""
         self.now = self.last_contact = now

@@ -412,9 +412,7 @@ class Node:
         elif kind == "told":
             self.asks.answered(frame[1], frame[2])
         elif kind == "snap":
-            # Only who leads a term sends snapshots in it, known here as its leader or not yet.
-            if engine.leader in (peer, None) and frame[1] == engine.term:
-                engine.heard_leader(now)
+            if engine.heard_in_term(now, peer, frame[1]):
                 self._receiving.piece(peer, frame)
         elif kind == "snapack":
             self.compaction.acknowledged(peer, *frame[1:])

@@ -202,6 +202,17 @@ async def test_an_answer_to_what_was_asked_before_a_leadership_elects_nobody_aft
     assert one.term == 1
 
 
+async def test_who_sends_a_snapshot_leads_its_term_whether_that_was_known_or_not() -> None:
+    talk = Conversation("abc")
+    one = talk["a"]
+    assert one.heard_in_term(1.0, "b", 3)
+    assert (one.term, one.last_contact) == (3, 1.0)
+    assert not one.heard_in_term(2.0, "c", 2)
+    await talk.elect("b")
+    assert one.heard_in_term(talk.now, "b", one.term)
+    assert not one.heard_in_term(talk.now, "c", one.term)
+
+
 async def test_a_read_waits_for_a_round_that_began_after_it() -> None:
     talk = Conversation("abc")
     leader = await talk.elect("a")
