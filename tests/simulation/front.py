@@ -163,6 +163,8 @@ class Front:
                 self._note(waiting)
         if now >= self._next_look:
             self._next_look = now + _LOOK_EVERY
+            if len(self.watch) > len(self.waiting):
+                self._violated("who gives up is dropped", f"{len(self.watch)} wait for {len(self.waiting)} clients")
             for waiting in self.waiting:
                 self._check(waiting, now)
 

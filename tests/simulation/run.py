@@ -34,6 +34,9 @@ class Result:
     entries: int
     trace: list[str]
     counts: dict[str, int]
+    woken: int
+    """Blocking queries that ended because something changed."""
+    hung_up: int
 
 
 Choice = Callable[[Random], dict[str, float]]
@@ -117,6 +120,8 @@ def _lived(world: World, plan: Plan) -> Result:
         len(world.observer.committed),
         world.trace.lines,
         world.trace.counts,
+        workload.watchers.woken,
+        workload.watchers.hung_up,
     )
 
 

@@ -34,6 +34,7 @@ class Watchers:
         self.floor = 0
         self.answered = 0
         self.woken = 0
+        self.hung_up = 0
         self._world = world
         self._workload = workload
         self._random = random
@@ -55,10 +56,8 @@ class Watchers:
                 wait = random.choice((0.2, 0.5, 1.0, 3.0))
                 query = "&".join(part for part in (what, mode, f"index={index}&wait={int(wait * 1000)}ms") if part)
                 patience = wait * (1 + WAIT_JITTER) + 2 * SETTINGS.deadline
-                hangs_up = random.random() < 0.15
-                reply = await self._ask(
-                    server, Asked(read, ids, query, had), patience * random.random() if hangs_up else None, patience
-                )
+                hangs_up = wait * random.random() if random.random() < 0.25 else None
+                reply = await self._ask(server, Asked(read, ids, query, had), hangs_up, patience)
                 if reply is None or self._workload.stopping:
                     break
                 index, had = int(reply.headers["X-Nomad-Index"]), _shown(reply)
@@ -109,6 +108,7 @@ class Watchers:
             return None
         except TimeoutError:
             if hangs_up is not None:
+                self.hung_up += 1
                 if front is not None:
                     front.hung_up(asked)
             elif loop is server.loop and server.up and server.pauses == pauses and not paused:
