@@ -81,7 +81,7 @@ class Ages:
             if found is None:
                 return  # Before the first message, or so long ago that it isn't kept.
             sent, came, sender = found
-        drift = 1 + self._world.settings.drift
+        drift = 1 / (1 - self._world.settings.drift)
         if server.loop is not None and not server.loop.was_frozen and now - came > claimed * drift + _ROUNDED:
             self._violated(server, f"claims {claimed:.3f} s and heard {sender} {now - came:.3f} s ago")
         known_until = self._knew(sender, sent)
@@ -97,7 +97,7 @@ class Ages:
         """Up to when a leader, who sends at `at`, must have known of all that was committed by anybody."""
         timing = self._world.timing
         # It looks at its quorum at every tick.
-        unaware = (timing.election_min + timing.heartbeat / 3) * (1 + self._world.settings.drift) + _ROUNDED
+        unaware = (timing.election_min + timing.heartbeat / 3) / (1 - self._world.settings.drift) + _ROUNDED
         until = at - unaware
         for start, end in reversed(self._pauses.get(leader, [])):
             if start < at and end > until:

@@ -43,11 +43,11 @@ TEETH = (
         {"reset": 6, "kill": 2, "slow-link": 2},
         {"message_bytes": 300, "think": 0.1, "nodes": 3, "snapshot_entries": 2000},
     ),
-    Tooth(1, "forward_only_next", range(1003, 1023), ("never back",)),
+    Tooth(1, "forward_only_next", range(1006, 1026), ("never back",)),
     Tooth(
         2,
         "verified_commit",
-        range(1013, 1053),
+        range(1019, 1059),
         ("committed stays",),
         {"partition": 3, "deaf": 2, "slow-link": 1},
         {"message_bytes": 300, "think": 0.05, "snapshot_entries": 2000},
@@ -55,7 +55,7 @@ TEETH = (
     Tooth(
         3,
         "acks_carry_term",
-        range(1000, 1040),
+        range(1003, 1043),
         ("acks of this term",),
         {"slow-link": 8, "one-way": 3, "transfer": 8},
         {"dead_after": 60.0},
@@ -71,7 +71,7 @@ TEETH = (
     ),
     Tooth(6, "prevote", range(1000, 1020), ("a heard leader stays",), {"estrange": 3}),
     Tooth(7, "check_quorum", range(1000, 1020), ("no leader alone",), {"cut-off-leader": 3}),
-    Tooth(7, "read_index", range(1000, 1020), ("linearizable",)),
+    Tooth(7, "read_index", range(1004, 1024), ("linearizable",)),
     Tooth(
         8,
         "exactly_once",
@@ -86,7 +86,7 @@ TEETH = (
     Tooth(
         17,
         "commit_told_anew",
-        range(1000, 1040),
+        range(1014, 1054),
         ("committed stays", "same state", "same results", "on a majority's disks", "fail-stop"),
         {"cold": 6, "kill": 3, "partition": 2},
         {"think": 0.05},
@@ -101,7 +101,7 @@ TEETH = (
     Tooth(
         19,
         "votes_of_members",
-        range(1013, 1053),
+        range(1017, 1057),
         ("elected by a majority", "one leader a term"),
         {"stutter": 10, "kill": 3, "partition": 3},
         {"nodes": 5},
@@ -113,14 +113,14 @@ TEETH = (
     Tooth(
         24,
         "refuse_unreadable",
-        range(1000, 1040),
+        range(1006, 1046),
         ("state reaches the log",),
         {"flip": 40, "kill": 1},
         {"trailing_entries": 0, "snapshot_entries": 20, "segment_bytes": 64 << 10},
     ),
     Tooth(24, "fresh_sessions", range(1000, 1020), ("honest answers", "first outcome"), {"kill": 4}),
     Tooth(24, "proposals_expire", range(1000, 1020), ("deadline",), {"partition": 4}),
-    Tooth(24, "bounded_window", range(1000, 1020), ("bounded",), {"slow-link": 4}, {"think": 0.05}),
+    Tooth(24, "bounded_window", range(1002, 1022), ("bounded",), {"slow-link": 4}, {"think": 0.05}),
     Tooth(
         24,
         "transfer_stops_proposals",
