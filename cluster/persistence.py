@@ -92,7 +92,8 @@ class Persistence:
         await self._reopen(need_reserve=False)
         await node.compaction.write()
         snapshot = node.store.latest()
-        if snapshot is not None and snapshot.index > node.journal.base_index:
+        # One that was received and isn't installed yet covers what the state lacks: the log stays until it is.
+        if snapshot is not None and node.journal.base_index < snapshot.index <= node.applier.index:
             # The disk may have less of the log than the snapshot covers, if that was begun before the disk failed.
             node.start_log_after(snapshot)
             await node.journal.sync()
