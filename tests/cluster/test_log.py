@@ -48,6 +48,16 @@ async def test_concurrent_proposals_share_entries(three: Members) -> None:
     await three.agree()
 
 
+async def test_commands_larger_than_a_message_arrive_whole(three: Members) -> None:
+    """pysyncobj cuts what has 64 KiB or more in pieces, and mislabels them (hole 11)."""
+    sizes = (65_535, 65_536, 65_537, 3 * 65_536, (1 << 20) + 1, 4 << 20)
+    for size in sizes:
+        assert isinstance(await three.propose("s2", bytes([size % 251]) * size, seconds=30), Applied)
+    await three.agree()
+    for machine in three.machines.values():
+        assert [len(item) for item in machine.items] == list(sizes)
+
+
 async def test_without_a_majority_a_write_is_unknown_or_not_applied_and_a_read_is_refused(three: Members) -> None:
     leader = await three.led()
     await three.stop(*[name for name in three.logs if name != leader.options.name])

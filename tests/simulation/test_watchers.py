@@ -23,7 +23,14 @@ SEEDS = range(5000, 5030)
 
 def plan(seed: int, kinds: dict[str, float] = BEHIND) -> Plan:
     """Many follow what changes. Without `kinds`, the faults are those that the seed draws."""
-    changes = {"registry": True, "clients": 8, "snapshot_entries": 20, "trailing_entries": 0, "think": 0.1, "nodes": 3}
+    changes = {
+        "registry": True,
+        "clients": 16,
+        "snapshot_entries": 20,
+        "trailing_entries": 0,
+        "think": 0.15,
+        "nodes": 3,
+    }
     return draw_plan(seed, kinds=lambda random: dict(kinds) or draw_kinds(random), changes=changes)
 
 

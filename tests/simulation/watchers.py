@@ -40,7 +40,7 @@ class Watchers:
         self._random = random
 
     def start(self) -> None:
-        for _ in range(self._world.settings.clients):
+        for _ in range(max(1, self._world.settings.clients // 2)):
             random = Random(self._random.getrandbits(64))
             self._world.spawn(lambda random=random: self._client(random))  # type: ignore[misc]
 
