@@ -44,7 +44,7 @@ class Pairs:
     def set_peers(self, names: Collection[str]) -> None:
         """Only these can be connected; the connections of others, who were peers until now, end."""
         gone, self._peers = set(self._peers) - set(names), names
-        for name in gone & self._pairs.keys():
+        for name in [name for name in self._pairs if name in gone]:
             for link in self._pairs[name].links():
                 self.lose(name, link, "no longer a member")
             self._pairs.pop(name, None)
