@@ -7,7 +7,7 @@ every call, sends what `take_messages` returns, and calls `tick` often.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -192,7 +192,7 @@ class Engine:
         self._leadership.send_round()
         return self.journal.last_index
 
-    def tell_commit(self, now: float, peers: Iterable[str] | None = None) -> None:
+    def tell_commit(self, now: float, peers: Collection[str] | None = None) -> None:
         """Tell `peers`, or everybody, what was committed, without waiting for the next entry or heartbeat."""
         self.now = now
         self._leadership.tell_commit(peers)
@@ -210,7 +210,7 @@ class Engine:
 
     def peers_changed(self, now: float, connected: Collection[str]) -> None:
         self.now = now
-        for peer in set(connected) - set(self.connected):
+        for peer in sorted(set(connected) - set(self.connected)):
             self._leadership.reconnected(peer)
         self.connected = frozenset(connected)
 

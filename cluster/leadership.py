@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from cluster.guard import Progress, majority_reached
@@ -101,14 +101,14 @@ class Leadership:
         frame = ["app", engine.term, self._round, previous, previous_term, commit, entries, engine.mark()]
         engine.send(peer, frame, after_sync=False)
 
-    def tell_commit(self, peers: Iterable[str] | None) -> None:
+    def tell_commit(self, peers: Collection[str] | None) -> None:
         engine = self._engine
         if not engine.leads:
             return
         commit = engine.commit_index
-        for peer in self.progress if peers is None else peers:
-            progress = self.progress.get(peer)
-            if progress is not None and progress.told < commit and peer in engine.connected:
+        # In the order of the members, not of `peers`, which may be a set: a seed's trace must not hang on it.
+        for peer, progress in self.progress.items():
+            if (peers is None or peer in peers) and progress.told < commit and peer in engine.connected:
                 progress.told = commit
                 engine.send(peer, ["commit", engine.term, commit], after_sync=False)
 
