@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import sys
-import sysconfig
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -30,10 +29,6 @@ VOLUMES = 100_000
 WAITERS = 5000
 
 
-_OPTIMIZED = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
-"""Whether this Python was built with profiles of its own use; one that wasn't is slower by 5 to 17% (NOTES.md)."""
-
-
 def machine() -> dict[str, Any]:
     """What the figures hold for."""
     names = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
@@ -43,7 +38,8 @@ def machine() -> dict[str, Any]:
         "processor": models[0] if models else platform.machine(),
         "kernel": platform.release(),
         "load_before": round(os.getloadavg()[0], 2),
-        "python": platform.python_version() + (", optimized" if _OPTIMIZED else ", built without optimizations"),
+        # How it was built matters by up to a sixth (NOTES.md), and its version alone doesn't tell.
+        "python": f"{platform.python_version()}, built {platform.python_build()[1]} with {platform.python_compiler()}",
         **{name: version(name) for name in ("volstore", "aiohttp", "pysyncobj", "uvloop", "msgspec")},
     }
 
