@@ -215,7 +215,7 @@ class Observer:
         holding = 0
         for voter in voters:
             server = self._world.servers.get(voter)
-            journal = server.journal if server is not None else None
+            journal = server.node.__dict__.get("journal") if server is not None and server.node is not None else None
             if journal is None or (server is not None and server.state == "wiped"):
                 continue
             held = journal.durable_index >= index and journal.term_at(index) == term
@@ -229,7 +229,7 @@ class Observer:
         votes = 0
         for voter in voters:
             other = self._world.servers.get(voter)
-            journal = other.journal if other is not None else None
+            journal = other.node.__dict__.get("journal") if other is not None and other.node is not None else None
             if journal is not None:
                 votes += journal.term > term or (journal.term == term and journal.voted_for == server.name)
         if votes <= len(voters) // 2:

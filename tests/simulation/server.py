@@ -8,7 +8,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cluster.api import LogError, Member, NoLeader
-from cluster.journal import Journal
 from cluster.log import ReplicatedLog
 from cluster.node import Node
 from tests.cluster.memory_disk import MemoryDisk, PowerCut
@@ -63,16 +62,10 @@ class Server:
         self._disks: tuple[SimulatedDisk, ...] = ()
         self._replies: dict[asyncio.Future[Any], None] = {}
         self._wanted = False
-        self._last_journal: Journal | None = None
 
     @property
     def up(self) -> bool:
         return self.state == "up"
-
-    @property
-    def journal(self) -> Journal | None:
-        """This run's journal, or while it is being read the last run's: what that had synced is on the disk."""
-        return (self.node.__dict__.get("journal") if self.node is not None else None) or self._last_journal
 
     @property
     def paused(self) -> bool:
@@ -104,7 +97,6 @@ class Server:
         self._disks = tuple(
             SimulatedDisk(self.storage, loop, self.speed, self.random, self.power_cut) for _ in range(2)
         )
-        self._last_journal = self.journal
         self.machine = world.flavour.machine()
         self.log = ReplicatedLog(
             world.options(self),
@@ -227,7 +219,6 @@ class Server:
         """The disk is replaced by an empty one."""
         self.storage = MemoryDisk(self.random)
         self.damaged = self.wiped = True
-        self.node = self._last_journal = None
 
     def retire(self, state: str) -> None:
         self._wanted = False
