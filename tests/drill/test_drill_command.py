@@ -145,7 +145,7 @@ def test_a_drill_that_is_interrupted_twice_leaves_nothing(begun: subprocess.Pope
     assert any("stopping the cluster" in line for line in begun.stdout)
     begun.send_signal(signal.SIGTERM)
     _, errors = begun.communicate(timeout=LIMIT)
-    assert begun.returncode == 130
+    assert begun.returncode == 130, errors
     assert errors.startswith("Interrupted; everything is healed and stopped.")
     assert left_of(begun.pid) == []
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,19 @@ async def test_syncs_of_a_slow_disk_take_long_until_it_is_healed(tmp_path: Path)
             pass
     finally:
         await node.kill()
+
+
+async def test_a_node_that_has_just_ended_can_be_killed(tmp_path: Path) -> None:
+    node = LocalNode(TargetNode("s1", ""), tmp_path, tmp_path / "data", tmp_path / "log", {})
+    node.process = process = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+    with suppress(ChildProcessError):  # where asyncio's own thread waited for it first
+        os.waitpid(process.pid, 0)  # noqa: ASYNC222 - the loop must not turn meanwhile
+    # It is gone, and the loop, which has not turned since, doesn't know.
+    assert node.runs
+    with pytest.raises(TargetError, match="s1 ended just now"):
+        node.send(signal.SIGSTOP)
+    await node.kill()
+    assert not node.runs
 
 
 def test_a_clock_jumps_without_the_monotonic_one(tmp_path: Path) -> None:

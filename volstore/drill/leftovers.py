@@ -12,6 +12,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 PREFIX = "volstore-drill-"
@@ -80,7 +81,8 @@ def remove_namespace(name: str) -> None:
 def _remove(folder: Path) -> None:
     for identity in _read(folder / _PROCESSES).splitlines():
         if identity and _runs(identity):
-            os.kill(int(identity.split()[0]), signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended between the look and the signal
+                os.kill(int(identity.split()[0]), signal.SIGKILL)
     for mounted in reversed(list(_mounts(folder))):
         subprocess.run(["umount", "--lazy", str(mounted)], check=False)
     shutil.rmtree(folder, ignore_errors=True)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,7 +81,12 @@ class LocalNode:
 
     def send(self, number: signal.Signals) -> None:
         """Raises TargetError where nothing runs."""
-        os.kill(self.pid, number)
+        pid = self.pid
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            # It has ended, and was waited for in asyncio's thread, but our loop has not been told yet.
+            raise TargetError(f"{self.name} ended just now; the end of {self.log} says why") from None
 
     def pause(self) -> None:
         self.send(signal.SIGSTOP)
@@ -97,9 +103,10 @@ class LocalNode:
         return await self.process.wait()
 
     async def kill(self) -> None:
-        """kill -9, and wait until it is gone; again: nothing."""
+        """kill -9, and wait until it is gone; again, or of one that has just ended: nothing."""
         if self.runs:
-            self.send(signal.SIGKILL)
+            with suppress(TargetError):
+                self.send(signal.SIGKILL)
             await self.ended()
         self.paused = False
 
