@@ -90,7 +90,11 @@ class Persistence:
         """A disk that our own log has filled: the reserve gives room for a snapshot, which lets the log go."""
         node = self._node
         await self._reopen(need_reserve=False)
-        await node.compaction.write()
+        try:
+            await node.compaction.write()
+        except LogError:
+            # It was logged. Nothing of ours can go, but whoever else filled the disk may have made room meanwhile.
+            return
         snapshot = node.store.latest()
         # One that was received and isn't installed yet covers what the state lacks: the log stays until it is.
         if snapshot is not None and node.journal.base_index < snapshot.index <= node.applier.index:

@@ -67,3 +67,19 @@ async def test_what_is_held_for_a_later_entry_waits_for_the_sync_of_that_one(fol
     follower.hears(["app", 1, 2, 1, 1, 0, [[1, b"\1"]], None])
     await until(lambda: len(follower.acknowledged) == 2)
     assert follower.acknowledged == [(["ack", 1, 1, True, 1], 1), (["ack", 1, 2, True, 2], 2)]
+
+
+async def test_a_disk_that_was_full_before_anything_was_committed_is_used_again_once_there_is_room(
+    follower: Follower,
+) -> None:
+    """There is no snapshot to make that would let go of the log; who filled the disk lets go of it."""
+    follower.hears(["app", 1, 1, 0, 0, 0, [[1, b"\1"]], None])
+    await until(lambda: follower.acknowledged)
+    capacity, follower.disk.capacity = follower.disk.capacity, 0
+    follower.hears(["app", 1, 2, 1, 1, 0, [[1, b"\1"]], None])
+    await until(lambda: "No space left" in (follower.node.persistence.fault or ""))
+    follower.disk.capacity = capacity
+    await until(lambda: follower.node.persistence.fault is None)
+    follower.hears(["app", 1, 3, 1, 1, 0, [[1, b"\1"]], None])
+    await until(lambda: len(follower.acknowledged) == 2)
+    assert follower.acknowledged[1] == (["ack", 1, 3, True, 2], 2)
