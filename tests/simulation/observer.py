@@ -9,6 +9,7 @@ from zlib import crc32
 from cluster.api import Applied, NotApplied, Outcome
 from cluster.leadership import WINDOW
 from tests.simulation.ages import Ages
+from tests.simulation.majorities import Majorities
 
 if TYPE_CHECKING:
     from cluster.membership import Configuration
@@ -45,6 +46,7 @@ class Observer:
         """(index, term) → (checksum of the data, term before), of every entry that ever stood in a log."""
         self.committed: dict[int, tuple[int, int]] = {}
         self.ages = Ages(world)
+        self.majorities = Majorities(world)
         self.canonical: dict[bytes, tuple[int, bytes]] = {}
         self._applied_by_index: dict[int, list[tuple[bytes, bytes]]] = {}
         self._digests: dict[int, tuple[bytes, str]] = {}
@@ -81,6 +83,7 @@ class Observer:
                 self._check_progress(server, node, peer)
 
         def sent(peer: str, frame: Frame) -> bool:
+            self.majorities.sent(server, peer, frame)
             if frame[0] == "vote?":
                 self._check_candidacy(server, frame)
             if frame[0] in ("app", "commit"):
@@ -148,6 +151,8 @@ class Observer:
         fingerprint = (journal.changes, engine.commit_index, engine.raft.role, engine.term, journal.last_index)
         if fingerprint == seen.fingerprint:
             return
+        if not seen.fingerprint:
+            self.majorities.reads(server, node)
         seen.fingerprint = fingerprint
         if node.applier.index < journal.base_index:
             self._violated(
@@ -161,7 +166,7 @@ class Observer:
                 first = self._leaders.setdefault(engine.term, server.name)
                 if first != server.name:
                     self._violated("one leader a term", f"{first} and {server.name} both lead term {engine.term}")
-                self._check_votes(server, node)
+                self.majorities.check_election(server, node)
                 seen.matches.clear()
                 seen.led_since = self._world.scheduler.now
             else:
@@ -201,41 +206,13 @@ class Observer:
                     self.committed[index] = value
                     self.ages.committed(index)
                     if engine.leads:
-                        self._check_majority(node, index, entry.term)
+                        self.majorities.check_commit(node, index, entry.term)
                 elif known != value:
                     self._violated(
                         "committed stays",
                         f"entry {index} was committed in term {known[0]}; {server.name} commits one of {entry.term}",
                     )
             seen.committed = max(seen.committed, commit)
-
-    def _check_majority(self, node: Node, index: int, term: int) -> None:
-        """Committed means: on the disks of a majority."""
-        voters = node.engine.configuration.voters
-        holding = 0
-        for voter in voters:
-            server = self._world.servers.get(voter)
-            journal = server.node.__dict__.get("journal") if server is not None and server.node is not None else None
-            if journal is None or (server is not None and server.state == "wiped"):
-                continue
-            held = journal.durable_index >= index and journal.term_at(index) == term
-            holding += held or journal.base_index >= index
-        if holding <= len(voters) // 2:
-            self._violated("on a majority's disks", f"entry {index} is committed with {holding} of {len(voters)} disks")
-
-    def _check_votes(self, server: Server, node: Node) -> None:
-        """Who leads has the votes of a majority; one that is in a later term by now may have given its own, too."""
-        term, voters = node.engine.term, node.engine.configuration.voters
-        votes = 0
-        for voter in voters:
-            other = self._world.servers.get(voter)
-            journal = other.node.__dict__.get("journal") if other is not None and other.node is not None else None
-            if journal is not None:
-                votes += journal.term > term or (journal.term == term and journal.voted_for == server.name)
-        if votes <= len(voters) // 2:
-            self._violated(
-                "elected by a majority", f"{server.name} leads term {term} with {votes} of {len(voters)} votes"
-            )
 
     def _check_new_voters(self, server: Server, node: Node, before: tuple[str, ...]) -> None:
         """Who gets a vote is there, and has a part of the log at least."""

@@ -31,8 +31,15 @@ FOUND = {
     2135: "a stop failed with the disk",
     2195: "a journal that had only seen failed folder syncs and a crash refused to start",
     426099059604: "a snapshot that was under way when the disk failed covered more than the log that was read again",
+    88303111662: "a node whose disk was full before it had anything to keep in a snapshot never looked at it again",
 }
 """What each seed caught when it was first run (a seed is another run once the simulator draws differently)."""
+
+FALSE_ALARMS = {
+    439602335510: "the vote of a member that was just reading its disk was not counted",
+    88303111958: "what a disk held was not counted when it was replaced while its acknowledgement was under way",
+}
+"""What was wrong in the simulator itself when each seed was first run."""
 
 SMALL_LOGS = {"snapshot_entries": 20, "trailing_entries": 0}
 
@@ -91,7 +98,7 @@ def _check(seed: int, plan: Plan | None = None) -> Result:
     pytest.fail(f"seed {seed}: {result.violation[0]}: {result.violation[1]}\n{faults}\n", pytrace=False)
 
 
-@pytest.mark.parametrize("seed", FOUND)
+@pytest.mark.parametrize("seed", [*FOUND, *FALSE_ALARMS])
 def test_what_was_found_once_stays_mended(seed: int) -> None:
     _check(seed)
 
