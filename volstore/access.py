@@ -10,11 +10,10 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from msgspec import Struct
-
 from volstore.acl import MANAGEMENT, Acl, Rules
 from volstore.departures import Departures
 from volstore.events import AccessChanged, Event
+from volstore.frozen import Frozen
 from volstore.model import Node
 from volstore.ordered import Ordered
 from volstore.tables import Table
@@ -33,7 +32,7 @@ Source = tuple[str, str]
 _ACLS_KEPT = 1024
 
 
-class AclPolicy(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+class AclPolicy(Frozen, frozen=True, kw_only=True):
     """A policy: its text, and the rules that were read from it once, by whoever proposed it.
 
     Members don't read the text themselves: two versions might understand it differently, and their states diverge.
@@ -47,7 +46,7 @@ class AclPolicy(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
     modify_index: int = 0
 
 
-class AclToken(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+class AclToken(Frozen, frozen=True, kw_only=True):
     """A token. Times are nanoseconds since 1970, log time; `expiration_time` 0 is never.
 
     `accessor_id` names it in the open; `secret_hash` is SHA-256 of the secret that proves it. `global_` only means
@@ -72,7 +71,7 @@ class AclToken(Struct, frozen=True, array_like=True, forbid_unknown_fields=True,
         return 0 < self.expiration_time <= now
 
 
-class Bootstrapped(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+class Bootstrapped(Frozen, frozen=True, kw_only=True):
     """At which index the first management token was made last; a reset must name it."""
 
     index: int

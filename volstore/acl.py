@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from msgspec import Struct
+from volstore.frozen import Frozen
 
 DENY, LIST, READ, WRITE, SCALE = "deny", "list", "read", "write", "scale"
 
@@ -62,7 +62,7 @@ AREAS: dict[str, tuple[str, ...]] = {
 those before it."""
 
 
-class NamedRule(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class NamedRule(Frozen, frozen=True):
     """What a policy says of the namespaces (or host volumes) that `name` matches; a `*` is any run of characters.
 
     `capabilities` holds what was listed and what `policy` stands for.
@@ -73,7 +73,7 @@ class NamedRule(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
     capabilities: tuple[str, ...] = ()
 
 
-class Rules(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Rules(Frozen, frozen=True):
     """What one policy says; an empty string where it says nothing of an area."""
 
     namespaces: tuple[NamedRule, ...] = ()

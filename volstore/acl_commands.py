@@ -6,12 +6,11 @@ travels. The encoding is that of `commands.py`, whose union takes them in.
 
 from __future__ import annotations
 
-from msgspec import Struct
-
 from volstore.acl import Rules
+from volstore.frozen import Frozen
 
 
-class Caller(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Caller(Frozen, frozen=True):
     """Who asked for a command, as the node that took it found: a token by its accessor, or a node by its secret's
     SHA-256; both empty is the anonymous.
 
@@ -23,7 +22,7 @@ class Caller(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     node_secret_hash: bytes = b""
 
 
-class BootstrapAcl(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="bootstrap-acl"):
+class BootstrapAcl(Frozen, frozen=True, tag="bootstrap-acl"):
     """Make the first management token; again only with the index of the last time as `reset_index`."""
 
     accessor_id: str
@@ -31,7 +30,7 @@ class BootstrapAcl(Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     reset_index: int = 0
 
 
-class PutAclPolicy(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="put-acl-policy"):
+class PutAclPolicy(Frozen, frozen=True, tag="put-acl-policy"):
     """`rules` are what the proposer read in `text`."""
 
     name: str
@@ -40,11 +39,11 @@ class PutAclPolicy(Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     rules: Rules
 
 
-class DeleteAclPolicy(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="delete-acl-policy"):
+class DeleteAclPolicy(Frozen, frozen=True, tag="delete-acl-policy"):
     name: str
 
 
-class PutAclToken(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="put-acl-token"):
+class PutAclToken(Frozen, frozen=True, tag="put-acl-token"):
     """`kind` is the token's type. `secret_hash` is given for a new token; without it that of `accessor_id` is changed.
 
     `ttl`: nanoseconds of log time from now until it expires, 0 for never; for a new token only.
@@ -59,16 +58,16 @@ class PutAclToken(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     ttl: int = 0
 
 
-class DeleteAclToken(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="delete-acl-token"):
+class DeleteAclToken(Frozen, frozen=True, tag="delete-acl-token"):
     accessor_id: str
 
 
-class PutNamespace(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="put-namespace"):
+class PutNamespace(Frozen, frozen=True, tag="put-namespace"):
     name: str
     description: str = ""
 
 
-class DeleteNamespace(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="delete-namespace"):
+class DeleteNamespace(Frozen, frozen=True, tag="delete-namespace"):
     name: str
 
 

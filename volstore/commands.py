@@ -8,7 +8,6 @@ know, must stop (`UnknownCommand`): skipping it would make its state differ from
 from __future__ import annotations
 
 import msgspec
-from msgspec import Struct
 
 from volstore.acl_commands import (
     AclCommand,
@@ -21,6 +20,7 @@ from volstore.acl_commands import (
     PutAclToken,
     PutNamespace,
 )
+from volstore.frozen import Frozen
 from volstore.levels import LEVEL
 from volstore.model import Allocation, Node, Volume
 from volstore.snapshot import level_of as level_of_state
@@ -30,26 +30,26 @@ class UnknownCommand(Exception):
     """A command from a newer version; the node that meets it stops rather than diverge."""
 
 
-class RegisterVolumes(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="register-volumes"):
+class RegisterVolumes(Frozen, frozen=True, tag="register-volumes"):
     """Register all of `volumes` (unchecked, computed fields empty) in `namespace`, or none."""
 
     namespace: str
     volumes: tuple[Volume, ...]
 
 
-class DeregisterVolume(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="deregister-volume"):
+class DeregisterVolume(Frozen, frozen=True, tag="deregister-volume"):
     namespace: str
     id: str
     force: bool = False
 
 
-class PutNode(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="put-node"):
+class PutNode(Frozen, frozen=True, tag="put-node"):
     """Replace what a node reported before by `node` (computed fields empty)."""
 
     node: Node
 
 
-class SetNodeStatus(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="set-node-status"):
+class SetNodeStatus(Frozen, frozen=True, tag="set-node-status"):
     """`if_modify_index` > 0: only while the node is still at that ModifyIndex, else refused."""
 
     id: str
@@ -57,26 +57,26 @@ class SetNodeStatus(Struct, frozen=True, array_like=True, forbid_unknown_fields=
     if_modify_index: int = 0
 
 
-class DeleteNode(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="delete-node"):
+class DeleteNode(Frozen, frozen=True, tag="delete-node"):
     """Remove a node, its plugin instances, and the claims held on it. `if_modify_index` as for SetNodeStatus."""
 
     id: str
     if_modify_index: int = 0
 
 
-class PutAllocations(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="put-allocations"):
+class PutAllocations(Frozen, frozen=True, tag="put-allocations"):
     """Take all of `allocations` as they were reported (computed fields empty), or none."""
 
     allocations: tuple[Allocation, ...]
 
 
-class DeleteAllocation(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="delete-allocation"):
+class DeleteAllocation(Frozen, frozen=True, tag="delete-allocation"):
     """Forget an allocation; its claims stay, as of one that vanished."""
 
     id: str
 
 
-class ClaimVolume(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="claim-volume"):
+class ClaimVolume(Frozen, frozen=True, tag="claim-volume"):
     """`mode` and `state` as in model.Claim. `node_id` empty: the allocation's."""
 
     namespace: str
@@ -87,7 +87,7 @@ class ClaimVolume(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     node_id: str = ""
 
 
-class DetachVolume(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="detach-volume"):
+class DetachVolume(Frozen, frozen=True, tag="detach-volume"):
     """Release what is claimed on a node where nothing that claims it runs any more."""
 
     namespace: str
@@ -95,7 +95,7 @@ class DetachVolume(Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     node_id: str
 
 
-class ClaimKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class ClaimKey(Frozen, frozen=True):
     """One allocation's claims on one volume, and the node where they were found."""
 
     namespace: str
@@ -104,13 +104,13 @@ class ClaimKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     node_id: str
 
 
-class SweepClaims(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="sweep-claims"):
+class SweepClaims(Frozen, frozen=True, tag="sweep-claims"):
     """Release those of `claims` whose node is gone and whose allocation has ended or is gone; others stay."""
 
     claims: tuple[ClaimKey, ...]
 
 
-class BeginRestore(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="begin-restore"):
+class BeginRestore(Frozen, frozen=True, tag="begin-restore"):
     """Announce a backup that comes in pieces: `size` bytes of state, and their SHA-256."""
 
     id: str
@@ -118,7 +118,7 @@ class BeginRestore(Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     digest: bytes
 
 
-class RestorePiece(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="restore-piece"):
+class RestorePiece(Frozen, frozen=True, tag="restore-piece"):
     """The next piece, numbered from 1, of at most RESTORE_PIECE_BYTES."""
 
     id: str
@@ -130,13 +130,13 @@ class RestorePiece(Struct, frozen=True, array_like=True, forbid_unknown_fields=T
         return f"RestorePiece({self.id}, {self.number})"
 
 
-class CommitRestore(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="commit-restore"):
+class CommitRestore(Frozen, frozen=True, tag="commit-restore"):
     """Put the backup on whose pieces came, or change nothing."""
 
     id: str
 
 
-class AbandonRestore(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="abandon-restore"):
+class AbandonRestore(Frozen, frozen=True, tag="abandon-restore"):
     """Drop the pieces that came."""
 
     id: str
@@ -197,7 +197,7 @@ def level_of(command: Command) -> int:
     return level
 
 
-class Idempotency(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Idempotency(Frozen, frozen=True):
     """A client's Idempotency-Key: the caller it belongs to and the SHA-256 of the request that it stands for."""
 
     caller: str
@@ -205,7 +205,7 @@ class Idempotency(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     request_hash: bytes
 
 
-class Stamped(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Stamped(Frozen, frozen=True):
     """A command as it travels: with the proposer's time, in nanoseconds since 1970, and who asked for it."""
 
     time: int
@@ -235,7 +235,7 @@ def decode(data: bytes) -> Stamped:
         raise UnknownCommand(f"a command of the log can't be read by this version of volstore: {error}") from None
 
 
-class Outcome(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Outcome(Frozen, frozen=True):
     """What became of a command: the FSM's index, and the refusal if it was refused.
 
     `status` is HTTP's (200 applied), and `text` the refusal's words (never a secret).

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from msgspec import Struct
-
+from volstore.frozen import Frozen
 from volstore.tables import Table
 
 KEPT = 4096
@@ -22,7 +21,7 @@ ALLOCATION = "allocation"
 NAMESPACE = "namespace"
 
 
-class Departure(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+class Departure(Frozen, frozen=True, kw_only=True):
     """Something left at FSM index `index`: a volume, plugin, node or allocation, or a volume
     left some nodes.
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from msgspec import Struct
-
 from volstore.commands import Idempotency, Outcome
+from volstore.frozen import Frozen
 from volstore.tables import Table
 
 KEPT_FOR = 600 * 10**9
@@ -20,7 +19,7 @@ FORGOTTEN_AT_ONCE = 64
 """At most so many expired rows leave with one command: more than one, so that expired rows never fill the table."""
 
 
-class Remembered(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+class Remembered(Frozen, frozen=True, kw_only=True):
     """The first outcome under a caller's key, and the SHA-256 of the request that it belongs to. No body, no secret.
 
     `time`: nanoseconds since 1970, log time.

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import field
+
+from volstore.frozen import Frozen
 
 DEFAULT_NAMESPACE = "default"
 
@@ -31,14 +33,14 @@ TAKEN, NODE_DETACHED, CONTROLLER_DETACHED, READY_TO_FREE = 0, 1, 2, 3
 """A claim's states."""
 
 
-class Topology(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Topology(Frozen, frozen=True):
     """Where a volume can be reached. `flat` says that it came as `{"k": "v"}` and not as `{"Segments": {…}}`."""
 
     segments: dict[str, str] | None = None
     flat: bool = False
 
 
-class MountOptions(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class MountOptions(Frozen, frozen=True):
     fs_type: str = ""
     mount_flags: tuple[str, ...] = ()
 
@@ -47,17 +49,17 @@ class MountOptions(Struct, frozen=True, array_like=True, forbid_unknown_fields=T
         return "MountOptions(…)"
 
 
-class Capability(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Capability(Frozen, frozen=True):
     access_mode: str = ""
     attachment_mode: str = ""
 
 
-class TopologyRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class TopologyRequest(Frozen, frozen=True):
     required: tuple[Topology, ...] = ()
     preferred: tuple[Topology, ...] = ()
 
 
-class Claim(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+class Claim(Frozen, frozen=True, kw_only=True):
     """An allocation's right to a volume (Nomad's CSIVolumeClaim), with what must be known once the allocation is gone.
 
     `mode`: 0 read, 1 write, 2 release; `state`: 0 taken, 1 node detached, 2 controller detached, 3 ready to free.
@@ -73,7 +75,7 @@ class Claim(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw
     taken_at: int = 0
 
 
-class Volume(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+class Volume(Frozen, frozen=True, kw_only=True):
     """A registered volume. `provider` and `provider_version` are the plugin's at its registration.
 
     `create_index` and `modify_index` are the FSM's; `touch_index` also moves with what else shows in its answer (its
@@ -89,9 +91,9 @@ class Volume(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, k
     attachment_mode: str = ""
     topologies: tuple[Topology, ...] = ()
     mount_options: MountOptions | None = None
-    secrets: dict[str, str] = {}
-    parameters: dict[str, str] = {}
-    context: dict[str, str] = {}
+    secrets: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict)
+    context: dict[str, str] = field(default_factory=dict)
     requested_capabilities: tuple[Capability, ...] = ()
     requested_capacity_min: int = 0
     requested_capacity_max: int = 0
@@ -101,9 +103,9 @@ class Volume(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, k
     requested_topologies: TopologyRequest | None = None
     provider: str = ""
     provider_version: str = ""
-    read_claims: dict[str, Claim] = {}
-    write_claims: dict[str, Claim] = {}
-    past_claims: dict[str, Claim] = {}
+    read_claims: dict[str, Claim] = field(default_factory=dict)
+    write_claims: dict[str, Claim] = field(default_factory=dict)
+    past_claims: dict[str, Claim] = field(default_factory=dict)
     create_index: int = 0
     modify_index: int = 0
     touch_index: int = 0
@@ -117,21 +119,21 @@ class Volume(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, k
         return bool(self.read_claims or self.write_claims or self.past_claims)
 
 
-class NodeInfo(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class NodeInfo(Frozen, frozen=True):
     id: str = ""
     max_volumes: int = 0
     accessible_topology: Topology | None = None
     requires_node_stage_volume: bool = False
 
 
-class ControllerInfo(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class ControllerInfo(Frozen, frozen=True):
     supports_read_only_attach: bool = False
     supports_attach_detach: bool = False
     supports_list_volumes: bool = False
     supports_list_volumes_attached_nodes: bool = False
 
 
-class Fingerprint(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+class Fingerprint(Frozen, frozen=True, kw_only=True):
     """What a node says of one plugin instance on it (Nomad's CSIInfo). `update_time` is kept as it came (RFC 3339)."""
 
     plugin_id: str = ""
@@ -147,7 +149,7 @@ class Fingerprint(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     node_info: NodeInfo | None = None
 
 
-class Node(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+class Node(Frozen, frozen=True, kw_only=True):
     """A client node. `secret_hash` is SHA-256 of its SecretID: the secret itself enters no command and no table.
 
     `status_updated_at`: seconds since 1970, log time.
@@ -159,8 +161,8 @@ class Node(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_
     node_class: str = ""
     secret_hash: bytes = b""
     status: str = "ready"
-    controller_plugins: dict[str, Fingerprint] = {}
-    node_plugins: dict[str, Fingerprint] = {}
+    controller_plugins: dict[str, Fingerprint] = field(default_factory=dict)
+    node_plugins: dict[str, Fingerprint] = field(default_factory=dict)
     create_index: int = 0
     modify_index: int = 0
     status_updated_at: int = 0
@@ -169,7 +171,7 @@ class Node(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_
         return f"Node({self.id}, {self.status})"
 
 
-class Plugin(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+class Plugin(Frozen, frozen=True, kw_only=True):
     """A plugin as its instances make it; derived in `apply`, so that reads and schedulability cost nothing.
 
     A row without instances (`present` false) is kept while volumes refer to it: they still show its last provider
@@ -197,14 +199,14 @@ class Plugin(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, k
         return self.nodes_healthy > 0 and (not self.controller_required or self.controllers_healthy > 0)
 
 
-class Namespace(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+class Namespace(Frozen, frozen=True, kw_only=True):
     name: str
     description: str = ""
     create_index: int = 0
     modify_index: int = 0
 
 
-class Allocation(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+class Allocation(Frozen, frozen=True, kw_only=True):
     """An allocation as it was reported: the fields that rules need, and the whole stub (but for its indexes)."""
 
     id: str
@@ -213,7 +215,7 @@ class Allocation(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
     job_id: str = ""
     client_status: str = ""
     desired_status: str = ""
-    stub: dict[str, Any] = {}
+    stub: dict[str, Any] = field(default_factory=dict)
     create_index: int = 0
     modify_index: int = 0
 

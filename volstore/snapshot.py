@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
-from msgspec import Struct
 
+from volstore.frozen import Frozen
 from volstore.levels import LEVEL
 
 MAGIC = b"volstore state\n"
@@ -22,7 +22,7 @@ _ROWS_AT_ONCE = 256
 _MALFORMED = "the snapshot is malformed"
 
 
-class Header(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Header(Frozen, frozen=True):
     """The state's scalars and, for each table in order, its name and the number of its rows."""
 
     index: int
@@ -32,7 +32,7 @@ class Header(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     restored_at: int = 0
 
 
-class Trailer(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Trailer(Frozen, frozen=True):
     rows: int
     digest: bytes
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from volstore.commands import BeginRestore
+from volstore.frozen import Frozen
 from volstore.tables import Table
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ KEPT_FOR = 3600 * 10**9
 """Nanoseconds of log time after which a restore that nobody finished is dropped."""
 
 
-class Piece(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+class Piece(Frozen, frozen=True, kw_only=True):
     """One piece of a backup's state, numbered from 1. Number 0 has no data and holds what was announced of the rest:
     how many bytes, their SHA-256, and the log time at which the restore began."""
 
