@@ -39,6 +39,10 @@ from volstore.snapshot import Captured
 from volstore.state import State
 
 
+_NONE: dict[str, Any] = {}
+"""Of all rows that have nothing there: rows are never changed in place, and six dictionaries each were half a row."""
+
+
 class Fsm:
     """The state and the only way to change it (`cluster.api.StateMachine`).
 
@@ -148,9 +152,12 @@ def _registered(state: State, namespace: str, volume: Volume) -> Volume:
         namespace=namespace,
         provider=plugin.provider,
         provider_version=plugin.version,
-        read_claims={},
-        write_claims={},
-        past_claims=existing.past_claims if existing is not None else {},
+        secrets=volume.secrets or _NONE,
+        parameters=volume.parameters or _NONE,
+        context=volume.context or _NONE,
+        read_claims=_NONE,
+        write_claims=_NONE,
+        past_claims=existing.past_claims if existing is not None else _NONE,
         create_index=existing.create_index if existing is not None else state.index,
         modify_index=state.index,
         touch_index=state.index,
