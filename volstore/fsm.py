@@ -38,7 +38,6 @@ from volstore.rules import Refusal
 from volstore.snapshot import Captured
 from volstore.state import State
 
-
 _NONE: dict[str, Any] = {}
 """Of all rows that have nothing there: rows are never changed in place, and six dictionaries each were half a row."""
 
