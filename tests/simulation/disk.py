@@ -94,8 +94,8 @@ class SimulatedDisk:
         try:
             for work, _future in self._queue:
                 work()
-        except (PowerCut, OSError):
-            return
+        except Exception:
+            return  # Its process hears of nothing any more. The same work fails aloud in a process that lives.
         finally:
             self.storage.power = None
 

@@ -83,6 +83,9 @@ def run(plan: Plan, *, trace: bool = False) -> Result:
     try:
         with _small_sizes(plan.settings):
             return _run(plan, trace=trace)
+    except Exception as error:
+        error.add_note(f"a defect of the simulator, in the run of seed {plan.settings.seed}")
+        raise
     finally:
         if collecting:
             gc.enable()
