@@ -14,11 +14,11 @@ _NEXT = {
     "volstore/levels.py": [("LEVEL = 1\n", "LEVEL = 2\n")],
     "volstore/acl_commands.py": [
         (
-            'class DeleteNamespace(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="delete-',
-            'class DescribeNamespace(Struct, frozen=True, array_like=True, tag="describe-namespace"):\n'
+            'class DeleteNamespace(Frozen, frozen=True, tag="delete-',
+            'class DescribeNamespace(Frozen, frozen=True, tag="describe-namespace"):\n'
             "    name: str\n"
             "    description: str\n\n\n"
-            'class DeleteNamespace(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="delete-',
+            'class DeleteNamespace(Frozen, frozen=True, tag="delete-',
         ),
         ("PutNamespace | DeleteNamespace\n", "PutNamespace | DeleteNamespace | DescribeNamespace\n"),
     ],
