@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cluster.api import Applied, LogError, NoLeader, NotApplied, ReadMode, Role, Unknown
+from cluster.api import Applied, Barrier, LogError, NoLeader, NotApplied, ReadMode, Role, Unknown
 from cluster.applier import MARK_EVERY, StateDiverged
 from tests.cluster.group import Members, later
 from tests.cluster.machines import Appends
@@ -71,6 +71,21 @@ async def test_without_a_majority_a_write_is_unknown_or_not_applied_and_a_read_i
     )
     stale = await leader.read_barrier(ReadMode.STALE, later(0.1))
     assert not stale.known_leader
+
+
+async def test_a_leader_that_stops_claims_no_more_to_know_of_all() -> None:
+    """A disk may hold its end up for long, while others lead."""
+    members = Members(["s1"])
+    await members.start()
+    leader = await members.led()
+    assert await leader.read_barrier(ReadMode.STALE, 0.0) == Barrier(0.0, True)
+    members.disks["s1"].delay = 0.2
+    stopping = asyncio.create_task(members.stop("s1"))
+    await until(lambda: not leader._node.running)
+    stale = await leader.read_barrier(ReadMode.STALE, 0.0)
+    assert not stale.known_leader
+    assert stale.last_contact > 0
+    await stopping
 
 
 async def test_proposals_wait_for_a_new_leader_and_are_applied_once(three: Members) -> None:

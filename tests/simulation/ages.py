@@ -76,7 +76,7 @@ class Ages:
         """The node has just told a reader that its state is `claimed` seconds old, and that it knows its leader."""
         now, applied = self._world.scheduler.now, node.applier.index
         sent, came, sender = now, now, server.name
-        if not (node.engine.leads and node._has_this_term):
+        if not node.has_all:
             found = self._heard[server.name].get(node.freshness._since)
             if found is None:
                 return  # Before the first message, or so long ago that it isn't kept.

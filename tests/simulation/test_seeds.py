@@ -32,6 +32,7 @@ FOUND = {
     2195: "a journal that had only seen failed folder syncs and a crash refused to start",
     426099059604: "a snapshot that was under way when the disk failed covered more than the log that was read again",
     88303111662: "a node whose disk was full before it had anything to keep in a snapshot never looked at it again",
+    228341578535: "a leader whose disk held up its stop said that it knew of all, long after another one led",
 }
 """What each seed caught when it was first run (a seed is another run once the simulator draws differently)."""
 
