@@ -28,8 +28,8 @@ class Batching:
         self._queue: deque[Waiting] = deque()
         self._bytes = 0
 
-    def __bool__(self) -> bool:
-        return bool(self._queue)
+    def __len__(self) -> int:
+        return len(self._queue)
 
     @property
     def bytes(self) -> int:

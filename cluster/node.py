@@ -77,6 +77,7 @@ class Node:
         self._told_commit = 0
         self._telling: asyncio.TimerHandle | None = None
         self._more_planned = False
+        self._put_off = False
         self._stepping = False
         self._incarnations: dict[str, bytes] = {}
         self._metas: dict[str, Mapping[str, str]] = {}
@@ -246,7 +247,7 @@ class Node:
     # What follows from a step.
 
     def _follow(self) -> None:
-        self.persistence.send_out()
+        syncs = self.persistence.send_out()
         self._notice_changes()
         engine, applier = self.engine, self.applier
         leads, commit, made = engine.leads, engine.commit_index, False
@@ -254,7 +255,7 @@ class Node:
             if engine.configuration.index == 0 and engine.takes_proposals:
                 self._pin_members()
                 self.persistence.send_out()
-            made = self.intake.ready
+            made = self.intake.due()
             if made:
                 # The next round is under way before this one is applied and answered: disks and members need no
                 # processor.
@@ -262,7 +263,10 @@ class Node:
                 self.persistence.send_out()
         # Not beyond this disk: after a failed sync the journal is read again, and must hold what the state holds.
         safe = min(commit, self.journal.durable_index)
-        if safe > applier.index:
+        # A follower's disk goes first, and its acknowledgement, for which the leader waits: applying would keep the
+        # interpreter from the disk's thread. The next step applies, whatever it is for: at the latest the sync's end.
+        self._put_off = syncs and not leads and not self._put_off
+        if safe > applier.index and not self._put_off:
             if applier.advance(self.journal, safe) and not self._more_planned:
                 self._more_planned = True
                 self.loop.call_soon(self._go_on)

@@ -34,8 +34,11 @@ class Persistence:
         """A sync is under way, or the disk is being recovered: what changes meanwhile waits for the next sync."""
         self._recovering = False
 
-    def send_out(self) -> None:
-        """Send what the engine has made, or hold it and sync: one sync for all that waits (group commit)."""
+    def send_out(self) -> bool:
+        """Send what the engine has made, or hold it and sync: one sync for all that waits (group commit).
+
+        Whether a sync began.
+        """
         node = self._node
         unsynced = node.journal.unsynced
         if node.engine.outbox:
@@ -48,6 +51,8 @@ class Persistence:
             self._busy = True
             held, self._held = self._held, []
             node.journal.when_synced(lambda error: self._synced(held, error))
+            return True
+        return False
 
     def _synced(self, held: list[Message], error: BaseException | None) -> None:
         node = self._node
