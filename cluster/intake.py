@@ -202,11 +202,11 @@ class Intake:
         Whoever is answered mostly asks again at once. Clients that come as fast as they are answered else fall into two
         halves, one on its way through the log while the other is read, so that every entry carries half as much.
         """
-        if not self.ready:
-            return False
-        if self._items_under_way:
+        if self._items_under_way and self._node.engine.commit_index >= self._entry_under_way:
             self._expected = min(_MOST_COME_BACK * (self._items_under_way + len(self._batching)), _ENOUGH)
             self._items_under_way = 0
+        if not self.ready:
+            return False
         if len(self._batching) >= self._expected or self._turns >= _TURNS:
             return True
         self.plan_flush()
