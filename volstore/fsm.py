@@ -146,9 +146,13 @@ def _registered(state: State, namespace: str, volume: Volume) -> Volume:
     plugin = state.plugin(volume.plugin_id)
     if plugin is None:
         raise ValueError("a volume is registered only with a plugin that is there")
+    access_mode, attachment_mode, capabilities = rules.modes_and_capabilities(volume)
     return replace(
-        rules.normalised_volume(volume),
+        volume,
         namespace=namespace,
+        access_mode=access_mode,
+        attachment_mode=attachment_mode,
+        requested_capabilities=capabilities,
         provider=plugin.provider,
         provider_version=plugin.version,
         secrets=volume.secrets or _NONE,

@@ -104,9 +104,8 @@ class VolumeIndex:
         self._by_allocation: dict[str, set[Key]] = {}
         self._in_namespace: dict[str, int] = {}
 
-    def replace(self, old: Volume | None, new: Volume | None) -> None:
-        """Follow a volume from `old` to `new`: the same key, or None where it wasn't there or isn't any more."""
-        key = _key(old, new)
+    def replace(self, key: Key, old: Volume | None, new: Volume | None) -> None:
+        """Follow the volume of `key` from `old` to `new`; None where it wasn't there or isn't any more."""
         if old is None or new is None:
             self._come_or_go(key, come=old is None)
         old_plugin = old.plugin_id if old else None
@@ -183,13 +182,6 @@ class VolumeIndex:
             self._in_namespace[key[0]] = count - 1
         else:
             del self._in_namespace[key[0]]
-
-
-def _key(old: Volume | None, new: Volume | None) -> Key:
-    volume = new or old
-    if volume is None:
-        raise ValueError("a change has a volume before or after it")
-    return volume.namespace, volume.id
 
 
 def _span(keys: Ordered[Key], namespace: str, prefix: str, after: Key | None) -> Iterator[Key]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -235,16 +236,18 @@ def _fingerprints_refusal(name: str, fingerprints: dict[str, Fingerprint]) -> st
 # What is stored.
 
 
-def normalised_volume(volume: Volume) -> Volume:
-    """The volume with both its modes and its capabilities: each is made of the other where only one came."""
-    capabilities = volume.requested_capabilities
-    if not capabilities:
-        return replace(volume, requested_capabilities=(Capability(volume.access_mode, volume.attachment_mode),))
-    return replace(
-        volume,
-        access_mode=volume.access_mode or capabilities[0].access_mode,
-        attachment_mode=volume.attachment_mode or capabilities[0].attachment_mode,
-    )
+def modes_and_capabilities(volume: Volume) -> tuple[str, str, tuple[Capability, ...]]:
+    """Access mode, attachment mode and capabilities of a volume that passed the rules: what didn't come is made of the
+    others."""
+    capabilities = volume.requested_capabilities or _capability(volume.access_mode, volume.attachment_mode)
+    first = capabilities[0]
+    return volume.access_mode or first.access_mode, volume.attachment_mode or first.attachment_mode, capabilities
+
+
+@lru_cache(maxsize=len(ACCESS_MODES) * len(ATTACHMENT_MODES))
+def _capability(access_mode: str, attachment_mode: str) -> tuple[Capability, ...]:
+    """One for all volumes with these modes: there are not many."""
+    return (Capability(access_mode, attachment_mode),)
 
 
 def normalised_node(node: Node) -> Node:

@@ -45,10 +45,10 @@ class Table(Generic[K, V]):
     def get(self, key: K) -> V | None:
         return self.rows.get(key)
 
-    def put(self, row: V) -> V | None:
-        """Add or replace the row of this key; the row that was there before."""
+    def put(self, row: V, key: K | None = None) -> V | None:
+        """Add or replace the row of this key; the row that was there before. `key` is its key, if it is at hand."""
         encoded = _encode(row)
-        return self._set(self._key(row), row, len(encoded).to_bytes(4, "big") + encoded)
+        return self._set(self._key(row) if key is None else key, row, len(encoded).to_bytes(4, "big") + encoded)
 
     def remove(self, key: K) -> V:
         """Take the row out and return it. KeyError when there is none."""

@@ -30,8 +30,9 @@ class Volumes:
 
     def put(self, volume: Volume, index: int) -> Volume | None:
         """Add or replace, at FSM index `index`; the row that was there before."""
-        old = self.table.put(volume)
-        self._index.replace(old, volume)
+        key = (volume.namespace, volume.id)  # one for the table and the index
+        old = self.table.put(volume, key)
+        self._index.replace(key, old, volume)
         self._touched[volume.namespace] = index
         if old is not None:
             nodes = claimed_nodes(old) - claimed_nodes(volume) if old.in_use else _NOWHERE
@@ -40,15 +41,16 @@ class Volumes:
         return old
 
     def remove(self, namespace: str, id: str, index: int) -> Volume:
-        old = self.table.remove((namespace, id))
-        self._index.replace(old, None)
+        key = (namespace, id)
+        old = self.table.remove(key)
+        self._index.replace(key, old, None)
         self._left(old, claimed_nodes(old), index)
         return old
 
     def load(self, encoded: bytes) -> None:
         """Add a row of a snapshot."""
         volume = self.table.load(encoded)
-        self._index.replace(None, volume)
+        self._index.replace((volume.namespace, volume.id), None, volume)
         self._touched[volume.namespace] = max(self._touched.get(volume.namespace, 0), volume.touch_index)
 
     def matching(self, query: VolumeQuery, after: Key | None = None) -> Iterator[Volume]:

@@ -170,13 +170,15 @@ class Router:
 
 def _split(path: str) -> list[str]:
     # Nomad's own UI encodes the slash after the type, as it takes "csi/ID" for the ID.
-    for kind in ("/v1/volume/csi", "/v1/plugin/csi"):
+    for kind in ("/v1/volume/csi", "/v1/plugin/csi") if "%" in path else ():
         if path[len(kind) : len(kind) + 3].upper() == "%2F" and path.startswith(kind):
             path = f"{kind}/{path[len(kind) + 3 :]}"
     return path.split("/")
 
 
 def _decoded(segment: str) -> str:
+    if "%" not in segment and segment.isascii():
+        return segment
     try:
         # The encoded bytes of a path that isn't ASCII came through as surrogates.
         return unquote_to_bytes(segment.encode("utf-8", "surrogateescape")).decode()

@@ -179,7 +179,7 @@ class HttpServer:
             reply.headers = {**reply.headers, "X-Request-Id": request_id}
         audited.ended(reply, failure)
         packs = reply.json is not None and len(reply.json.raw) >= self._settings.gzip_from
-        if packs and _takes_gzip(request.headers.get("Accept-Encoding", "")):
+        if packs and (accepted := request.headers.get("Accept-Encoding")) and _takes_gzip(accepted):
             answer = await _packed(reply)
         else:
             answer = _unpacked(reply)
@@ -230,7 +230,9 @@ class HttpServer:
             raise ApiError(
                 400, f"No path to region: validation: the one region of this cluster is {self._settings.region}"
             )
-        asker = Asker(secret_of(request.headers), request.remote or "", restricted=self._settings.acl_enabled)
+        restricted = self._settings.acl_enabled
+        secret = secret_of(request.headers) if restricted else ""
+        asker = Asker(secret, request.remote or "", restricted=restricted)
         if asker.restricted:
             self._rate.take(asker.name(self._registry.state))
         if audited.begins(endpoint, asker, ids, query.namespace):
