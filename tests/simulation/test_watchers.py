@@ -18,6 +18,8 @@ from volstore.watch import Watch
 
 BEHIND = {"deaf": 6.0, "between-two": 4.0, "slow-link": 3.0, "kill": 1.0}
 """Followers fall behind and get snapshots."""
+NEW_LEADERS = {"stall-disk": 6.0, "transfer": 6.0, "slow-disk": 4.0}
+"""Leaders come and go, and are slow to commit what shows them what was committed before."""
 SEEDS = range(5000, 5030)
 
 
@@ -135,7 +137,7 @@ MISTAKES: tuple[tuple[Break, str, dict[str, float]], ...] = (
     (_waits_on_for_who_hung_up, "who gives up is dropped", BEHIND),
     (_serves_all_from_what_is_here, "answers go on", BEHIND),
     (_keeps_lists_that_moved, "answers are the state's", BEHIND),
-    (_counts_a_new_leaders_state_as_fresh, "as stale as claimed", {}),
+    (_counts_a_new_leaders_state_as_fresh, "as stale as claimed", NEW_LEADERS),
     (_counts_from_every_heartbeat, "as stale as claimed", BEHIND),
 )
 
