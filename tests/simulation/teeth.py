@@ -47,9 +47,9 @@ TEETH = (
     Tooth(
         2,
         "verified_commit",
-        range(1022, 1062),
+        range(1000, 1040),
         ("committed stays", "exactly once"),
-        {"partition": 3, "deaf": 2, "slow-link": 1},
+        {"partition": 6, "slow-link": 4},
         {"message_bytes": 300, "think": 0.05, "snapshot_entries": 2000},
     ),
     Tooth(
@@ -71,7 +71,14 @@ TEETH = (
     ),
     Tooth(6, "prevote", range(1000, 1020), ("a heard leader stays",), {"estrange": 3}),
     Tooth(7, "check_quorum", range(1000, 1020), ("no leader alone",), {"cut-off-leader": 3}),
-    Tooth(7, "read_index", range(1011, 1031), ("linearizable", "answers go on")),
+    Tooth(
+        7,
+        "read_index",
+        range(1000, 1020),
+        ("linearizable",),
+        {"kill": 12, "slow-link": 12, "slow-disk": 12, "one-way": 4},
+        {"think": 0.05, "clients": 8, "nodes": 3, "registry": False},
+    ),
     Tooth(
         8,
         "exactly_once",
@@ -127,6 +134,6 @@ TEETH = (
         range(1000, 1040),
         ("a hand-over is no outage",),
         {"hand-over": 10},
-        {"think": 0.01, "clients": 8},
+        {"think": 0.02, "clients": 8},
     ),
 )
