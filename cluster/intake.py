@@ -197,7 +197,8 @@ class Intake:
             self._node.step(self.make_entry)
 
     def due(self) -> bool:
-        """Whether what waits is to become an entry now. While it is not, each turn of the loop asks again.
+        """Whether what waits is to become an entry now. While it is not, each turn of the loop asks again, from when the
+        entry before it is applied.
 
         Whoever is answered mostly asks again at once. Clients that come as fast as they are answered else fall into two
         halves, one on its way through the log while the other is read, so that every entry carries half as much.
@@ -209,8 +210,13 @@ class Intake:
             return False
         if len(self._batching) >= self._expected or self._turns >= _TURNS:
             return True
-        self.plan_flush()
+        if self._node.applier.index >= self._entry_under_way:
+            self.plan_flush()
         return False
+
+    def answers_given(self) -> None:
+        """Entries were applied: whoever was answered by them may come back from now on."""
+        self.plan_flush()
 
     def make_entry(self) -> None:
         """One entry is in flight at a time; what comes meanwhile is the next one."""

@@ -271,6 +271,8 @@ class Node:
                 self._more_planned = True
                 self.loop.call_soon(self._go_on)
             self.compaction.consider()
+            if leads:
+                self.intake.answers_given()
         if self.freshness.waits:
             self.freshness.applied(applier.index, self._has_this_term)
         if self._leaving:
