@@ -197,8 +197,8 @@ class Intake:
             self._node.step(self.make_entry)
 
     def due(self) -> bool:
-        """Whether what waits is to become an entry now. While it is not, each turn of the loop asks again, once the entry
-        before it is applied.
+        """Whether what waits is to become an entry now. If not, each turn of the loop asks again, once the entry before
+        it is applied.
 
         Whoever is answered mostly asks again at once. Clients that come as fast as they are answered else fall into two
         halves, one on its way through the log while the other is read, so that every entry carries half as much.
