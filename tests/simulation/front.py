@@ -131,6 +131,7 @@ class Front:
         """Its client doesn't wait any more."""
         for waiting in self.waiting:
             if waiting.asked is asked:
+                self._stood_still(waiting)
                 waiting.hung_up_at = self._server.world.scheduler.now
                 waiting.pauses = self._server.pauses - self._server.paused
 
@@ -177,6 +178,7 @@ class Front:
         if waiting.moved_at is None:
             question = _question(asked, self._service)
             if state.restored_at > waiting.index or question.moved_since(state, waiting.index):
+                self._stood_still(waiting)
                 waiting.moved_at, waiting.pauses = now, self._server.pauses
         if waiting.differs_at is None and self.truth(asked) != asked.had:
             waiting.differs_at = now
@@ -185,17 +187,20 @@ class Front:
 
     def _check(self, waiting: Waiting, now: float) -> None:
         asked = waiting.asked
-        if waiting.pauses != self._server.pauses:
-            # What was due while the node stood still happens now.
-            waiting.pauses = self._server.pauses
-            waiting.moved_at = waiting.moved_at and now
-            waiting.hung_up_at = waiting.hung_up_at and now
+        self._stood_still(waiting)
         if waiting.asleep and waiting.moved_at is not None and now > waiting.moved_at + WAKES_WITHIN:
             self._violated(
                 "no lost wake-up", f"{asked.read.name} {asked.ids} {asked.query} moved at {waiting.moved_at:.4f}"
             )
         if waiting.hung_up_at is not None and now > waiting.hung_up_at + WAKES_WITHIN:
             self._violated("who gives up is dropped", f"{asked.read.name} {asked.query} since {waiting.hung_up_at:.4f}")
+
+    def _stood_still(self, waiting: Waiting) -> None:
+        """What was due while the node stood still happens now."""
+        if waiting.pauses != self._server.pauses:
+            now, waiting.pauses = self._server.world.scheduler.now, self._server.pauses
+            waiting.moved_at = waiting.moved_at and now
+            waiting.hung_up_at = waiting.hung_up_at and now
 
     def _violated(self, invariant: str, text: str) -> None:
         self._server.world.violated(invariant, f"{self._server.name}: {text}")

@@ -39,6 +39,7 @@ FOUND = {
 FALSE_ALARMS = {
     439602335510: "the vote of a member that was just reading its disk was not counted",
     88303111958: "what a disk held was not counted when it was replaced while its acknowledgement was under way",
+    832580902222: "who hung up while its node stood still was due since then once its answer moved",
 }
 """What was wrong in the simulator itself when each seed was first run."""
 
