@@ -102,7 +102,7 @@ class Intake:
                 items, size = [], 0
             items.append(self.proposals.item(pending, now))
             size += len(pending.command) + _ITEM_OVERHEAD
-        if items and engine.leader is not None:
+        if items:
             self._forward(items)
 
     def _queue_own(self, pending: Pending) -> None:
@@ -197,8 +197,8 @@ class Intake:
             self._node.step(self.make_entry)
 
     def due(self) -> bool:
-        """Whether what waits is to become an entry now. If not, each turn of the loop asks again, once the entry before
-        it is applied.
+        """Whether what waits is to become an entry now. If not, each turn of the loop asks again, from when the entry
+        before it is applied here: nobody was answered by it before.
 
         Whoever is answered mostly asks again at once. Clients that come as fast as they are answered else fall into two
         halves, one on its way through the log while the other is read, so that every entry carries half as much.
@@ -213,10 +213,6 @@ class Intake:
         if self._node.applier.index >= self._entry_under_way:
             self.plan_flush()
         return False
-
-    def answers_given(self) -> None:
-        """Entries were applied: whoever was answered by them may come back from now on."""
-        self.plan_flush()
 
     def make_entry(self) -> None:
         """One entry is in flight at a time; what comes meanwhile is the next one."""

@@ -272,7 +272,7 @@ class Node:
                 self.loop.call_soon(self._go_on)
             self.compaction.consider()
             if leads:
-                self.intake.answers_given()
+                self.intake.plan_flush()
         if self.freshness.waits:
             self.freshness.applied(applier.index, self._has_this_term)
         if self._leaving:

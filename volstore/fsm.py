@@ -39,7 +39,7 @@ from volstore.snapshot import Captured
 from volstore.state import State
 
 _NONE: dict[str, Any] = {}
-"""Of all rows that have nothing there: rows are never changed in place, and six dictionaries each were half a row."""
+"""Of all rows that have nothing there: rows are never changed in place, and six dictionaries each are 480 bytes."""
 
 
 class Fsm:

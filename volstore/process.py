@@ -62,8 +62,8 @@ async def _run(config: AgentConfig, reload: Reload) -> int:
     try:
         loop.add_signal_handler(signal.SIGHUP, _reload, agent, reload)
         # A collection that walks a large state stops the node for tens of milliseconds: it never looks at what was
-        # loaded at the start, and hardly anything of a row is its business (frozen.py). The young ones are looked at
-        # often enough to take a millisecond or two each, the others as seldom as `cli/agent.py` has it.
+        # loaded at the start, and hardly anything of a row is its business (frozen.py). Young objects are looked at
+        # while they are few, in a millisecond or two, and older ones seldom.
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 100, 100)
