@@ -343,6 +343,7 @@ class Journal:
         try:
             while self._retired:
                 number = self._retired[0].number
+                # Bound by a default, which mypy gives no type.
                 await self._disk.run(lambda number=number: self._writer.remove(number))  # type: ignore[misc]
                 del self._retired[0]
         except OSError as error:

@@ -28,7 +28,7 @@ NO_OP = b"\x01"
 """pysyncobj's own entry of a new leader (Raft §8). Kinds of ours are in the first byte of an entry's data too."""
 
 
-class _Peer(Node):  # type: ignore[misc]
+class _Peer(Node):  # type: ignore[misc]  # pysyncobj has no types
     """A member to pysyncobj, which keys its tables with it. One object per name, so that identity is equality: its
     own `Node` compares in Python, some fifty times a write."""
 
@@ -166,7 +166,7 @@ class Owner(Protocol):
         ...
 
 
-class _Mailbox(Transport):  # type: ignore[misc]
+class _Mailbox(Transport):  # type: ignore[misc]  # pysyncobj has no types
     def __init__(self, owner: Owner) -> None:
         super().__init__(None, None, [])
         self._owner = owner
@@ -179,7 +179,7 @@ class _Mailbox(Transport):  # type: ignore[misc]
 FOLLOWER, CANDIDATE, LEADER = 0, 1, 2
 
 
-class Raft(SyncObj):  # type: ignore[misc]
+class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
     """pysyncobj, tamed. Every method takes the present time first (seconds); nothing happens between calls."""
 
     def __init__(

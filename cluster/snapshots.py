@@ -164,6 +164,7 @@ class SnapshotStore:
         for meta in self._intact[self._keep :]:
             path = snapshot_file(meta)
             if path not in self._last_read:
+                # Bound by a default, which mypy gives no type.
                 await self._disk.run(lambda path=path: self._disk.remove(path))  # type: ignore[misc]
                 self._intact.remove(meta)
 

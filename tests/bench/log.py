@@ -151,6 +151,7 @@ def show(clients: int, figures: dict[str, float], used: float) -> None:
 
 
 def show_calls(profile: cProfile.Profile, entries: int, rows: int) -> None:
+    # The table has no type in the standard library's stubs.
     found = sorted(pstats.Stats(profile).stats.items(), key=lambda row: -row[1][2])  # type: ignore[attr-defined]
     print(f"{sum(row[1][1] for row in found) / entries:,.0f} calls an entry; those that take most, under the profiler:")
     for (file, line, name), (_primitive, calls, own, with_callees, _callers) in found[:rows]:

@@ -208,6 +208,7 @@ async def test_a_report_of_a_defect_holds_what_could_be_had(node: InProcessRegis
     assert (result.code, result.stdout[:16]) == (0, "Wrote d.tar.gz; ")  # no metrics here
     assert mode("d.tar.gz") == 0o600
     with tarfile.open("d.tar.gz") as archive:
+        # None is for folders alone, of which it has none.
         found = {entry.name: archive.extractfile(entry).read() for entry in archive}  # type: ignore[union-attr]
     assert json.loads(found["d/health.json"])["Healthy"] is True
     assert b"404" in found["d/metrics.txt.failed"]

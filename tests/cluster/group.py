@@ -72,6 +72,7 @@ class Members:
         return next((log for log in self.logs.values() if log.status().role.value == "leader"), None)
 
     async def led(self) -> ReplicatedLog:
+        # Looked at twice without an await between: what leads does so still.
         found = await until(lambda: self.leader() if self.leader() and self.leader()._node.intake.takes else None)  # type: ignore[union-attr]
         assert isinstance(found, ReplicatedLog)
         return found

@@ -131,6 +131,7 @@ def introduce_all(*members: Member) -> None:
 async def until_connected(*members: Member) -> None:
     names = {member.name for member in members}
     for member in members:
+        # Bound by a default, which mypy gives no type.
         await member.witness.until(lambda m=member: m.transport.connected() == names - {m.name})  # type: ignore[misc]
 
 

@@ -83,6 +83,7 @@ def test_a_locked_directory_is_refused(disk: Disk) -> None:
 
 async def test_work_is_done_in_the_order_of_the_calls(disk: Disk) -> None:
     done: list[int] = []
+    # Bound by a default, which mypy gives no type.
     await asyncio.gather(*[disk.run(lambda number=number: done.append(number)) for number in range(50)])  # type: ignore[misc]
     assert done == list(range(50))
     assert await disk.run(lambda: "result") == "result"

@@ -136,5 +136,5 @@ async def test_a_running_nodes_directory_is_refused() -> None:
     reading = dump(disk)
     next(reading)
     assert disk.locked
-    reading.close()  # type: ignore[attr-defined]
+    reading.close()  # type: ignore[attr-defined]  # a generator, known as an iterator
     assert not disk.locked

@@ -37,7 +37,7 @@ def test_a_sync_that_fails_is_told_too() -> None:
             raise OSError(errno.EIO, "no")
 
     disk = MemoryDisk(Random(1))
-    disk.open = lambda name, *, create=False: Failing()  # type: ignore[method-assign,assignment,return-value]
+    disk.open = lambda name, *, create=False: Failing()  # type: ignore[method-assign,assignment,return-value]  # fails
     with pytest.raises(OSError, match="no"):
         MeasuredDisk(disk, seconds.append).open("x").sync()
     assert len(seconds) == 1

@@ -27,7 +27,7 @@ class Follower:
                 self.acknowledged.append((frame, self.node.journal.durable_index))
             return send(peer, frame)
 
-        self.node.send = sent  # type: ignore[method-assign]
+        self.node.send = sent  # type: ignore[method-assign]  # notes what it passes on
 
     def hears(self, frame: Frame) -> None:
         self.node.step(lambda: self.node._take("b", frame))

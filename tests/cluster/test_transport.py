@@ -35,7 +35,7 @@ async def start(witness: Witness) -> AsyncIterator[Start]:
     members: list[Member] = []
 
     async def start_one(name: str, **settings: object) -> Member:
-        members.append(Member(name, witness, **settings))  # type: ignore[arg-type]
+        members.append(Member(name, witness, **settings))  # type: ignore[arg-type]  # settings of any kind, by name
         return await members[-1].start()
 
     yield start_one

@@ -322,7 +322,7 @@ def test_what_changed_has_moved_and_the_rest_has_not(machine: Machine, kind: str
     index = machine.state.index
     access = machine.state.access
     assert not access.moved_since(kind, index)
-    change(machine)  # type: ignore[operator]
+    change(machine)  # type: ignore[operator]  # a row of the table: a function
     for state in (machine.state, machine.restored().state):
         assert state.access.moved_since(kind, index)
         assert state.access.moved_since(kind, index, id)

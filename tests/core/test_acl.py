@@ -114,7 +114,7 @@ def test_a_glob_of_many_stars_is_quick_to_fail() -> None:
 @given(st.lists(rules, max_size=5), st.randoms(use_true_random=False))
 def test_the_order_of_policies_means_nothing(policies: list[Rules], random: object) -> None:
     shuffled = list(policies)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)  # type: ignore[attr-defined]  # Hypothesis's Random
     one, other = Acl(policies), Acl(shuffled)
     for name in NAMES:
         assert one.capabilities(name) == other.capabilities(name)

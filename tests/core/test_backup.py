@@ -33,6 +33,7 @@ def archive(entries: dict[str, bytes], kind: bytes = tarfile.REGTYPE) -> bytes:
 
 def entries() -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(PACKED), mode="r:gz") as read:
+        # None is for folders alone, of which it has none.
         return {entry.name: read.extractfile(entry).read() for entry in read}  # type: ignore[union-attr]
 
 

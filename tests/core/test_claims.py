@@ -33,7 +33,7 @@ def claimable(mode: str = "multi-node-multi-writer", *more: Allocation) -> Machi
 
 def take(machine: Machine, allocation_id: str, mode: int = READ, **changes: object) -> tuple[int, str]:
     fields: dict[str, object] = {"namespace": "default", "id": "v", "allocation_id": allocation_id, "mode": mode}
-    outcome = machine.do(ClaimVolume(**{**fields, **changes}))  # type: ignore[arg-type]
+    outcome = machine.do(ClaimVolume(**{**fields, **changes}))  # type: ignore[arg-type]  # fields by name
     return outcome.status, outcome.text
 
 
@@ -189,7 +189,7 @@ def test_a_claim_that_makes_no_sense_is_refused_and_changes_nothing(
 ) -> None:
     machine = claimable()
     before = machine.volume("v")
-    found = take(machine, **{"allocation_id": "web1", **changes})  # type: ignore[arg-type]
+    found = take(machine, **{"allocation_id": "web1", **changes})  # type: ignore[arg-type]  # fields by name
     assert (found[0], found[1][: len(text)]) == (status, text)
     assert machine.volume("v") is before
 

@@ -66,7 +66,7 @@ def test_a_page_looks_at_no_more_rows_than_it_shows(query: VolumeQuery) -> None:
             return super().__getitem__(key)
 
     table = machine.state._volumes.table
-    table.rows = Counting(table.rows)  # type: ignore[assignment]
+    table.rows = Counting(table.rows)  # type: ignore[assignment]  # a dict that notes who looks
     page = list(islice(machine.state.volumes(query, ("default", "v1500")), 10))
     assert [each.id for each in page] == [f"v{number}" for number in range(1501, 1511)]
     assert len(looked_at) == 10

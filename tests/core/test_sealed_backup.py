@@ -28,6 +28,7 @@ LARGE = os.urandom(2 * BLOCK_BYTES + 17)
 
 def entries(packed: bytes) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as read:
+        # None is for folders alone, of which it has none.
         return {entry.name: read.extractfile(entry).read() for entry in read}  # type: ignore[union-attr]
 
 
@@ -121,7 +122,7 @@ def test_blocks_are_opened_in_their_places_and_all_of_them_or_none(order: tuple[
     ids=str,
 )
 def test_what_is_said_of_a_sealed_state_can_not_be_changed(change: dict[str, object]) -> None:
-    meta, state = unpack(forged(replace(NAMED, **change), SEALED))  # type: ignore[arg-type]
+    meta, state = unpack(forged(replace(NAMED, **change), SEALED))  # type: ignore[arg-type]  # fields by name
     with pytest.raises(BadBackup, match="was changed since"):
         KEYS.opened(meta, state)
 

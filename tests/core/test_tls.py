@@ -98,4 +98,4 @@ def test_files_that_can_not_be_used_are_named(folder: Path) -> None:
         ({"key": "locked.pem"}, "the key is encrypted with a password"),
     ):
         with pytest.raises(TlsError, match=expected):
-            load(folder, **given)  # type: ignore[arg-type]
+            load(folder, **given)  # type: ignore[arg-type]  # settings by name

@@ -151,7 +151,7 @@ class Behind:
         registry = api.registry
         self.late: Callable[[], Any] | None = late
         self._barrier: Callable[..., Awaitable[Any]] = registry.barrier
-        registry.barrier = self.barrier  # type: ignore[method-assign]
+        registry.barrier = self.barrier  # type: ignore[method-assign]  # replaced for one moment
 
     async def barrier(self, *, stale: bool, deadline: float) -> Any:
         if not stale and self.late is not None:
@@ -193,7 +193,7 @@ async def test_a_write_on_a_node_that_is_behind_is_refused_where_it_is_applied(a
         api.registry.apply(DeleteAclToken("accessor-of-00000001"))
         return await submit(*arguments)
 
-    api.registry.submit = removed_meanwhile  # type: ignore[method-assign, assignment]
+    api.registry.submit = removed_meanwhile  # type: ignore[method-assign, assignment]  # replaced
     status, _, text = await api.do("DELETE", "/v1/volume/csi/of-default", **with_token(secret))
     assert (status, text) == NOT_FOUND
     assert api.registry.state.volume("default", "of-default") is not None

@@ -88,7 +88,7 @@ async def test_a_write_whose_client_hung_up_is_noted_as_unknown(api: Api) -> Non
         submitted.set()
         await asyncio.Event().wait()
 
-    api.registry.submit = never  # type: ignore[method-assign, assignment]
+    api.registry.submit = never  # type: ignore[method-assign, assignment]  # it never answers
     task = asyncio.create_task(api.do("DELETE", "/v1/volume/csi/of-default", **with_token(MANAGEMENT)))
     await submitted.wait()
     task.cancel()

@@ -234,7 +234,7 @@ async def test_who_takes_nothing_of_a_large_answer_is_dropped(strict: Api) -> No
     await strict.session.close()
     await until(lambda: strict.server.admission.connections == 0)
     reader, writer = await connect(strict)
-    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    writer.transport.pause_reading()  # type: ignore[attr-defined]  # typed as one that writes alone
     for _ in range(8):
         writer.write(b"GET /v1/volumes?type=csi&pretty HTTP/1.1\r\nHost: x\r\n\r\n")
     await until(lambda: strict.server.admission.connections == 1)

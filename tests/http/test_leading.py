@@ -71,6 +71,7 @@ class Leader:
         for _ in range(math.ceil(seconds / 4)):
             self.pass_(4.0)
             looked = self.heartbeats._looked
+            # Bound by a default, which mypy gives no type.
             await until(lambda looked=looked: self.heartbeats._looked != looked)  # type: ignore[misc]
 
     def status(self, id: str) -> str:

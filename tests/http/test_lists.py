@@ -81,7 +81,7 @@ async def test_a_write_elsewhere_does_not_begin_a_long_list_anew(
     take = lists._taken
 
     def counted(*arguments: object) -> list[Volume]:
-        found = take(*arguments)  # type: ignore[arg-type]
+        found = take(*arguments)  # type: ignore[arg-type]  # passed on as they came
         taken.append(len(found))
         return found
 

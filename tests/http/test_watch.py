@@ -200,7 +200,7 @@ async def test_ten_thousand_waiters_share_a_few_timers(monkeypatch: pytest.Monke
     def counted(*arguments: object, **more: object) -> asyncio.TimerHandle:
         nonlocal timers
         timers += 1
-        return call_at(*arguments, **more)  # type: ignore[arg-type]
+        return call_at(*arguments, **more)  # type: ignore[arg-type]  # passed on as they came
 
     monkeypatch.setattr(loop, "call_at", counted)
     now = loop.time()

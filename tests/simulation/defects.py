@@ -83,11 +83,11 @@ async def spoil(world: World, fault: Fault) -> None:
         write = incoming._write
 
         def spoiled(held: int, data: bytes) -> None:
-            setattr(incoming, "_write", write)  # noqa: B010
+            setattr(incoming, "_write", write)  # noqa: B010 (as above)
             at = int(fault.amount * len(data))
             write(held, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
 
-        setattr(incoming, "_write", spoiled)  # noqa: B010
+        setattr(incoming, "_write", spoiled)  # noqa: B010 (as above)
         return incoming
 
-    setattr(store, "begin", begun)  # noqa: B010
+    setattr(store, "begin", begun)  # noqa: B010 (as above)

@@ -79,7 +79,7 @@ class SimulatedDisk:
 
     def run(self, work: Callable[[], T]) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.append((work, future))  # type: ignore[arg-type]
+        self._queue.append((work, future))  # type: ignore[arg-type]  # a pair of one T; the queue holds all
         if len(self._queue) == 1:
             self._begin()
         # Work that was begun is done, whether anybody still waits for it or not.

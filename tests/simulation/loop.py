@@ -139,7 +139,7 @@ class NodeLoop:
         task = asyncio.Task(coro, loop=self.face, name=name or "task", context=context)
         if self.dead:
             # What is dropped by `kill` may begin work that nobody will do.
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own switch, untyped
             coro.close()
             return task
         self._tasks.append(task)
@@ -213,7 +213,7 @@ class NodeLoop:
         for task in tasks:
             if task.done():
                 continue
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own switch, untyped
             coroutine = cast("Coroutine[Any, Any, Any]", task.get_coro())
             # One that awaits while it is dropped, or fails on the dead disk, isn't heard any more.
             with contextlib.suppress(Exception):

@@ -95,7 +95,7 @@ class Observer:
             return send(peer, frame)
 
         setattr(node, "_take", taken)  # noqa: B010 (a method is replaced)
-        setattr(node, "send", sent)  # noqa: B010
+        setattr(node, "send", sent)  # noqa: B010 (as above)
 
     def _watch_applying(self, server: Server, node: Node) -> None:
         state, machine = node.state, node.state.machine
@@ -118,8 +118,8 @@ class Observer:
             self._entry_applied(server, log_index, list(applying), state.digest())
             return answers
 
-        setattr(machine, "apply", command_applied)  # noqa: B010
-        setattr(state, "apply", entry_applied)  # noqa: B010
+        setattr(machine, "apply", command_applied)  # noqa: B010 (as above)
+        setattr(state, "apply", entry_applied)  # noqa: B010 (as above)
 
     def _entry_applied(self, server: Server, index: int, done: list[tuple[bytes, bytes]], digest: bytes) -> None:
         known = self._applied_by_index.get(index)

@@ -121,7 +121,7 @@ async def _told(world: World, server: Server, work: object, what: str) -> bool:
     """Whether the server did it; otherwise the trace says why not."""
     try:
         async with asyncio.timeout(_PATIENCE + 4):
-            await server.ask(work)  # type: ignore[arg-type]
+            await server.ask(work)  # type: ignore[arg-type]  # work of any result
     except (Lost, LogError, TimeoutError, OSError) as error:
         world.trace.note("OPERATOR", f"could not {what}", why=repr(error))
         return False

@@ -59,7 +59,7 @@ def draw_plan(
         drift=random.choice((0.0, 0.001, 0.03)),
         think=random.choice((0.05, 0.15, 0.4)),
     )
-    settings = replace(settings, **(changes or {}))  # type: ignore[arg-type]
+    settings = replace(settings, **(changes or {}))  # type: ignore[arg-type]  # fields of any type, by name
     names = [f"n{number + 1}" for number in range(settings.nodes)]
     faults = draw_schedule(random, names, seconds, kinds(random))
     return Plan(settings, tuple(faults), seconds)

@@ -269,7 +269,7 @@ class Server:
                 if error is not None:
                     reply.set_exception(error)
                 else:
-                    reply.set_result(result)  # type: ignore[arg-type]
+                    reply.set_result(result)  # type: ignore[arg-type]  # None only beside an error
 
         async def serve() -> None:
             try:

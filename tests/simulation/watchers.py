@@ -42,6 +42,7 @@ class Watchers:
     def start(self) -> None:
         for _ in range(max(1, self._world.settings.clients // 2)):
             random = Random(self._random.getrandbits(64))
+            # Bound by a default, which mypy gives no type.
             self._world.spawn(lambda random=random: self._client(random))  # type: ignore[misc]
 
     async def _client(self, random: Random) -> None:

@@ -49,6 +49,7 @@ class Traced:
     async def attach(self, name: str, *inject: str) -> None:
         """Raises TargetError."""
         pid = self._nodes[name].pid
+        # Names of threads, not paths.
         threads = [thread for thread in os.listdir(f"/proc/{pid}/task") if thread != str(pid)]  # noqa: PTH208
         tracer = await asyncio.create_subprocess_exec(
             "strace",

@@ -121,7 +121,7 @@ class ClaimedVolumeView(VolumeView):
     """A volume as a claim's answer has it: with what whoever mounts it must know, and nobody else may."""
 
     mount_options: MountOptionsView | None  # type: ignore[assignment]  # a reader has none of these two
-    secrets: dict[str, str] | None  # type: ignore[assignment]
+    secrets: dict[str, str] | None  # type: ignore[assignment]  # as above
 
 
 class RegisteredView(View):
