@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import trustme
@@ -120,6 +120,10 @@ class Member:
     def _on_failure(self, failure: BaseException) -> None:
         self.failures.append(failure)
         self.witness.tell()
+
+
+Start = Callable[..., Awaitable[Member]]
+"""Starts a member by its name; the fixture `start` stops them all."""
 
 
 def introduce_all(*members: Member) -> None:

@@ -1,51 +1,22 @@
-"""The journal as Raft uses it: what counts as durable, what a failure means, what is refused."""
+"""The journal as Raft uses it: what counts as durable, when segments go, what is refused."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import struct
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from google_crc32c import value
 
 from cluster.disk import RealDisk
 from cluster.inspect import verify
-from cluster.journal import Entry, Journal, JournalDamaged, JournalError, JournalFailed
-from cluster.records import HEAD_BYTES, MAX_DATA_BYTES, Kind, encode, seed_of
+from cluster.journal import Entry, Journal, JournalError, JournalFailed
+from cluster.records import MAX_DATA_BYTES
 from cluster.recovery import segment_file
+from tests.cluster.journals import filled, open_journal, segments, until
 from tests.cluster.memory_disk import MemoryDisk
-
-
-def open_journal(disk: MemoryDisk, segment_bytes: int = 1 << 20) -> Journal:
-    return Journal.open(disk, segment_bytes=segment_bytes, reserve_bytes=1000)
-
-
-def segments(disk: MemoryDisk) -> list[str]:
-    return [name for name in disk.list("journal") if name.endswith(".segment")]
-
-
-def health(journal: Journal) -> tuple[bool, bool]:
-    """Whether it works, and whether it has its reserve."""
-    return journal.failed is None, journal.has_reserve
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - the disk in memory works between two turns of the loop
-            await asyncio.sleep(0)
-
-
-async def filled(disk: MemoryDisk, count: int, segment_bytes: int = 1 << 20) -> Journal:
-    journal = open_journal(disk, segment_bytes)
-    for number in range(count):
-        journal.append(b"entry %d" % number, 1)
-        await journal.sync()
-    return journal
 
 
 async def test_a_new_journal_is_empty_and_durable() -> None:
@@ -252,234 +223,6 @@ async def test_what_would_break_raft_is_refused_and_changes_nothing() -> None:
     journal.drop_to(1)
     assert journal.changes == changes
     assert (journal.base_index, journal.last_index, journal.term, journal.voted_for) == (2, 5, 3, "n1")
-
-
-@pytest.mark.parametrize("operation", ["append", "sync"])
-async def test_after_an_error_every_sync_fails_until_the_journal_is_reopened(operation: str) -> None:
-    disk = MemoryDisk()
-    journal = await filled(disk, 3)
-    disk.failures[operation] = [errno.EIO]
-    journal.append(b"lost?", 1)
-    waiting = [asyncio.create_task(journal.sync()) for _ in range(3)]
-    for outcome in await asyncio.gather(*waiting, return_exceptions=True):
-        assert isinstance(outcome, JournalFailed)
-        assert outcome.cause.errno == errno.EIO
-    with pytest.raises(JournalFailed):
-        await journal.sync()
-    assert health(journal) == (False, True)
-    assert journal.durable_index == 3
-    await journal.reopen()
-    assert health(journal) == (True, True)
-    assert journal.last_index in (3, 4)
-    journal.append(b"more", 1)
-    await journal.sync()
-    assert journal.durable_index == journal.last_index
-
-
-async def test_a_tail_whose_sync_failed_counts_only_after_it_was_written_anew() -> None:
-    """fsyncgate: the next fsync succeeds and the cache shows the data, but the disk never got it."""
-    disk = MemoryDisk()
-    journal = await filled(disk, 3)
-    disk.failures["sync"] = [errno.EIO]
-    journal.append(b"x" * 5000, 1)
-    with pytest.raises(JournalFailed):
-        await journal.sync()
-    await journal.reopen()
-    assert journal.durable_index == journal.last_index == 4
-    journal = open_journal(disk.crash())
-    assert journal.entry(4).data == b"x" * 5000
-
-
-async def test_a_failed_write_may_spoil_the_page_in_which_it_began() -> None:
-    """A sync that fails in the middle of a page can take along what an earlier sync had put there."""
-    disk = MemoryDisk()
-    journal = open_journal(disk)
-    for number in range(60):
-        journal.append(b"%d" % number * 50, 1)
-        await journal.sync()
-    inode = disk.files[segment_file(1)]
-    synced = len(inode.stored)
-    page = synced - synced % 4096
-    assert 0 < page < synced
-    disk.failures["sync"] = [errno.EIO]
-    journal.append(b"more", 1)
-    with pytest.raises(JournalFailed):
-        await journal.sync()
-    inode.stored[page:] = bytes(len(inode.stored) - page)
-    await journal.reopen()
-    before = journal.slice(1, 99, 1 << 20)
-    assert len(before) >= 60
-    assert open_journal(disk.crash()).slice(1, 99, 1 << 20) == before
-
-
-async def test_a_reopen_that_fails_leaves_the_journal_failed() -> None:
-    disk = MemoryDisk()
-    journal = await filled(disk, 3)
-    disk.failures["append"] = [errno.EIO, errno.EIO]
-    journal.append(b"", 1)
-    with pytest.raises(JournalFailed):
-        await journal.sync()
-    with pytest.raises(JournalFailed):
-        await journal.reopen()
-    assert health(journal) == (False, True)
-    await journal.reopen()
-    assert health(journal) == (True, True)
-    assert journal.last_index == 3
-
-
-async def test_nothing_is_written_while_the_journal_is_read_again() -> None:
-    """A reset of the old log would take segments away that the log which is read then needs."""
-    disk = MemoryDisk()
-    journal = await filled(disk, 5, segment_bytes=200)
-    reading = asyncio.create_task(journal.reopen())
-    await asyncio.sleep(0)
-    journal.reset(10, 2)
-    with pytest.raises(JournalFailed):
-        await journal.sync()
-    await reading
-    assert (journal.base_index, journal.last_index, journal.failed) == (0, 5, None)
-    journal.append(b"one more", 2)
-    await journal.sync()
-    await journal.close()
-    assert open_journal(disk).last_index == 6
-
-
-async def test_a_full_disk_gives_up_the_reserve_and_gets_it_back_when_there_is_room() -> None:
-    disk = MemoryDisk()
-    journal = await filled(disk, 3)
-    disk.capacity -= disk.free_bytes()
-    journal.append(b"x" * 100, 1)
-    with pytest.raises(JournalFailed) as caught:
-        await journal.sync()
-    assert caught.value.cause.errno == errno.ENOSPC
-    assert health(journal) == (False, False)
-    with pytest.raises(JournalFailed, match="no room on the disk for a reserve of 1000 bytes"):
-        await journal.reopen()
-    disk.capacity += 10_000
-    await journal.reopen()
-    assert health(journal) == (True, True)
-    journal.append(b"x" * 100, 1)
-    await journal.sync()
-
-
-async def test_a_log_that_filled_the_disk_can_be_shrunk_within_the_reserve() -> None:
-    disk = MemoryDisk()
-    journal = await filled(disk, 50, segment_bytes=500)
-    disk.capacity -= disk.free_bytes()
-    journal.append(b"x" * 100, 1)
-    with pytest.raises(JournalFailed):
-        await journal.sync()
-    await journal.reopen(need_reserve=False)
-    assert health(journal) == (True, False)
-    journal.drop_to(50)
-    await journal.sync()
-    await until(lambda: len(segments(disk)) == 1)
-    await journal.reopen()
-    assert health(journal) == (True, True)
-
-
-async def test_a_node_starts_on_a_full_disk() -> None:
-    disk = MemoryDisk()
-    await filled(disk, 3)
-    disk.capacity -= disk.free_bytes()
-    journal = open_journal(disk)
-    assert (journal.last_index, journal.has_reserve) == (3, False)
-
-
-async def test_a_disk_without_any_room_is_refused_in_words() -> None:
-    with pytest.raises(JournalError, match=r"can't be opened.*No space"):
-        open_journal(MemoryDisk(capacity=50))
-
-
-async def test_a_torn_tail_is_cut_and_counted() -> None:
-    disk = MemoryDisk()
-    await filled(disk, 3)
-    disk.files[segment_file(1)].cached.extend(b"\xa7\x5e torn")
-    journal = open_journal(disk)
-    assert (journal.last_index, journal.recovered_bytes_cut) == (3, 7)
-    assert open_journal(disk).recovered_bytes_cut == 0
-
-
-async def test_damage_is_refused_naming_file_place_and_expectation() -> None:
-    disk = MemoryDisk()
-    await filled(disk, 3)
-    content = disk.files[segment_file(1)].cached
-    place = content.index(b"entry 0")
-    content[place] ^= 1
-    with pytest.raises(JournalDamaged, match=r"checksum .* had been synced") as caught:
-        open_journal(disk)
-    assert (caught.value.file, caught.value.offset) == (segment_file(1), place - HEAD_BYTES)
-
-
-async def test_a_short_segment_before_the_last_is_damage() -> None:
-    disk = MemoryDisk()
-    await filled(disk, 30, segment_bytes=500)
-    del disk.files[segment_file(2)].cached[-1:]
-    with pytest.raises(JournalDamaged, match=r"segment, byte \d+: the file should have at least"):
-        open_journal(disk)
-
-
-async def test_a_segment_before_the_last_that_ends_in_zeros_is_damage() -> None:
-    disk = MemoryDisk()
-    await filled(disk, 30, segment_bytes=500)
-    content = disk.files[segment_file(2)].cached
-    content[-60:] = bytes(60)
-    with pytest.raises(JournalDamaged) as caught:
-        open_journal(disk)
-    assert caught.value.file == segment_file(2)
-
-
-@pytest.mark.parametrize("number", [1, 3])
-async def test_a_missing_segment_is_named(number: int) -> None:
-    disk = MemoryDisk()
-    await filled(disk, 30, segment_bytes=500)
-    del disk.files[segment_file(number)]
-    with pytest.raises(JournalDamaged, match=f"segment {number} is missing.*entries 1 to"):
-        open_journal(disk)
-
-
-async def test_a_segment_under_another_name_is_refused() -> None:
-    disk = MemoryDisk()
-    await filled(disk, 3)
-    disk.rename(segment_file(1), segment_file(2))
-    with pytest.raises(JournalDamaged, match="checksum"):
-        open_journal(disk)
-
-
-@pytest.mark.parametrize(
-    ("kind", "index", "problem"),
-    [(Kind.ENTRY, 9, "entry 4 should follow"), (Kind.TRUNCATE, 9, "ends at 3"), (Kind.BASE, 9, "ends at 3")],
-)
-async def test_a_record_out_of_order_is_damage(kind: Kind, index: int, problem: str) -> None:
-    disk = MemoryDisk()
-    await filled(disk, 3)
-    content = disk.files[segment_file(1)].cached
-    content.extend(encode(kind, index, 1, b"", seed=seed_of(1), offset=len(content), synced=0))
-    with pytest.raises(JournalDamaged, match=f"{kind.name} of index 9 is out of order: .*{problem}"):
-        open_journal(disk)
-
-
-@pytest.mark.parametrize(("kind", "key_id", "problem"), [(99, 0, "kind 99 is not known"), (2, 5, "under key 00000005")])
-async def test_a_record_of_a_later_version_stops_the_start(kind: int, key_id: int, problem: str) -> None:
-    disk = MemoryDisk()
-    await filled(disk, 3)
-    content = disk.files[segment_file(1)].cached
-    nonce = bytes(12) if key_id else b""
-    content.extend(encode(kind, 4, 1, b"", seed=seed_of(1), offset=len(content), synced=0, key_id=key_id, nonce=nonce))
-    before = {name: bytes(inode.cached) for name, inode in disk.files.items()}
-    with pytest.raises(JournalError, match=problem):
-        open_journal(disk)
-    assert {name: bytes(inode.cached) for name, inode in disk.files.items()} == before
-
-
-async def test_a_newer_format_is_refused_naming_both_versions() -> None:
-    disk = MemoryDisk()
-    await filled(disk, 3)
-    content = disk.files[segment_file(1)].cached
-    content[8:12] = struct.pack("<I", 2)
-    content[12:16] = struct.pack("<I", value(bytes(content[:12])))
-    with pytest.raises(JournalError, match=r"0001\.segment: journal format 2 .* knows 1"):
-        open_journal(disk)
 
 
 async def test_a_closed_journal_takes_no_more() -> None:
