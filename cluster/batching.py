@@ -24,12 +24,10 @@ class Batching:
     """A queue bounded in bytes. One entry is under way at a time; what comes meanwhile goes into the next."""
 
     def __init__(self, limit_bytes: int) -> None:
+        self.queue: deque[Waiting] = deque()
+        """What waits, in order; for others to look at."""
         self._limit = limit_bytes
-        self._queue: deque[Waiting] = deque()
         self._bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._queue)
 
     @property
     def bytes(self) -> int:
@@ -37,9 +35,9 @@ class Batching:
 
     def add(self, waiting: Waiting) -> bool:
         """False when the queue is full; a single command always finds its place in an empty one."""
-        if self._queue and self._bytes + waiting.size > self._limit:
+        if self.queue and self._bytes + waiting.size > self._limit:
             return False
-        self._queue.append(waiting)
+        self.queue.append(waiting)
         self._bytes += waiting.size
         return True
 
@@ -47,13 +45,13 @@ class Batching:
         """As many as fit into one entry, at least one if there is any."""
         taken: list[Waiting] = []
         size = 0
-        while self._queue and (not taken or size + self._queue[0].size <= MAX_ENTRY_BYTES):
-            taken.append(self._queue.popleft())
+        while self.queue and (not taken or size + self.queue[0].size <= MAX_ENTRY_BYTES):
+            taken.append(self.queue.popleft())
             size += taken[-1].size
         self._bytes -= size
         return taken
 
     def drain(self) -> list[Waiting]:
         """All of it: leadership ended."""
-        queue, self._queue, self._bytes = list(self._queue), deque(), 0
+        queue, self.queue, self._bytes = list(self.queue), deque(), 0
         return queue

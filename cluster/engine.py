@@ -68,6 +68,8 @@ class Engine:
         self.draw = draw
         self.now = now
         self.leads = False
+        self.term = self.commit_index = 0
+        self.configuration = configurations.latest
         self.connected: Collection[str] = frozenset()
         self.unable = False
         """This node can't write: it neither stands for election, nor votes, nor leads."""
@@ -90,7 +92,7 @@ class Engine:
             now,
             name,
             self,
-            pysync.JournalView(journal, self._entry_added, self._entries_dropped),
+            journal,
             quorum_timeout=timing.election_min if closings.check_quorum else 30.0,
             on_state=self._state_changed,
         )
@@ -101,20 +103,8 @@ class Engine:
     # What others may know.
 
     @property
-    def term(self) -> int:
-        return self.raft.term
-
-    @property
     def leader(self) -> str | None:
         return self.raft.leader
-
-    @property
-    def commit_index(self) -> int:
-        return self.raft.commit_index
-
-    @property
-    def configuration(self) -> Configuration:
-        return self.configurations.latest
 
     @property
     def role(self) -> Role:
@@ -130,9 +120,10 @@ class Engine:
     @property
     def takes_proposals(self) -> bool:
         """Leading, not about to hand over, and sure of what was committed before (its own no-op is committed)."""
-        if self.transfer_to is not None and self.closings.transfer_stops_proposals:
+        leadership = self._leadership
+        if not self.leads or (leadership.transfer_to is not None and self.closings.transfer_stops_proposals):
             return False
-        return self.leads and self.commit_index >= self._leadership.first_index > 0
+        return self.commit_index >= leadership.first_index > 0
 
     @property
     def transfer_to(self) -> str | None:
@@ -367,16 +358,16 @@ class Engine:
 
     def _read_configurations(self) -> None:
         """What follows the snapshot in the log may name newer configurations."""
-        start = max(self.journal.base_index, self.configuration.index)
+        start = max(self.journal.base_index, self.configurations.latest.index)
         for index in range(start + 1, self.journal.last_index + 1):
             self._note_configuration(index, self.journal.entry(index).data)
         self._adopt_configuration()
 
-    def _entry_added(self, index: int, data: bytes) -> None:
+    def entry_added(self, index: int, data: bytes) -> None:
         if self._note_configuration(index, data):
             self._adopt_configuration()
 
-    def _entries_dropped(self, index: int) -> None:
+    def entries_dropped(self, index: int) -> None:
         if self.configurations.dropped_from(index):
             self._adopt_configuration()
 
@@ -387,7 +378,7 @@ class Engine:
         return True
 
     def _adopt_configuration(self) -> None:
-        configuration = self.configuration
+        self.configuration = configuration = self.configurations.latest
         self._leadership.set_members(sorted(m.name for m in configuration.members if m.name != self.name))
         voters = [name for name in configuration.voters if name != self.name]
         learners = [name for name in configuration.learners if name != self.name]

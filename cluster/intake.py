@@ -51,14 +51,10 @@ class Intake:
         return engine.takes_proposals and 0 < engine.configuration.index <= engine.commit_index
 
     @property
-    def waiting(self) -> bool:
-        return bool(self._batching)
-
-    @property
     def ready(self) -> bool:
         """Whether what waits can become an entry now: the one before it is committed."""
         # What is cheap to know comes first: this is asked for every proposal.
-        return self.waiting and self._node.engine.commit_index >= self._entry_under_way and self.takes
+        return bool(self._batching.queue) and self._node.engine.commit_index >= self._entry_under_way and self.takes
 
     def take_waiting_members(self) -> set[str]:
         """Those whose proposals were in the entry that was made last, once it is committed: they wait to apply it."""
@@ -203,22 +199,21 @@ class Intake:
         Whoever is answered mostly asks again at once. Clients that come as fast as they are answered else fall into two
         halves, one on its way through the log while the other is read, so that every entry carries half as much.
         """
+        waiting = len(self._batching.queue)
         if self._items_under_way and self._node.engine.commit_index >= self._entry_under_way:
-            self._expected = min(_MOST_COME_BACK * (self._items_under_way + len(self._batching)), _ENOUGH)
+            self._expected = min(_MOST_COME_BACK * (self._items_under_way + waiting), _ENOUGH)
             self._items_under_way = 0
-        if not self.ready:
+        if not waiting or not self.ready:
             return False
-        if len(self._batching) >= self._expected or self._turns >= _TURNS:
+        if waiting >= self._expected or self._turns >= _TURNS:
             return True
         if self._node.applier.index >= self._entry_under_way:
             self.plan_flush()
         return False
 
     def make_entry(self) -> None:
-        """One entry is in flight at a time; what comes meanwhile is the next one."""
+        """To be called when it is `due`. One entry is in flight at a time; what comes meanwhile is the next one."""
         node = self._node
-        if not self.ready:
-            return
         now = node.loop.time()
         items: list[Item] = []
         for waiting in self._batching.take():

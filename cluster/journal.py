@@ -38,6 +38,7 @@ class Journal:
 
     Log, term and vote are as of the last call, on disk or not.
     `recovered_bytes_cut` counts the bytes of a write that hadn't completed when the node last went down.
+    `durable_index` is the highest entry of this log that is known to be on disk; 0 after a reset until that is synced.
     `last_sync_seconds` is how long the latest sync took; `sync_started_at` (the loop's time) is set while one runs.
     `failed` is the error after which nothing is believed until `reopen`.
     """
@@ -58,7 +59,7 @@ class Journal:
         self._waiting: list[tuple[int, Synced]] = []
         self._cleaning: asyncio.Task[None] | None = None
         self._closed = False
-        self._durable = self._writing_up_to = 0
+        self.durable_index = self._writing_up_to = 0
         self.last_sync_seconds = 0.0
         self.sync_started_at: float | None = None
         self.failed: OSError | None = None
@@ -111,11 +112,6 @@ class Journal:
         return self._view.voted_for
 
     @property
-    def durable_index(self) -> int:
-        """The highest entry of this log that is known to be on disk; 0 after a reset until that is synced."""
-        return self._durable
-
-    @property
     def unsynced(self) -> bool:
         """Whether anything (entries, vote, truncation, base) isn't known to be on disk."""
         return self._pending.changes != self._synced_changes
@@ -163,7 +159,7 @@ class Journal:
             raise ValueError(f"entry {index} is covered by the snapshot at {self.base_index} and can't be dropped")
         self._pending.record(Kind.TRUNCATE, index, 0, b"")
         self._entries.truncate_from(index)
-        self._durable = min(self._durable, index - 1)
+        self.durable_index = min(self.durable_index, index - 1)
         self._writing_up_to = min(self._writing_up_to, index - 1)
 
     def set_vote(self, term: int, voted_for: str | None) -> None:
@@ -187,7 +183,7 @@ class Journal:
         self._pending.reset(base_index, base_term)
         self._entries.reset(base_index, base_term)
         self._view.base_index, self._view.base_term = base_index, base_term
-        self._durable = self._writing_up_to = 0
+        self.durable_index = self._writing_up_to = 0
 
     def drop_to(self, index: int) -> None:
         """Make `index`, which a durable snapshot covers, the base; nothing when it is before the base.
@@ -286,7 +282,7 @@ class Journal:
         segments = [*recovered.segments, SegmentState(recovered.restart.number, self.last_index)]
         self._pending = Pending(self._view, segments, size, self._segment_bytes, self._keys)
         self._retired: list[SegmentState] = []
-        self._durable = self._writing_up_to = self.last_index
+        self.durable_index = self._writing_up_to = self.last_index
         self._synced_changes = 0
 
     def _begin(self) -> None:
@@ -316,7 +312,7 @@ class Journal:
             self.failed = OSError(errno.EIO, f"the write was broken off by {error!r}")
         else:
             self._synced_changes = changes
-            self._durable = self._writing_up_to
+            self.durable_index = self._writing_up_to
             self._retire(retired)
         waiting, self._waiting = self._waiting, []
         for wanted, told in waiting:

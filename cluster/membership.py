@@ -85,11 +85,8 @@ class Configurations:
     """The configurations that a node's log holds, newest last, over the one that its snapshot (or first boot) names."""
 
     def __init__(self, base: Configuration) -> None:
+        self.latest = base
         self._held = [base]
-
-    @property
-    def latest(self) -> Configuration:
-        return self._held[-1]
 
     def at(self, index: int) -> Configuration:
         """The one in force at log index `index`, for a snapshot of it."""
@@ -97,14 +94,17 @@ class Configurations:
 
     def added(self, configuration: Configuration) -> None:
         self._held.append(configuration)
+        self.latest = configuration
 
     def dropped_from(self, index: int) -> bool:
         """Entries from `index` on left the log; whether that changed the latest configuration."""
-        before = self._held[-1]
+        before = self.latest
         self._held = [self._held[0], *(held for held in self._held[1:] if held.index < index)]
-        return self._held[-1] is not before
+        self.latest = self._held[-1]
+        return self.latest is not before
 
     def forget_before(self, index: int) -> None:
         """A snapshot covers the log up to `index`."""
         base = self.at(index)
         self._held = [base, *(held for held in self._held if held.index > index and held is not base)]
+        self.latest = self._held[-1]

@@ -279,10 +279,11 @@ class Node:
             self._part()
         if leads and not made and commit > self._told_commit:
             self._told_commit = commit
-            engine.tell_commit(self.loop.time(), self.intake.take_waiting_members())
+            if waiting := self.intake.take_waiting_members():
+                engine.tell_commit(self.loop.time(), waiting)
+                self.persistence.send_out()
             if self._telling is None:
                 self._telling = self.loop.call_later(_TELL_AFTER, self._tell_commit)
-            self.persistence.send_out()
 
     def _tell_commit(self) -> None:
         self._telling = None

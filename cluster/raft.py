@@ -83,27 +83,15 @@ _install()
 class JournalView:
     """The journal as pysyncobj reads it: entry 0 is the last one that a snapshot covers, then the log.
 
-    `added` and `dropped` tell the engine of every change of the log, the only place where both roles pass.
+    `owner` is told of every change of the log, of the term and of the commit index: they all pass here, in any role.
     """
 
-    def __init__(self, journal: Journal, added: Callable[[int, bytes], None], dropped: Callable[[int], None]) -> None:
+    def __init__(self, journal: Journal, owner: Owner) -> None:
         self._journal = journal
-        self._added = added
-        self._dropped = dropped
+        self._owner = owner
 
     def __len__(self) -> int:
         return self._journal.last_index - self._journal.base_index + 1
-
-    @property
-    def last_index(self) -> int:
-        return self._journal.last_index
-
-    @property
-    def last_term(self) -> int:
-        return self._journal.last_term
-
-    def term_at(self, index: int) -> int | None:
-        return self._journal.term_at(index)
 
     def __getitem__(self, position: int) -> tuple[bytes, int, int]:
         journal = self._journal
@@ -118,14 +106,15 @@ class JournalView:
         appended = self._journal.append(command, term)
         if appended != index:
             raise AssertionError(f"entry {index} was to be appended where {appended} comes next")
-        self._added(index, command)
+        self._owner.entry_added(index, command)
 
     def deleteEntriesFrom(self, position: int) -> None:
         index = self._journal.base_index + position
-        self._dropped(index)
+        self._owner.entries_dropped(index)
         self._journal.truncate_from(index)
 
     def setCurrentTerm(self, term: int, voted_for: str | None) -> None:
+        self._owner.term = term
         self._journal.set_vote(term, voted_for)
 
     def getCurrentTerm(self) -> int:
@@ -138,8 +127,9 @@ class JournalView:
         """What a snapshot covers was committed; of the rest the leader tells anew (hole 17)."""
         return self._journal.base_index
 
-    def setRaftCommitIndex(self, _index: int) -> None:
+    def setRaftCommitIndex(self, index: int) -> None:
         """A commit index on disk would only be a hint, and nothing needs it."""
+        self._owner.commit_index = index
 
     def onOneSecondTimer(self) -> None: ...
 
@@ -147,7 +137,19 @@ class JournalView:
 
 
 class Owner(Protocol):
-    """What `Raft` asks of the engine around it."""
+    """What `Raft` asks of the engine around it, and tells it."""
+
+    term: int
+    commit_index: int
+    """These two are set whenever pysyncobj changes them: they are read some dozens of times for every entry."""
+
+    def entry_added(self, index: int, data: bytes) -> None:
+        """It is the log's last entry now."""
+        ...
+
+    def entries_dropped(self, index: int) -> None:
+        """Those from `index` on leave the log."""
+        ...
 
     def emit(self, peer: str, message: dict[str, Any]) -> None:
         """pysyncobj sends `message`."""
@@ -187,7 +189,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         now: float,
         name: str,
         owner: Owner,
-        view: JournalView,
+        journal: Journal,
         *,
         quorum_timeout: float,
         on_state: Callable[[bool], None],
@@ -195,7 +197,8 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         """`on_state` is told whether this node leads, whenever its role changes."""
         _clock[0] = now
         self._peers: dict[str, _Peer] = {"": _NOBODY}
-        self._view = view
+        self._journal = journal
+        self._view = view = JournalView(journal, owner)
         self._owner = owner
         self._mailbox = _Mailbox(owner)
 
@@ -220,6 +223,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         self._SyncObj__serializer = _NoSerializer()
         self._SyncObj__raftLastApplied = view.getRaftCommitIndex()
         self._SyncObj__newAppendEntriesTime = math.inf
+        owner.term, owner.commit_index = self._SyncObj__raftCurrentTerm, self._SyncObj__raftCommitIndex
 
     def _peer(self, name: str) -> _Peer:
         peer = self._peers.get(name)
@@ -244,10 +248,10 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         """The host compacts, off the loop (hole 13)."""
 
     def _SyncObj__getCurrentLogIndex(self) -> int:
-        return self._view.last_index
+        return self._journal.last_index
 
     def _SyncObj__getCurrentLogTerm(self) -> int:
-        return self._view.last_term
+        return self._journal.last_term
 
     def _checkCommandsToApply(self) -> None:
         """Nothing comes through pysyncobj's queue of commands, which is there for its threads (see `append`)."""
@@ -265,13 +269,14 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         since pysyncobj counts the leader into every majority (hole 4, Raft §10.2.1 of the dissertation).
         Without `count` a follower asks whether `start` is there and whether anything follows it.
         """
-        term = None if start is None else self._view.term_at(start)
+        journal = self._journal
+        term = None if start is None else journal.term_at(start)
         if start is None or term is None or (count == 1 and not self._owner.countable(start)):
             return []
         # Only the terms are looked at.
         found = [(NO_OP, start, term)]
-        if count is None and start < self._view.last_index:
-            found.append((NO_OP, start + 1, self._view.term_at(start + 1) or 0))
+        if count is None and start < journal.last_index:
+            found.append((NO_OP, start + 1, journal.term_at(start + 1) or 0))
         return found
 
     # What the engine asks and tells.
@@ -280,11 +285,6 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
     def role(self) -> int:
         role: int = self._SyncObj__raftState
         return role
-
-    @property
-    def term(self) -> int:
-        term: int = self._SyncObj__raftCurrentTerm
-        return term
 
     @property
     def standing(self) -> tuple[int, int, object]:
@@ -301,11 +301,6 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         voted: str | None = self._SyncObj__votedForNodeId
         return voted
 
-    @property
-    def commit_index(self) -> int:
-        index: int = self._SyncObj__raftCommitIndex
-        return index
-
     def match_index(self, peer: str) -> int:
         match: int = self._SyncObj__raftMatchIndex.get(self._peer(peer), 0)
         return match
@@ -314,7 +309,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         """Somebody has more of the log on its disk: see what is committed by it. Nothing can be without another's."""
         commit, match = self._SyncObj__raftCommitIndex, self._SyncObj__raftMatchIndex
         others = self._SyncObj__otherNodes
-        if commit < self._view.last_index and (not others or any(match[node] > commit for node in others)):
+        if commit < self._journal.last_index and (not others or any(match[node] > commit for node in others)):
             self.tick(now)
 
     def tick(self, now: float) -> None:
@@ -357,7 +352,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         if self._SyncObj__raftState != LEADER:
             raise AssertionError("only a leader appends")
         _clock[0] = now
-        self._view.add(data, self._view.last_index + 1, self._SyncObj__raftCurrentTerm)
+        self._view.add(data, self._journal.last_index + 1, self._SyncObj__raftCurrentTerm)
 
     def acknowledged(self, now: float, peer: str, index: int, contact: float) -> None:
         """`peer` has the log up to `index`; it was last known to follow at `contact`. Only a leader is told.
@@ -394,5 +389,6 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
 
     def committed(self, index: int) -> None:
         """The state holds what `index` covers: it was committed, whatever this journal knows of it."""
-        self._SyncObj__raftCommitIndex = max(self.commit_index, index)
+        self._SyncObj__raftCommitIndex: int = max(self._SyncObj__raftCommitIndex, index)
+        self._owner.commit_index = self._SyncObj__raftCommitIndex
         self._SyncObj__raftLastApplied = max(int(self._SyncObj__raftLastApplied), index)
