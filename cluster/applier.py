@@ -44,6 +44,7 @@ class Applier:
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = count()
         self._marks: dict[int, bytes] = {}
+        self._newest: Mark | None = None
         self._expected: dict[int, bytes] = {}
 
     def advance(self, journal: Journal, commit_index: int) -> bool:
@@ -51,11 +52,12 @@ class Applier:
         closings = self._closings
         if self.index < journal.base_index and not closings.refuse_unreadable:
             return False
-        done = 0
-        while self.index < min(commit_index, journal.last_index) and done < _STEP_BYTES:
-            entry = journal.entry(self.index + 1)
+        done, last = 0, min(commit_index, journal.last_index)
+        while self.index < last and done < _STEP_BYTES:
+            index = self.index + 1
+            data = journal.data(index)
             try:
-                answers = self.state.apply(entry.index, entry.data[1:]) if entry.data[0] == BATCH else []
+                answers = self.state.apply(index, data[1:]) if data[0] == BATCH else []
             except Exception:
                 if closings.failed_apply_ends:
                     raise
@@ -64,14 +66,15 @@ class Applier:
                 self._tell(answers)
                 answers = []
             # The position moves before anybody is told: telling may lead back here (hole 20).
-            self.index = entry.index
-            if self.index % MARK_EVERY == 0:
+            self.index = index
+            if index % MARK_EVERY == 0:
                 self._mark()
             self._tell(answers)
-            self.bytes += len(entry.data)
-            done += len(entry.data) + 64
-        self._wake()
-        return self.index < min(commit_index, journal.last_index)
+            self.bytes += len(data)
+            done += len(data) + 64
+        if self._waiters:
+            self._wake()
+        return self.index < last
 
     def _tell(self, answers: list[Answer]) -> None:
         for answer in answers:
@@ -98,10 +101,7 @@ class Applier:
 
     def mark(self) -> Mark | None:
         """The newest digest that this node can show."""
-        if not self._marks:
-            return None
-        newest = max(self._marks)
-        return newest, self._marks[newest]
+        return self._newest
 
     def expect(self, mark: Mark) -> None:
         """The leader has this digest at this index. Raises StateDiverged if ours is another, now or once there."""
@@ -116,6 +116,7 @@ class Applier:
     def _mark(self) -> None:
         digest = self.state.digest()
         self._marks[self.index] = digest
+        self._newest = (self.index, digest)
         if len(self._marks) > _MARKS_KEPT:
             del self._marks[min(self._marks)]
         if (expected := self._expected.pop(self.index, None)) is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
 
 from cluster.proposals import Pending
 from cluster.sessions import Item
@@ -11,13 +10,8 @@ from cluster.sessions import Item
 MAX_ENTRY_BYTES = 1 << 20
 
 
-class Waiting(NamedTuple):
-    """A proposal of this node (`own`), or the item that member `peer` sent."""
-
-    size: int
-    own: Pending | None = None
-    peer: str = ""
-    item: Item | None = None
+Waiting = tuple[int, Pending | None, str, Item | None]
+"""Its size in bytes, and a proposal of this node, or else a member and the item that it sent."""
 
 
 class Batching:
@@ -35,19 +29,19 @@ class Batching:
 
     def add(self, waiting: Waiting) -> bool:
         """False when the queue is full; a single command always finds its place in an empty one."""
-        if self.queue and self._bytes + waiting.size > self._limit:
+        if self.queue and self._bytes + waiting[0] > self._limit:
             return False
         self.queue.append(waiting)
-        self._bytes += waiting.size
+        self._bytes += waiting[0]
         return True
 
     def take(self) -> list[Waiting]:
         """As many as fit into one entry, at least one if there is any."""
         taken: list[Waiting] = []
         size = 0
-        while self.queue and (not taken or size + self.queue[0].size <= MAX_ENTRY_BYTES):
+        while self.queue and (not taken or size + self.queue[0][0] <= MAX_ENTRY_BYTES):
             taken.append(self.queue.popleft())
-            size += taken[-1].size
+            size += taken[-1][0]
         self._bytes -= size
         return taken
 

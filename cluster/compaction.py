@@ -105,7 +105,7 @@ class Compaction:
         first = max(journal.base_index, index - options.trailing_entries)
         size = 0
         for kept in range(index, first, -1):
-            size += len(journal.entry(kept).data)
+            size += len(journal.data(kept))
             if size > options.trailing_bytes:
                 return kept
         return first

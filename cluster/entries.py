@@ -62,11 +62,15 @@ class EntryLog:
             self._dead.pop()
         return index
 
+    def data(self, index: int) -> bytes:
+        if not self.base_index < index <= self.last_index:
+            raise self._lacks(index)
+        return self._blocks[index >> _BITS][index & _MASK]
+
     def entry(self, index: int) -> Entry:
-        term = self.term_at(index) if index > self.base_index else None
-        if term is None:
-            raise IndexError(f"the log has entries {self.base_index + 1} to {self.last_index}, not {index}")
-        return Entry(self._blocks[index >> _BITS][index & _MASK], index, term)
+        data, term = self.data(index), self.term_at(index)
+        assert term is not None
+        return Entry(data, index, term)
 
     def slice(self, start: int, stop: int, max_bytes: int) -> list[Entry]:
         """Entries `start` .. `stop` - 1 as far as there are any: as many as fit `max_bytes`, but at least one.
@@ -74,7 +78,7 @@ class EntryLog:
         Raises IndexError when `start` is covered by the snapshot, or beyond the entry that comes next.
         """
         if not self.base_index < start <= self.last_index + 1:
-            raise IndexError(f"the log has entries {self.base_index + 1} to {self.last_index}, not {start}")
+            raise self._lacks(start)
         stop = min(stop, self.last_index + 1)
         found: list[Entry] = []
         if start >= stop:
@@ -94,11 +98,16 @@ class EntryLog:
 
     def term_at(self, index: int) -> int | None:
         """The term of the entry at `index`; None outside the log. That of base_index is known."""
+        if self._starts and self._starts[-1] <= index <= self.last_index:
+            return self._terms[-1]  # As nearly always: what is asked for is of the present term.
         if index == self.base_index:
             return self.base_term
         if not self.base_index < index <= self.last_index:
             return None
         return self._terms[bisect_right(self._starts, index) - 1]
+
+    def _lacks(self, index: int) -> IndexError:
+        return IndexError(f"the log has entries {self.base_index + 1} to {self.last_index}, not {index}")
 
     def terms(self) -> tuple[int, ...]:
         """The terms of the entries, one after the other."""

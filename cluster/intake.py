@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster import sessions
 from cluster.api import NotApplied
-from cluster.batching import MAX_ENTRY_BYTES, Batching, Waiting
+from cluster.batching import MAX_ENTRY_BYTES, Batching
 from cluster.engine import BATCH
 from cluster.proposals import Pending, Proposals
 from cluster.sessions import Answer, Item
@@ -73,7 +73,11 @@ class Intake:
         if node.engine.leads:
             if self.takes:
                 pending.sent_at = node.loop.time()
-                self._queue_own(pending)
+                if not self._batching.add((len(pending.command) + _ITEM_OVERHEAD, pending, "", None)):
+                    full = NotApplied("the leader's queue is full", overloaded=True)
+                    if not pending.exposed:
+                        self.proposals.resolve(pending.number, full)
+                self.plan_flush()
         elif node.engine.leader is not None:
             pending.sent_at = node.loop.time()
             self._outgoing[pending.number] = pending
@@ -85,9 +89,9 @@ class Intake:
         outgoing, self._outgoing = self._outgoing, {}
         engine, now = self._node.engine, self._node.loop.time()
         items: list[Item] = []
-        size = 0
+        size, below = 0, self.proposals.below()
         for pending in outgoing.values():
-            if pending.number not in self.proposals:
+            if not self.proposals.waits(pending):
                 continue
             if engine.leads or engine.leader is None:  # since this turn
                 pending.sent_at = None
@@ -96,17 +100,10 @@ class Intake:
             if items and size + len(pending.command) > MAX_ENTRY_BYTES:
                 self._forward(items)
                 items, size = [], 0
-            items.append(self.proposals.item(pending, now))
+            items.append(self.proposals.item(pending, below, now))
             size += len(pending.command) + _ITEM_OVERHEAD
         if items:
             self._forward(items)
-
-    def _queue_own(self, pending: Pending) -> None:
-        if not self._batching.add(Waiting(len(pending.command) + _ITEM_OVERHEAD, own=pending)):
-            full = NotApplied("the leader's queue is full", overloaded=True)
-            if not pending.exposed:
-                self.proposals.resolve(pending.number, full)
-        self.plan_flush()
 
     def _forward(self, items: list[Item]) -> None:
         leader = self._node.engine.leader
@@ -136,12 +133,13 @@ class Intake:
         if not node.engine.leads:
             self._forward([item])
         elif self.takes:
-            self._batching.add(Waiting(_ITEM_OVERHEAD, peer=name, item=item))
+            self._batching.add((_ITEM_OVERHEAD, None, name, item))
             self.plan_flush()
 
     def answered(self, answer: Answer) -> None:
-        if answer.session == self.proposals.session:
-            self.proposals.resolve(answer.number, answer.outcome)
+        session, number, outcome = answer
+        if session == self.proposals.session:
+            self.proposals.resolve(number, outcome)
 
     def snapshot_installed(self) -> None:
         """Entries were skipped: outcomes of ours that were in them are in the snapshot's sessions."""
@@ -161,13 +159,14 @@ class Intake:
     def take(self, peer: str, items: list[Item]) -> None:
         """Items that `peer` forwards."""
         refused: list[list[Any]] = []
+        takes = self.takes
         for item in items:
             size = (len(item[4]) if item[0] == "p" else 0) + _ITEM_OVERHEAD
-            taken = self.takes and self._batching.add(Waiting(size, peer=peer, item=item))
+            taken = takes and self._batching.add((size, None, peer, item))
             if not taken and item[0] == "p":
                 refused.append([item[1], item[2]])
         if refused:
-            why = "the leader's queue is full" if self.takes else "this member doesn't take proposals now"
+            why = "the leader's queue is full" if takes else "this member doesn't take proposals now"
             self._node.send(peer, ["no", refused, why])
         self.plan_flush()
 
@@ -176,9 +175,9 @@ class Intake:
         self._entry_under_way = self._items_under_way = 0
         self._expected = 0.0
         self._members_in_it.clear()
-        for waiting in self._batching.drain():
-            if waiting.item is not None and waiting.item[0] == "p":
-                self._node.send(waiting.peer, ["no", [[waiting.item[1], waiting.item[2]]], "leadership ended"])
+        for _size, _own, peer, item in self._batching.drain():
+            if item is not None and item[0] == "p":
+                self._node.send(peer, ["no", [[item[1], item[2]]], "leadership ended"])
 
     def plan_flush(self) -> None:
         """Once for all that comes in the same turn of the loop; while nothing can be made, the next step asks again."""
@@ -214,14 +213,15 @@ class Intake:
     def make_entry(self) -> None:
         """To be called when it is `due`. One entry is in flight at a time; what comes meanwhile is the next one."""
         node = self._node
-        now = node.loop.time()
+        now, proposals = node.loop.time(), self.proposals
+        below = proposals.below()
         items: list[Item] = []
-        for waiting in self._batching.take():
-            if waiting.item is not None:
-                items.append(waiting.item)
-                self._members_in_it.add(waiting.peer)
-            elif waiting.own is not None and waiting.own.number in self.proposals:
-                items.append(self.proposals.item(waiting.own, now))
+        for _size, own, peer, item in self._batching.take():
+            if item is not None:
+                items.append(item)
+                self._members_in_it.add(peer)
+            elif own is not None and proposals.waits(own):
+                items.append(proposals.item(own, below, now))
         self._turns = 0
         if items:
             self._items_under_way = len(items)

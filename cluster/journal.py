@@ -126,6 +126,10 @@ class Journal:
         """Whether the file that keeps room on the disk is there; without it a full disk is close."""
         return self._writer.has_reserve
 
+    def data(self, index: int) -> bytes:
+        """What the entry at `index` holds. IndexError as `entry`."""
+        return self._entries.data(index)
+
     def entry(self, index: int) -> Entry:
         """IndexError outside base_index + 1 .. last_index."""
         return self._entries.entry(index)
@@ -145,11 +149,11 @@ class Journal:
         """Add an entry; its index. ValueError when it is too large, or its term before that of the last entry."""
         if len(data) > MAX_DATA_BYTES:
             raise ValueError(f"an entry has at most {MAX_DATA_BYTES} bytes, this one {len(data)}")
-        if term < self._entries.last_term:
-            raise ValueError(f"an entry of term {term} can't follow one of term {self._entries.last_term}")
-        index = self._entries.last_index + 1
-        self._pending.entry(index, term, data)
-        return self._entries.append(data, term)
+        entries = self._entries
+        if term < entries.last_term:
+            raise ValueError(f"an entry of term {term} can't follow one of term {entries.last_term}")
+        self._pending.entry(entries.last_index + 1, term, data)
+        return entries.append(data, term)
 
     def truncate_from(self, index: int) -> None:
         """Drop the entries from `index` on. ValueError when a snapshot covers it; nothing when there are none."""

@@ -47,8 +47,11 @@ class Pending:
         self.changes += 1
 
     def entry(self, index: int, term: int, data: bytes) -> None:
-        key_id, nonce, data = seal_entry(self._keys, index, term, data)
-        self.record(Kind.ENTRY, index, term, data, key_id, nonce)
+        if self._keys.current:
+            key_id, nonce, data = seal_entry(self._keys, index, term, data)
+            self.record(Kind.ENTRY, index, term, data, key_id, nonce)
+        else:
+            self.record(Kind.ENTRY, index, term, data)
         last = self.segments[-1]
         last.last_index = max(last.last_index, index)
 

@@ -44,9 +44,6 @@ class Proposals:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def __contains__(self, number: int) -> bool:
-        return number in self._pending
-
     def add(self, command: bytes, deadline: float) -> Pending | NotApplied:
         """A new proposal, not sent yet; it ends by itself at `deadline` (loop time)."""
         if len(self._pending) >= self._limit:
@@ -88,12 +85,16 @@ class Proposals:
             self._below += 1
         return self._below
 
-    def item(self, pending: Pending, now: float) -> Item:
-        """`pending` as it goes into an entry; it counts as sent."""
+    def waits(self, pending: Pending) -> bool:
+        """Whether it has no answer yet."""
+        return pending.number in self._pending
+
+    def item(self, pending: Pending, below: int, now: float) -> Item:
+        """`pending` as it goes into an entry, with what `below` gives; it counts as sent."""
         pending.sent_at = now
         pending.exposed = True
         pending.copies += 1
-        return proposal(self.session, pending.number, self.below(), pending.command)
+        return proposal(self.session, pending.number, below, pending.command)
 
     def refused(self, number: int) -> None:
         """The one who got it didn't take it. If that was the only copy, it is nowhere."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgpack
 
@@ -29,20 +29,19 @@ class NewerEntry(Exception):
 
 @dataclass(slots=True)
 class Session:
-    """`below`: all numbers under it are answered. `outcomes`: number → (log index, result), all ≥ `below`."""
+    """`below`: all numbers under it are answered. `outcomes`: by number, all ≥ `below`."""
 
     member: str
     id: bytes
     below: int = 1
-    outcomes: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    outcomes: dict[int, Applied] = field(default_factory=dict)
 
 
-class Answer(NamedTuple):
-    """What became of one proposal of an entry."""
+Answer = tuple[bytes, int, Applied | NotApplied]
+"""What became of one proposal of an entry: its session, its number, its outcome."""
 
-    session: bytes
-    number: int
-    outcome: Applied | NotApplied
+# Kept: to make a packer costs more than to pack a small entry.
+_pack: Callable[[Any], bytes] = msgpack.Packer().pack
 
 
 def proposal(session: bytes, number: int, below: int, command: bytes) -> Item:
@@ -55,8 +54,7 @@ def opening(member: str, session: bytes, replaces: bytes) -> Item:
 
 
 def encode_batch(items: list[Item]) -> bytes:
-    packed: bytes = msgpack.packb([_FORMAT, items])
-    return packed
+    return _pack([_FORMAT, items])
 
 
 class ReplicatedState:
@@ -75,9 +73,8 @@ class ReplicatedState:
 
     def outcome(self, session: bytes, number: int) -> Applied | None:
         """The remembered outcome, for one who missed its entry because a snapshot covered it."""
-        if (held := self._by_id.get(session)) is None or (found := held.outcomes.get(number)) is None:
-            return None
-        return Applied(*found)
+        held = self._by_id.get(session)
+        return held.outcomes.get(number) if held is not None else None
 
     def apply(self, log_index: int, batch: bytes) -> list[Answer]:
         """Apply one entry of the log. Raises NewerEntry, and whatever the machine raises: both must end the node."""
@@ -87,7 +84,8 @@ class ReplicatedState:
         answers: list[Answer] = []
         for item in decoded[1]:
             if item[0] == "p":
-                answers.append(self._propose(log_index, *item[1:]))
+                _kind, session, number, below, command = item
+                answers.append((session, number, self._propose(log_index, session, number, below, command)))
             elif item[0] == "o":
                 self._open(*item[1:])
             else:
@@ -96,21 +94,22 @@ class ReplicatedState:
                 )
         return answers
 
-    def _propose(self, log_index: int, session_id: bytes, number: int, below: int, command: bytes) -> Answer:
+    def _propose(
+        self, log_index: int, session_id: bytes, number: int, below: int, command: bytes
+    ) -> Applied | NotApplied:
         session = self._by_id.get(session_id)
         if session is None:
-            return Answer(session_id, number, NotApplied("its session has ended: this member was started again"))
+            return NotApplied("its session has ended: this member was started again")
         if below > session.below:
             for answered in range(session.below, below):
                 session.outcomes.pop(answered, None)
             session.below = below
         if (known := session.outcomes.get(number)) is not None and self._closings.exactly_once:
-            return Answer(session_id, number, Applied(*known))
+            return known
         if number < session.below:
-            return Answer(session_id, number, NotApplied("its sender has given it up"))
-        result = self.machine.apply(command)
-        session.outcomes[number] = (log_index, result)
-        return Answer(session_id, number, Applied(log_index, result))
+            return NotApplied("its sender has given it up")
+        outcome = session.outcomes[number] = Applied(log_index, self.machine.apply(command))
+        return outcome
 
     def _open(self, member: str, session_id: bytes, replaces: bytes) -> None:
         present = self._by_member.get(member)
@@ -148,7 +147,7 @@ class ReplicatedState:
         if format_ != _FORMAT:
             raise ValueError(f"a snapshot's sessions have format {format_}, this version knows {_FORMAT}: upgrade it")
         sessions = [
-            Session(member, id_, below, {number: (index, result) for number, index, result in outcomes})
+            Session(member, id_, below, {number: Applied(index, result) for number, index, result in outcomes})
             for member, id_, below, outcomes in rows
         ]
         adopt_machine = self.machine.load(pieces)

@@ -21,7 +21,7 @@ def opened() -> tuple[ReplicatedState, Appends]:
 
 
 def outcomes(state: ReplicatedState, index: int, *items: Item) -> list[Applied | NotApplied]:
-    return [answer.outcome for answer in state.apply(index, encode_batch(list(items)))]
+    return [outcome for _session, _number, outcome in state.apply(index, encode_batch(list(items)))]
 
 
 def test_a_proposal_that_comes_twice_is_applied_once_and_has_one_outcome() -> None:
