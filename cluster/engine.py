@@ -279,25 +279,20 @@ class Engine:
             verdict = verify_append(self.journal, previous, previous_term, entries, self.commit_index)
         else:
             verdict = Verified(previous, previous_term, tuple(entries), previous + len(entries))
-        message: dict[str, Any] = {"type": "append_entries", "term": term, "commit_index": commit}
         if isinstance(verdict, Rejected):
-            # pysyncobj still learns of the term and the leader: it rejects what builds on an entry that isn't there.
-            message |= {"prevLogIdx": self.journal.last_index + 1, "prevLogTerm": 0, "entries": []}
             self._answer = (round_, verdict.hint)
+            # pysyncobj still learns of the term and the leader: it rejects what builds on an entry that isn't there.
+            self.raft.append_entries(self.now, peer, term, commit, self.journal.last_index + 1, 0, [])
         else:
+            previous, previous_term, fresh, upto = verdict
+            self._answer = (round_, upto)
+            verified_term, verified = self._verified
+            if term != verified_term or upto > verified:
+                self._verified = (term, upto)
             if self.closings.verified_commit:
-                message["commit_index"] = min(commit, verdict.upto)
-            first = verdict.previous + 1
-            numbered = [(data, first + i, entry_term) for i, (entry_term, data) in enumerate(verdict.entries)]
-            message |= {
-                "prevLogIdx": verdict.previous,
-                "prevLogTerm": verdict.previous_term,
-                "entries": numbered,
-            }
-            self._answer = (round_, verdict.upto)
-            verified = self._verified[1] if self._verified[0] == term else 0
-            self._verified = (term, max(verified, verdict.upto))
-        self.raft.deliver(self.now, peer, message)
+                commit = min(commit, upto)
+            numbered = [(data, index, entry_term) for index, (entry_term, data) in enumerate(fresh, previous + 1)]
+            self.raft.append_entries(self.now, peer, term, commit, previous, previous_term, numbered)
         self._answer = None
 
     def _on_commit(self, peer: str, term: int, commit: int) -> None:
@@ -306,19 +301,8 @@ class Engine:
             return
         self.last_contact = self.now
         self._election.restart_timer()
-        journal = self.journal
-        self.raft.deliver(
-            self.now,
-            peer,
-            {
-                "type": "append_entries",
-                "term": term,
-                "commit_index": min(commit, self._verified[1]),
-                "prevLogIdx": journal.last_index,
-                "prevLogTerm": journal.last_term,
-                "entries": [],
-            },
-        )
+        commit, journal = min(commit, self._verified[1]), self.journal
+        self.raft.append_entries(self.now, peer, term, commit, journal.last_index, journal.last_term, [])
 
     # What pysyncobj asks of its owner (raft.Owner).
 

@@ -7,15 +7,18 @@ map keys are text or bytes), so that reading a frame can build nothing but lists
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import msgpack
 
 Frame = list[Any]
+"""Not to be changed once it was sent."""
 
 _ARRAYS = frozenset({list, tuple, dict})
+# Kept: to make a packer costs half as much as to pack a small frame.
+_pack: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=True).pack
 KEEP_ALIVE = b"\0\0\0\0"
 _PREFIX = 4
 
@@ -47,7 +50,7 @@ def encode(frame: Sequence[Any], limits: FrameLimits) -> bytes:
     for item in frame:
         if type(item) in _ARRAYS and len(item) > limits.max_items:
             raise FrameError(f"an array of {len(item)} elements in a frame; the limit is {limits.max_items}")
-    body: bytes = msgpack.packb(frame, use_bin_type=True)
+    body = _pack(frame)
     if len(body) > limits.max_bytes:
         raise FrameError(f"a frame of {len(body)} bytes; the limit is {limits.max_bytes}")
     return len(body).to_bytes(_PREFIX, "big") + body
@@ -90,7 +93,7 @@ class Decoder:
                 return None
             self._start = body + length
             # The view must be gone before the buffer is resized.
-            with memoryview(buffer) as view, view[body : self._start] as one:
+            with memoryview(buffer)[body : self._start] as one:
                 try:
                     return decode(one, self.limits)
                 except FrameError as error:

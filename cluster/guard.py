@@ -20,6 +20,8 @@ class LogView(Protocol):
     def base_index(self) -> int: ...
     @property
     def last_index(self) -> int: ...
+    @property
+    def last_term(self) -> int: ...
     def term_at(self, index: int) -> int | None: ...
 
 
@@ -52,12 +54,13 @@ def verify_append(
     acknowledged; only a conflict truncates. Raises SafetyViolation for a conflict at or below `committed`.
     """
     upto = previous + len(entries)
+    if previous == log.last_index and previous_term == log.last_term:
+        # As nearly always: it goes on where this log ends.
+        return Verified(previous, previous_term, tuple(entries), upto)
     if previous < log.base_index:
         # What a snapshot covers was committed, hence is the leader's (Leader Completeness, Raft §5.4.3).
         skipped = log.base_index - previous
         if len(entries) <= skipped:
-            base_term = log.term_at(log.base_index)
-            assert base_term is not None
             return _nothing_new(log, upto)
         entries = entries[skipped:]
         previous = log.base_index
@@ -86,9 +89,7 @@ def verify_append(
 
 def _nothing_new(log: LogView, upto: int) -> Verified:
     """All of it is there already: hand on a message that builds on the log's end, and so touches nothing."""
-    last_term = log.term_at(log.last_index)
-    assert last_term is not None
-    return Verified(log.last_index, last_term, (), upto)
+    return Verified(log.last_index, log.last_term, (), upto)
 
 
 def _first_of_term(log: LogView, index: int, term: int) -> int:

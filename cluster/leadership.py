@@ -12,6 +12,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from cluster.guard import Progress, majority_reached
+from cluster.messages import Frame
 from cluster.reads import Answer, ReadRounds
 
 if TYPE_CHECKING:
@@ -79,27 +80,39 @@ class Leadership:
         if len(self._round_times) > _ROUNDS_KEPT:
             self._round_times.popleft()
         self._next_heartbeat = engine.now + engine.timing.heartbeat
+        made: dict[tuple[int, bool], Frame] = {}
         for peer in self.progress:
-            self.send_to(peer)
+            self.send_to(peer, made)
 
-    def send_to(self, peer: str) -> None:
+    def send_to(self, peer: str, made: dict[tuple[int, bool], Frame] | None = None) -> None:
+        """`made` holds the frames of this round: members that stand alike get the same one, which is encoded once."""
         engine = self._engine
         if peer not in engine.connected:
             return
         progress, journal = self.progress[peer], engine.journal
-        if progress.next <= journal.base_index:
+        base, start = journal.base_index, progress.next
+        if start <= base:
             progress.needs_snapshot = True
-        previous = journal.base_index if progress.needs_snapshot else progress.next - 1
-        entries: list[tuple[int, bytes]] = []
-        if progress.next <= journal.last_index and progress.may_send_entries(self._window):
-            found = journal.slice(progress.next, journal.last_index + 1, MAX_MESSAGE_BYTES)
-            entries = [(entry.term, entry.data) for entry in found]
-            progress.sent(found[-1].index, self._round)
+        previous = base if progress.needs_snapshot else start - 1
+        lacks = start <= journal.last_index and progress.may_send_entries(self._window)
+        frame = made.get((previous, lacks)) if made is not None else None
+        if frame is None:
+            frame = self._append_entries(previous, lacks)
+            if made is not None:
+                made[previous, lacks] = frame
+        if lacks:
+            progress.sent(previous + len(frame[6]), self._round)
+        progress.told = engine.commit_index
+        engine.send(peer, frame, after_sync=False)
+
+    def _append_entries(self, previous: int, with_entries: bool) -> Frame:
+        engine, journal, entries = self._engine, self._engine.journal, []
+        if with_entries:
+            found = journal.slice(previous + 1, journal.last_index + 1, MAX_MESSAGE_BYTES)
+            entries = [(term, data) for data, _index, term in found]
         previous_term = journal.term_at(previous)
         assert previous_term is not None
-        commit = progress.told = engine.commit_index
-        frame = ["app", engine.term, self._round, previous, previous_term, commit, entries, engine.mark()]
-        engine.send(peer, frame, after_sync=False)
+        return ["app", engine.term, self._round, previous, previous_term, engine.commit_index, entries, engine.mark()]
 
     def tell_commit(self, peers: Collection[str] | None) -> None:
         engine = self._engine

@@ -320,6 +320,30 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         _clock[0] = now
         self._SyncObj__onMessageReceived(self._peer(peer), message)
 
+    def append_entries(
+        self,
+        now: float,
+        peer: str,
+        term: int,
+        commit: int,
+        previous: int,
+        previous_term: int,
+        entries: list[tuple[bytes, int, int]],
+    ) -> None:
+        """Deliver an append_entries from `peer`."""
+        self.deliver(
+            now,
+            peer,
+            {
+                "type": "append_entries",
+                "term": term,
+                "commit_index": commit,
+                "prevLogIdx": previous,
+                "prevLogTerm": previous_term,
+                "entries": entries,
+            },
+        )
+
     def campaign(self, now: float) -> None:
         """Stand for election at once: term + 1, a vote for oneself, requests to the other voters (Raft §5.2)."""
         self._SyncObj__raftElectionDeadline = -math.inf

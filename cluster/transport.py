@@ -91,6 +91,7 @@ class Transport:
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
         self._failed = False
+        self._encoded: tuple[Frame, bytes] = ([], b"")
 
     async def start(self) -> str:
         """Listen, and dial the peers set so far; the bound "HOST:PORT". OSError, naming the address, when it can't."""
@@ -152,7 +153,10 @@ class Transport:
         """
         link = self._pairs.outgoing(peer)
         if link is not None and link.end is None:
-            if link.put(encode(frame, self._frames), at_once=at_once):
+            # What goes to several members, one after the other, is encoded once.
+            if frame is not self._encoded[0]:
+                self._encoded = (frame, encode(frame, self._frames))
+            if link.put(self._encoded[1], at_once=at_once):
                 return True
             self._limited_log.warning(
                 self._loop.time(), peer, "frame_dropped", peer=peer, reason="its queue is full", queued=link.queued

@@ -20,6 +20,10 @@ class Terms:
     def last_index(self) -> int:
         return len(self.terms)
 
+    @property
+    def last_term(self) -> int:
+        return self.terms[-1] if self.terms else 0
+
     def term_at(self, index: int) -> int | None:
         if index == 0 and self.base_index == 0:
             return 0
