@@ -131,13 +131,14 @@ _date = _Date()
 def encode_head(answer: Answer) -> bytes:
     """What precedes the body of an answer to GET, PUT, POST or DELETE: HTTP/1.1, byte for byte as aiohttp sends it."""
     status, headers, body = answer
-    given = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    if given.count("\n") != len(headers):
-        raise ValueError("a header of an answer has a line break in it")
+    lines = [f"HTTP/1.1 {status} {_REASONS.get(status, '')}", *map(": ".join, headers.items())]
     if body and "Content-Type" not in headers:
-        given += "Content-Type: application/octet-stream\r\n"
-    reason = _REASONS.get(status, "")
-    return f"HTTP/1.1 {status} {reason}\r\n{given}Content-Length: {len(body)}\r\nDate: {_date.now()}\r\n\r\n".encode()
+        lines.append("Content-Type: application/octet-stream")
+    lines.append(f"Content-Length: {len(body)}\r\nDate: {_date.now()}\r\n\r\n")
+    head = "\r\n".join(lines)
+    if head.count("\n") != len(lines) + 2:
+        raise ValueError("a header of an answer has a line break in it")
+    return head.encode()
 
 
 Serve = Callable[[PlainRequest], Awaitable[Answer]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -27,7 +28,7 @@ from volstore.http.views import (
     VolumeItem,
     VolumeView,
 )
-from volstore.model import Allocation, Claim, Fingerprint, Namespace, Node, Plugin, Topology, Volume
+from volstore.model import Allocation, Capability, Claim, Fingerprint, Namespace, Node, Plugin, Topology, Volume
 from volstore.state import State
 
 
@@ -36,7 +37,7 @@ def volume_item(volume: Volume, plugin: Plugin | None) -> VolumeItem:
     return VolumeItem(
         access_mode=volume.access_mode,
         attachment_mode=volume.attachment_mode,
-        controller_required=shown.present and shown.controller_required,
+        controller_required=shown.controller_required and shown.present,
         controllers_expected=shown.controllers_expected,
         controllers_healthy=shown.controllers_healthy,
         create_index=volume.create_index,
@@ -60,16 +61,16 @@ def volume_item(volume: Volume, plugin: Plugin | None) -> VolumeItem:
 def volume_view(state: State, volume: Volume, plugin: Plugin | None) -> VolumeView:
     shown = plugin or Plugin(id=volume.plugin_id, provider=volume.provider, version=volume.provider_version)
     request = volume.requested_topologies
-    claimants = [*sorted(volume.read_claims), *sorted(volume.write_claims.keys() - volume.read_claims.keys())]
-    allocations = [found for claimant in claimants if (found := state.allocation(claimant)) is not None]
+    # Most volumes are held by nobody, and have nothing where nothing is looked for here: a register answers with this.
+    readers, writers = volume.read_claims, volume.write_claims
     return VolumeView(
         access_mode=volume.access_mode,
-        allocations=[stub_of(allocation) for allocation in allocations],
+        allocations=_claimants(state, volume) if readers or writers else [],
         attachment_mode=volume.attachment_mode,
         capacity=volume.capacity,
         clone_id=volume.clone_id,
         context=volume.context,
-        controller_required=shown.present and shown.controller_required,
+        controller_required=shown.controller_required and shown.present,
         controllers_expected=shown.controllers_expected,
         controllers_healthy=shown.controllers_healthy,
         create_index=volume.create_index,
@@ -82,16 +83,13 @@ def volume_view(state: State, volume: Volume, plugin: Plugin | None) -> VolumeVi
         nodes_expected=shown.nodes_expected,
         nodes_healthy=shown.nodes_healthy,
         parameters=volume.parameters,
-        past_claims=_claims(volume.past_claims),
+        past_claims=_claims(volume.past_claims) if volume.past_claims else {},
         plugin_id=volume.plugin_id,
         provider=shown.provider,
         provider_version=shown.version,
-        read_allocs=dict.fromkeys(volume.read_claims),
-        read_claims=_claims(volume.read_claims),
-        requested_capabilities=[
-            CapabilityView(access_mode=wanted.access_mode, attachment_mode=wanted.attachment_mode)
-            for wanted in volume.requested_capabilities
-        ],
+        read_allocs=dict.fromkeys(readers) if readers else {},
+        read_claims=_claims(readers) if readers else {},
+        requested_capabilities=_capabilities(volume.requested_capabilities),
         requested_capacity_max=volume.requested_capacity_max,
         requested_capacity_min=volume.requested_capacity_min,
         requested_topologies=None
@@ -101,11 +99,26 @@ def volume_view(state: State, volume: Volume, plugin: Plugin | None) -> VolumeVi
         schedulable=shown.schedulable,
         secrets=None,
         snapshot_id=volume.snapshot_id,
-        topologies=_topologies(volume.topologies),
+        topologies=_topologies(volume.topologies) if volume.topologies else [],
         version=shown.version,
-        write_allocs=dict.fromkeys(volume.write_claims),
-        write_claims=_claims(volume.write_claims),
+        write_allocs=dict.fromkeys(writers) if writers else {},
+        write_claims=_claims(writers) if writers else {},
     )
+
+
+def _claimants(state: State, volume: Volume) -> list[dict[str, Any]]:
+    """The allocations that hold the volume, those that read it first."""
+    ids = [*sorted(volume.read_claims), *sorted(volume.write_claims.keys() - volume.read_claims.keys())]
+    return [stub_of(found) for id in ids if (found := state.allocation(id)) is not None]
+
+
+@lru_cache(maxsize=64)
+def _capabilities(capabilities: tuple[Capability, ...]) -> list[CapabilityView]:
+    """One list for all volumes that want the same: there are few."""
+    return [
+        CapabilityView(access_mode=wanted.access_mode, attachment_mode=wanted.attachment_mode)
+        for wanted in capabilities
+    ]
 
 
 def claimed_volume_view(state: State, volume: Volume, plugin: Plugin | None) -> ClaimedVolumeView:

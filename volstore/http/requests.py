@@ -37,8 +37,10 @@ class Histogram:
     def observe(self, seconds: float) -> None:
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.sum += seconds
-        self.shortest = min(self.shortest, seconds)
-        self.longest = max(self.longest, seconds)
+        if seconds < self.shortest:
+            self.shortest = seconds
+        if seconds > self.longest:
+            self.longest = seconds
 
 
 class RequestFigures:

@@ -86,6 +86,7 @@ class HttpServer:
         self.requests = RequestFigures()
         self.audit: AuditLog | None = None
         """Where writes and denied requests are noted; whoever opens it closes it."""
+        self._log = _log.bind()  # not looked up anew for every request
         self._registry = registry
         self._settings = settings
         self._service = Service(registry, settings, VolumeRenderer(), VolumeLists())
@@ -185,7 +186,7 @@ class HttpServer:
             answer = _unpacked(reply)
         seconds = time.perf_counter() - started
         self.requests.answered(route, request.method, reply.status, seconds)
-        _log.debug(
+        self._log.debug(
             "http_request",
             method=request.method,
             path=path,
