@@ -30,13 +30,14 @@ class Compaction:
         # After a failed disk was read again the log may lack what was applied, until the leader has sent it anew.
         if self._writing is None and self._due() and node.applier.index <= node.journal.last_index:
             self._start_writing()
+        engine = node.engine
         for peer, (sending, _task) in self._sending.items():
-            if not node.engine.leads or node.engine.term != sending.term or peer not in node.engine.connected:
+            if not engine.leads or engine.term != sending.term or peer not in engine.connected:
                 sending.give_up()
-        if node.engine.leads:
-            for peer, progress in node.engine.progress.items():
-                if progress.needs_snapshot and peer not in self._sending and peer in node.engine.connected:
-                    sending = Sending(node.store, peer, node.engine.term, node.send)
+        if engine.leads:
+            for peer, progress in engine.progress.items():
+                if progress.needs_snapshot and peer not in self._sending and peer in engine.connected:
+                    sending = Sending(node.store, peer, engine.term, node.send)
                     self._sending[peer] = (sending, node.loop.create_task(self._send(peer, sending)))
 
     def _due(self) -> bool:

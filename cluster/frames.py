@@ -65,6 +65,8 @@ class Decoder:
 
     def __init__(self, limits: FrameLimits) -> None:
         self.limits = limits
+        self.unread = 0
+        """Bytes that were fed and not taken yet."""
         self._buffer = bytearray()
         self._start = 0
         self._error: FrameError | None = None
@@ -75,23 +77,26 @@ class Decoder:
             del self._buffer[: self._start]
             self._start = 0
         self._buffer += data
+        self.unread = len(self._buffer)
 
     def take(self) -> Frame | None:
         """The next whole frame, None when more bytes are needed. Raises FrameError."""
         if self._error is not None:
             raise self._error
         buffer = self._buffer
-        while len(buffer) - self._start >= _PREFIX:
+        while self.unread >= _PREFIX:
             body = self._start + _PREFIX
             length = int.from_bytes(buffer[self._start : body], "big")
             if length == 0 and self.limits.keep_alives:
                 self._start = body
+                self.unread -= _PREFIX
                 continue
             if length > self.limits.max_bytes:
                 self._fail(f"a length of {length} bytes; the limit is {self.limits.max_bytes}")
-            if len(buffer) - body < length:
+            if self.unread - _PREFIX < length:
                 return None
             self._start = body + length
+            self.unread -= _PREFIX + length
             # The view must be gone before the buffer is resized.
             with memoryview(buffer)[body : self._start] as one:
                 try:

@@ -17,10 +17,9 @@ class Freshness:
         self._since = now
         self._awaited: tuple[int, float] | None = None
 
-    @property
-    def waits(self) -> bool:
-        """Whether what the leader said is still to be applied here."""
-        return self._awaited is not None
+    def waits_for(self, index: int) -> bool:
+        """Whether what the leader said is covered by `index`, and wasn't when `applied` was told last."""
+        return self._awaited is not None and index >= self._awaited[0]
 
     def heard(self, now: float, commit_index: int, applied: int, same_term: bool) -> None:
         """The leader said at `now` that it has committed so much."""

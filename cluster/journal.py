@@ -227,14 +227,15 @@ class Journal:
     def when_synced(self, told: Synced) -> None:
         """As `sync`, for who doesn't wait in a task: begins at once, and calls `told` in a later turn of the loop."""
         refusal: JournalError | None = None
+        unsynced = self.unsynced
         if self.failed is not None:
             refusal = JournalFailed(self.failed)
-        elif self._closed and self.unsynced:
+        elif self._closed and unsynced:
             refusal = JournalError("the journal is closed")
-        if refusal is not None or not self.unsynced:
+        if refusal is not None or not unsynced:
             asyncio.get_running_loop().call_soon(told, refusal)
             return
-        self._waiting.append((self.changes, told))
+        self._waiting.append((self._pending.changes, told))
         if not self._running:
             self._begin()
 

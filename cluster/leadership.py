@@ -140,9 +140,9 @@ class Leadership:
         if sent_at is not None:
             progress.answered(round_, sent_at)
         if ok:
-            engine.raft.acknowledged(engine.now, peer, index, progress.contact)
+            match = engine.raft.acknowledged(engine.now, peer, index, progress.contact)
             if engine.closings.forward_only_next:
-                progress.matched(engine.match_index(peer))
+                progress.matched(match)
             else:
                 progress.next = index + 1
                 progress.probing = False
@@ -167,8 +167,7 @@ class Leadership:
     def snapshot_installed(self, peer: str, index: int) -> None:
         engine = self._engine
         if engine.leads and (progress := self.progress.get(peer)) is not None:
-            engine.raft.acknowledged(engine.now, peer, index, progress.contact)
-            progress.restarted(engine.match_index(peer))
+            progress.restarted(engine.raft.acknowledged(engine.now, peer, index, progress.contact))
             self.send_to(peer)
 
     def reconnected(self, peer: str) -> None:

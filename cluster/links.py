@@ -75,7 +75,7 @@ class Link:
         loop, decoder, stats = asyncio.get_running_loop(), self._decoder, self._stats
 
         def hand_over() -> None:
-            while self.end is None and (frame := decoder.take()) is not None:
+            while self.end is None and decoder.unread and (frame := decoder.take()) is not None:
                 stats.frames_in += 1
                 deliver(frame)
 

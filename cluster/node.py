@@ -174,13 +174,13 @@ class Node:
         self.log.error("node_failed", reason=str(error), exc_info=error)
         self.failed.set_exception(error)
 
-    def step(self, work: Callable[[], None]) -> None:
+    def step(self, work: Callable[..., None], *arguments: Any) -> None:
         """Do something to the engine, and what follows from it."""
         if not self.running:
             return
         outermost, self._stepping = not self._stepping, True
         try:
-            work()
+            work(*arguments)
             self._follow()
         except Exception as error:
             if not outermost:
@@ -273,7 +273,7 @@ class Node:
             self.compaction.consider()
             if leads:
                 self.intake.plan_flush()
-        if self.freshness.waits:
+        if self.freshness.waits_for(applier.index):
             self.freshness.applied(applier.index, self._has_this_term)
         if self._leaving:
             self._part()
@@ -395,7 +395,7 @@ class Node:
         if (flaw := messages.flaw(frame)) is not None:
             self.limited.warning(self.loop.time(), (peer, flaw), "message_refused", peer=peer, reason=flaw)
             return
-        self.step(lambda: self._take(peer, frame))
+        self.step(self._take, peer, frame)
 
     def _take(self, peer: str, frame: Frame) -> None:
         kind, now, engine = frame[0], self.loop.time(), self.engine

@@ -30,6 +30,8 @@ class Persistence:
         """Why this node acknowledges nothing at present, in words for the operator."""
         self._node = node
         self._held: list[Message] = []
+        self._syncing: list[Message] = []
+        """What waits for the sync that is under way; what is held later waits for the next one."""
         self._busy = False
         """A sync is under way, or the disk is being recovered: what changes meanwhile waits for the next sync."""
         self._recovering = False
@@ -49,13 +51,14 @@ class Persistence:
                     node.send(message.peer, message.frame)
         if unsynced and not self._busy:
             self._busy = True
-            held, self._held = self._held, []
-            node.journal.when_synced(lambda error: self._synced(held, error))
+            self._syncing, self._held = self._held, []
+            node.journal.when_synced(self._synced)
             return True
         return False
 
-    def _synced(self, held: list[Message], error: BaseException | None) -> None:
+    def _synced(self, error: BaseException | None) -> None:
         node = self._node
+        held, self._syncing = self._syncing, []
         self._busy = False
         if not node.running:
             return
@@ -65,7 +68,7 @@ class Persistence:
         elif error is not None:
             node.fail(error)
         else:
-            node.step(lambda: self._let_go(held))
+            node.step(self._let_go, held)
 
     def _let_go(self, held: list[Message]) -> None:
         node = self._node

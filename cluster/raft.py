@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
+from operator import attrgetter
 from typing import Any, Protocol
 
 import pysyncobj.syncobj as syncobj
@@ -286,10 +287,8 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         role: int = self._SyncObj__raftState
         return role
 
-    @property
-    def standing(self) -> tuple[int, int, object]:
-        """Role, term and leader, to see at a glance whether any of them changed."""
-        return self._SyncObj__raftState, self._SyncObj__raftCurrentTerm, self._SyncObj__raftLeader
+    standing = property(attrgetter("_SyncObj__raftState", "_SyncObj__raftCurrentTerm", "_SyncObj__raftLeader"))
+    """Role, term and leader, to see at a glance whether any of them changed: looked at after every step."""
 
     @property
     def leader(self) -> str | None:
@@ -309,7 +308,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         """Somebody has more of the log on its disk: see what is committed by it. Nothing can be without another's."""
         commit, match = self._SyncObj__raftCommitIndex, self._SyncObj__raftMatchIndex
         others = self._SyncObj__otherNodes
-        if commit < self._journal.last_index and (not others or any(match[node] > commit for node in others)):
+        if commit < self._journal.last_index and (not others or max(map(match.__getitem__, others)) > commit):
             self.tick(now)
 
     def tick(self, now: float) -> None:
@@ -378,18 +377,19 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         _clock[0] = now
         self._view.add(data, self._journal.last_index + 1, self._SyncObj__raftCurrentTerm)
 
-    def acknowledged(self, now: float, peer: str, index: int, contact: float) -> None:
-        """`peer` has the log up to `index`; it was last known to follow at `contact`. Only a leader is told.
+    def acknowledged(self, now: float, peer: str, index: int, contact: float) -> int:
+        """`peer` has the log up to `index`; it was last known to follow at `contact`. Its match index. AssertionError
+        when this node doesn't lead.
 
         What pysyncobj makes of its message 'next_node_idx', without the message.
         """
         if self._SyncObj__raftState != LEADER:
-            return
+            raise AssertionError("only a leader is told what others have")
         _clock[0] = now
         node, match = self._peer(peer), self._SyncObj__raftMatchIndex
-        if match[node] < index:
-            match[node] = index
+        index = match[node] = max(index, match[node])
         self._SyncObj__lastResponseTime[node] = contact
+        return index
 
     def contacted(self, peer: str, contact: float) -> None:
         self._SyncObj__lastResponseTime[self._peer(peer)] = contact
