@@ -24,16 +24,17 @@ class Table(Generic[K, V]):
     the table's name as personalisation; a row holds its own key, so the sum is one of the keys too.
     """
 
-    __slots__ = ("_decode", "_key", "_person", "frames", "name", "row_type", "rows", "sum")
+    __slots__ = ("_decode", "_empty_hash", "_key", "frames", "get", "name", "row_type", "rows", "sum")
 
     def __init__(self, name: str, row_type: type[V], key: Callable[[V], K]) -> None:
         self.name = name
         self.row_type = row_type
         self.rows: dict[K, V] = {}
+        self.get = self.rows.get
         self.frames: dict[K, bytes] = {}
         self.sum = 0
         self._key = key
-        self._person = name.encode()
+        self._empty_hash = blake2b(digest_size=16, person=name.encode())
         self._decode = msgspec.msgpack.Decoder(row_type).decode
 
     def __len__(self) -> int:
@@ -41,9 +42,6 @@ class Table(Generic[K, V]):
 
     def __iter__(self) -> Iterator[V]:
         return iter(self.rows.values())
-
-    def get(self, key: K) -> V | None:
-        return self.rows.get(key)
 
     def put(self, row: V, key: K | None = None) -> V | None:
         """Add or replace the row of this key; the row that was there before. `key` is its key, if it is at hand."""
@@ -82,4 +80,6 @@ class Table(Generic[K, V]):
         return old
 
     def _weight(self, frame: bytes) -> int:
-        return int.from_bytes(blake2b(frame, digest_size=16, person=self._person).digest(), "big")
+        hashed = self._empty_hash.copy()
+        hashed.update(frame)
+        return int.from_bytes(hashed.digest(), "big")

@@ -22,8 +22,10 @@ from volstore.http.admission import Ticket
 from volstore.http.settings import HttpSettings
 
 _LONGEST_HEAD = 4096
-_PLAIN = re.compile(rb"(GET|PUT|POST|DELETE) (/[!\"$-~]*) HTTP/1\.1((?:\r\n[A-Za-z0-9-]+:[ -~]*)+)\r\n\r\n")
-"""A head without anything that HTTP reads in more than one way, and a target without a fragment."""
+_FIRST_LINE = re.compile(rb"(GET|PUT|POST|DELETE) (/[!\"$-~]*) HTTP/1\.1")
+"""A target without a fragment."""
+_LINES = re.compile(rb"(?:\r\n[A-Za-z0-9-]+:[ -~]*)+")
+"""Header lines without anything that HTTP reads in more than one way."""
 _UNUSUAL = (
     "Connection",
     "Content-Encoding",
@@ -81,22 +83,25 @@ class PlainReader:
 
     def read(self, data: bytes) -> PlainRequest | None:
         """The one request that `data` is, from its first byte to its last; None where it is anything else."""
-        found = _PLAIN.match(data, 0, self._longest_head)
-        if found is None:
+        end = data.find(b"\r\n\r\n", 0, self._longest_head)
+        found = _FIRST_LINE.match(data, 0, end)
+        if end < 0 or found is None:
             return None
-        method, target, lines = found.groups()
-        head = self._head
+        head, lines = self._head, data[found.end() : end]
         if head is None or head.lines != lines:
             self._head = head = _head(lines)
             if head is None:
                 return None
-        start = found.end()
+        start = end + 4
         if len(data) - start != head.length:
             return None
+        method, target = found.groups()
         return PlainRequest(method.decode(), target.decode(), head.headers, data[start:])
 
 
 def _head(lines: bytes) -> _Head | None:
+    if _LINES.fullmatch(lines) is None:
+        return None
     headers: CIMultiDict[str] = CIMultiDict()
     for line in lines.decode().split("\r\n")[1:]:
         name, _, value = line.partition(":")

@@ -135,6 +135,8 @@ class Router:
 
     def __init__(self, routes: tuple[Route, ...]) -> None:
         self._fixed = {route.path: route for route in routes if VARIABLE not in route.path}
+        self._ending_in_id: dict[str, Route] = {}
+        """By what precedes the one variable segment, which is the last: how nearly all paths are found."""
         self._root = _Branch()
         for route in routes:
             branch = self._root
@@ -144,6 +146,11 @@ class Router:
                 else:
                     branch = branch.branches.setdefault(segment, _Branch())
             branch.route = route
+        for route in routes:
+            start, _, last = route.path.rpartition("/")
+            has_others = any(path.startswith(f"{start}/") for path in self._fixed)
+            if last == VARIABLE and VARIABLE not in start and not has_others:
+                self._ending_in_id[start] = route
 
     def find(self, path: str) -> tuple[Route, tuple[str, ...]]:
         """The route of a path as it came (still encoded), and its variable segments, decoded.
@@ -153,6 +160,9 @@ class Router:
         fixed = self._fixed.get(path)
         if fixed is not None:
             return fixed, ()
+        start, _, last = path.rpartition("/")
+        if start in self._ending_in_id and "%" not in last and last.isascii():
+            return self._ending_in_id[start], (last,)
         branch = self._root
         ids: list[str] = []
         for segment in _split(path):
