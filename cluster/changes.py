@@ -46,7 +46,7 @@ async def transfer(node: Node, to: str | None, deadline: float) -> str:
         enough = max(map(engine.match_index, others)) - CAUGHT_UP
         to = min(
             (name for name in others if engine.match_index(name) >= enough),
-            key=lambda name: (node.connected_since(name), name),
+            key=lambda name: (node.peers.connected_since(name), name),
         )
     elif to not in others:
         raise LogError(f"{to!r} is not a connected voter; these are: {', '.join(sorted(others)) or 'none'}")
@@ -103,7 +103,7 @@ async def add_member(node: Node, member: Member, deadline: float) -> None:
             deadline,
             f"{member.name!r} did not catch up; it stays a learner: add it again to go on, or remove it",
         )
-        incarnation = node.incarnation_of(member.name)
+        incarnation = node.peers.incarnation_of(member.name)
     await _change(node, lambda configuration: configuration.with_voter(member.name, incarnation), deadline)
 
 

@@ -7,17 +7,17 @@ follows from it. An exception in any step is a defect and ends the node (`fail`)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from random import Random as PseudoRandom
 from typing import Any
 
 from cluster import messages
-from cluster.api import LogError, Member, StateMachine
+from cluster.api import LogError, StateMachine
 from cluster.applier import Applier
 from cluster.asks import Answer, Asks
 from cluster.boot import boot
 from cluster.compaction import Compaction
-from cluster.engine import CONFIGURATION, Engine
+from cluster.engine import Engine
 from cluster.freshness import Freshness
 from cluster.guard import SafetyViolation
 from cluster.intake import Intake
@@ -25,6 +25,7 @@ from cluster.journal import JournalFailed
 from cluster.membership import Configuration, Configurations
 from cluster.messages import Frame
 from cluster.options import Options
+from cluster.peers import Peers
 from cluster.persistence import Persistence
 from cluster.ports import Disk, Network, Random
 from cluster.questions import Questions
@@ -34,8 +35,6 @@ from cluster.snapshots import SnapshotMeta
 from cluster.transfer import Receiving
 from cluster.transport import Identity, Transport
 
-OTHER_DISK = "comes with another disk than the one that this cluster knows"
-"""In the reason of a refusal: whoever is told so can't be a member as it is, and stops."""
 _TELL_AFTER = 0.005
 """Seconds after which members learn of a commit when no entry has told them before: only who waits for a change
 through them could notice, while telling at once would cost as much as the write itself."""
@@ -70,20 +69,13 @@ class Node:
         self._timer: asyncio.TimerHandle | None = None
         self._seen: tuple[Any, ...] = ()
         self._glance: tuple[Any, ...] = ()
-        self._adopted: Configuration | None = None
         self._open, self._looked_at = False, -1
         """Whether this run's session was open, and how much was applied then: only what is applied can change it."""
-        self._leaving: tuple[Member, ...] = ()
         self._told_commit = 0
         self._telling: asyncio.TimerHandle | None = None
         self._more_planned = False
         self._put_off = False
         self._stepping = False
-        self._incarnations: dict[str, bytes] = {}
-        self._metas: dict[str, Mapping[str, str]] = {}
-        self._connected_at: dict[str, float] = {}
-        self._callers: dict[str, str] = {}
-        self._recognised = False
 
     # Life.
 
@@ -97,6 +89,7 @@ class Node:
         session, closings = self._random.randbytes(16), self.options.closings
         self.intake = Intake(self, session if closings.fresh_sessions else self.options.name.encode())
         self.applier = Applier(self.state, booted.applied, self.intake.answered, closings)
+        self.peers = Peers(self)
         self.engine = self._make_engine(booted.configurations)
         self.persistence = Persistence(self)
         self.questions = Questions(self)
@@ -106,7 +99,6 @@ class Node:
         self._receiving = Receiving(
             self.store, self.send, self._install, self._snapshot_refused, self._has, closings
         )  # fmt: skip
-        self._card = {**self.options.meta, "raft": self.options.advertise, "configuration": "0"}
         self.freshness = Freshness(self.loop.time())
         self.transport = Transport(
             network=self._network,
@@ -115,15 +107,15 @@ class Node:
                 self.options.name,
                 self.incarnation,
                 self.options.cluster_id,
-                self._card,
+                self.peers.card,
             ),
             bind=self.options.bind,
             log=self.log,
-            admit=self._admit,
+            admit=self.peers.admit,
             on_message=self._on_message,
-            on_peer=self._on_peer,
+            on_peer=self.peers.on_peer,
             on_failure=self.fail,
-            on_refused=self._on_refused,
+            on_refused=self.peers.on_refused,
             limits=self.options.limits,
         )
         try:
@@ -206,7 +198,7 @@ class Node:
             closings=self.options.closings,
         )
         engine.mark = self.applier.mark
-        engine.recognised = self._recognised
+        engine.recognised = self.peers.recognised
         return engine
 
     def restart_engine(self) -> None:
@@ -253,7 +245,7 @@ class Node:
         leads, commit, made = engine.leads, engine.commit_index, False
         if leads:
             if engine.configuration.index == 0 and engine.takes_proposals:
-                self._pin_members()
+                self.peers.pin()
                 self.persistence.send_out()
             made = self.intake.due()
             if made:
@@ -275,8 +267,8 @@ class Node:
                 self.intake.plan_flush()
         if self.freshness.waits_for(applier.index):
             self.freshness.applied(applier.index, self._has_this_term)
-        if self._leaving:
-            self._part()
+        if self.peers.leaving:
+            self.peers.part()
         if leads and not made and commit > self._told_commit:
             self._told_commit = commit
             if waiting := self.intake.take_waiting_members():
@@ -295,9 +287,9 @@ class Node:
 
     def _notice_changes(self) -> None:
         engine = self.engine
-        changed = engine.configuration is not self._adopted
+        changed = engine.configuration is not self.peers.adopted
         if changed:
-            self._adopt(engine.configuration)
+            self.peers.adopt(engine.configuration)
         # What costs little is compared first, since hardly any step changes any of it.
         if self.applier.index != self._looked_at:
             self._open, self._looked_at = self.intake.open, self.applier.index
@@ -322,69 +314,6 @@ class Node:
         self.questions.lost()
         self.questions.repeat()
         self.asks.lost()
-
-    def _adopt(self, configuration: Configuration) -> None:
-        before, self._adopted = self._adopted, configuration
-        leaving = (*self._leaving, *before.members) if before is not None and self.engine.leads else self._leaving
-        # A removal that was lost with its leadership is none: who was to leave is a member as before.
-        self._leaving = tuple(m for m in leaving if configuration.member(m.name) is None)
-        self._card["configuration"] = str(configuration.index)
-        self._callers.clear()
-        for member in before.members if before is not None else ():
-            if configuration.member(member.name) is None:
-                self._metas.pop(member.name, None)  # who comes back under this name is another member
-        if configuration.members:
-            self._set_peers()
-        for member in configuration.members:
-            self._keep_pinned(member.name)
-        self.log.info(
-            "configuration", index=configuration.index, voters=configuration.voters, learners=configuration.learners
-        )
-
-    def _keep_pinned(self, name: str) -> None:
-        """Who was let in before its disk was known to this node's log may have come with another one (hole 23)."""
-        member = self.engine.configuration.member(name)
-        if member is not None and member.incarnation and self.options.closings.pinned_incarnations:
-            self.transport.keep_only(name, member.incarnation)
-
-    def _part(self) -> None:
-        """The removal of a member is committed: tell it, so that it stops, and let it go."""
-        if self.engine.commit_index >= self.engine.configuration.index:
-            for member in self._leaving:
-                self.send(member.name, ["gone", self.engine.term, self.engine.configuration.index])
-            self._leaving = ()
-            # The connection goes once what was queued on it has left.
-            self.loop.call_later(self.options.timing.election_max, self._forget_peers)
-
-    def _forget_peers(self) -> None:
-        if self.running and self.engine.configuration.members:
-            self._set_peers()
-
-    def _set_peers(self) -> None:
-        members = (*self.engine.configuration.members, *self._leaving)
-        peers = self._callers | {member.name: member.address for member in members}
-        peers.pop(self.options.name, None)
-        self.transport.set_peers(peers)
-
-    def _pin_members(self) -> None:
-        """The first entry of a new cluster binds each first member to its disk; nothing is taken before it."""
-        known = self._incarnations | {self.options.name: self.incarnation}
-        pinned = self.engine.configuration.pinned(known)
-        self.engine.append(self.loop.time(), bytes([CONFIGURATION]) + pinned.encode())
-
-    def incarnation_of(self, name: str) -> bytes:
-        """The disk that a member came with when it connected to this run of this node. LogError when it never did."""
-        if name not in self._incarnations:
-            raise LogError(f"{name!r} was not connected to this node yet")
-        return self._incarnations[name]
-
-    def connected_since(self, name: str) -> float:
-        """When (loop time) this member, which is connected, came."""
-        return self._connected_at[name]
-
-    def last_meta(self, name: str) -> Mapping[str, str]:
-        """What a member said of itself when it last connected to this run of this node; empty if it never did."""
-        return self._metas.get(name, {})
 
     # Messages.
 
@@ -431,51 +360,6 @@ class Node:
 
     def _answer_read(self, peer: str, question: int, index: int | None) -> None:
         self.send(peer, ["read", question, index])
-
-    def _on_peer(self, peer: str, connected: bool) -> None:
-        self.log.info("peer_connected" if connected else "peer_lost", peer=peer)
-        self._connected_at[peer] = self.loop.time()
-        if (info := self.transport.peer_info(peer)) is not None and info.meta.get("configuration", "0") != "0":
-            self._recognised = self.engine.recognised = True
-        if connected:
-            self._keep_pinned(peer)
-        else:
-            self.compaction.lost(peer)
-        if peer == self.engine.leader:
-            self.intake.lost()
-            self.questions.lost()
-            self.asks.lost()
-        self.step(lambda: self.engine.peers_changed(self.loop.time(), self.transport.connected()))
-
-    def _admit(self, name: str, incarnation: bytes, meta: Mapping[str, str]) -> str | None:
-        """Whether a member that calls, or answers, under this name is the one that the log names (hole 23)."""
-        configuration = self.engine.configuration
-        member = configuration.member(name)
-        # One whose removal isn't committed may have been elected without it, and undo it (Raft dissertation §4.1).
-        staying = member or self.engine.configurations.at(self.engine.commit_index).member(name)
-        if staying is None:
-            known_there = meta.get("configuration", "")
-            if known_there.isdecimal() and int(known_there) > configuration.index and "raft" in meta:
-                # It knows of a later configuration than this node's log, which waits to be added or was away: whoever
-                # leads may be one that it hasn't heard of (Raft dissertation §4.1).
-                self._callers[name] = meta["raft"]
-                self._metas[name] = meta
-                self._set_peers()
-                return None
-            return f"{name!r} is not a member of this cluster"
-        known = staying.incarnation or self._incarnations.get(name, b"")
-        if known and incarnation != known and self.options.closings.pinned_incarnations:
-            return f"{name!r} {OTHER_DISK} (was it wiped?): remove the old {name!r} first, then add it anew"
-        self._incarnations[name] = incarnation
-        self._metas[name] = meta
-        if member is None:
-            self._callers[name] = staying.address
-            self._set_peers()
-        return None
-
-    def _on_refused(self, peer: str, reason: str) -> None:
-        if OTHER_DISK in reason:
-            self.fail(LogError(f"{peer} refuses this node: {reason}"))
 
     def last_contact(self) -> float:
         """Seconds since this node had all that the leader, when it was heard, had committed; 0 on the leader."""

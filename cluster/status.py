@@ -48,7 +48,7 @@ def _member(node: Node, member: Member) -> MemberStatus:
     info = node.transport.peer_info(member.name)
     known = Member(member.name, member.address, member.incarnation, member.voter, info.meta if info else {})
     connected = member.name in engine.connected
-    last_meta = known.meta or node.last_meta(member.name)
+    last_meta = known.meta or node.peers.last_meta(member.name)
     if not engine.leads or (progress := engine.progress.get(member.name)) is None:
         return MemberStatus(known, connected, last_meta=last_meta)
     match = engine.match_index(member.name)
