@@ -103,6 +103,7 @@ VOLUME = _VolumeKind(
 _VOLUMES = ListOf(VOLUME)
 _TEXTS = {name: (argument, kind.longest) for name, (argument, kind) in VOLUME.members.items() if isinstance(kind, Text)}
 _NO_TEXT = "", -1
+_BACKSLASH, _DEL = b"\\\x7f"
 _texts_decoder = msgspec.json.Decoder(dict[str, list[dict[str, str]]])
 
 _MISSING = "missing volume definition"
@@ -169,7 +170,7 @@ def _read_plainly(body: bytes) -> tuple[Volume, ...] | None:
     Each string of such a body is one line of printable characters, as JSON's strings hold no control character
     unescaped, and has as many bytes as characters. That no key is there twice is told as in `json_input`.
     """
-    if not body.isascii() or b"\\" in body or b"\x7f" in body:
+    if not body.isascii() or _BACKSLASH in body or _DEL in body:
         return None
     try:
         members = _texts_decoder.decode(body)
