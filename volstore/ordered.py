@@ -42,9 +42,9 @@ class Ordered(Generic[T]):
         """ValueError when it isn't there."""
         self._keys.remove(key)
 
-    def starting(self, first: T, *, after: bool = False, before: T | None = None) -> Iterator[T]:
-        """The keys from `first` on, without `first` itself when `after`, up to but without `before`."""
-        found: Iterator[T] = self._keys.irange(first, before, (not after, False))
+    def starting(self, first: T, *, after: bool = False) -> Iterator[T]:
+        """The keys from `first` on, without `first` itself when `after`."""
+        found: Iterator[T] = self._keys.irange(first, None, (not after, True))
         return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, groupby, takewhile
+from itertools import chain, groupby, repeat, takewhile
 
 from volstore.model import Volume
 from volstore.ordered import Ordered, with_prefix
@@ -59,6 +59,53 @@ def claimants(volume: Volume) -> set[str]:
     return {*volume.read_claims, *volume.write_claims, *volume.past_claims}
 
 
+class _Keys:
+    """Volume keys in order, as each namespace's IDs: two strings compare in a third of the time that pairs take."""
+
+    __slots__ = ("_ids",)
+
+    def __init__(self) -> None:
+        self._ids: dict[str, Ordered[str]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._ids)
+
+    def __contains__(self, namespace: str) -> bool:
+        return namespace in self._ids
+
+    def __iter__(self) -> Iterator[Key]:
+        return chain.from_iterable(self.span(namespace) for namespace in self.namespaces())
+
+    def namespaces(self) -> list[str]:
+        """Those that have a key, in order."""
+        return sorted(self._ids)
+
+    def add(self, key: Key) -> None:
+        namespace, id = key
+        ids = self._ids.get(namespace)
+        if ids is None:
+            ids = self._ids[namespace] = Ordered()
+        ids.add(id)
+
+    def remove(self, key: Key) -> None:
+        namespace, id = key
+        ids = self._ids[namespace]
+        ids.remove(id)
+        if not ids:
+            del self._ids[namespace]
+
+    def span(self, namespace: str, prefix: str = "", after: Key | None = None) -> Iterator[Key]:
+        """The keys of one namespace whose IDs start with `prefix`, strictly after `after`."""
+        ids = self._ids.get(namespace)
+        if ids is None or (after is not None and after[0] > namespace):
+            return iter(())
+        first, beyond = prefix, False
+        if after is not None and after[0] == namespace and after[1] >= prefix:
+            first, beyond = after[1], True
+        found = ids.starting(first, after=beyond)
+        return zip(repeat(namespace), takewhile(lambda id: id.startswith(prefix), found) if prefix else found)
+
+
 class _Groups:
     """Volume keys by a name (of a plugin, of a node): names in order, and each name's keys in order."""
 
@@ -66,12 +113,12 @@ class _Groups:
 
     def __init__(self) -> None:
         self._names: Ordered[str] = Ordered()
-        self._by_name: dict[str, Ordered[Key]] = {}
+        self._by_name: dict[str, _Keys] = {}
 
     def add(self, name: str, key: Key) -> None:
         keys = self._by_name.get(name)
         if keys is None:
-            keys = self._by_name[name] = Ordered()
+            keys = self._by_name[name] = _Keys()
             self._names.add(name)
         keys.add(key)
 
@@ -82,32 +129,33 @@ class _Groups:
             del self._by_name[name]
             self._names.remove(name)
 
-    def named(self, name: str) -> Ordered[Key] | None:
+    def named(self, name: str) -> _Keys | None:
         return self._by_name.get(name)
 
     def names(self) -> Iterator[str]:
         return iter(self._names)
 
-    def with_prefix(self, prefix: str) -> list[Ordered[Key]]:
+    def with_prefix(self, prefix: str) -> list[_Keys]:
         return [self._by_name[name] for name in with_prefix(self._names, prefix)]
 
 
 class VolumeIndex:
     """The keys of all volumes in the order of lists: whole, by plugin, by node and by allocation."""
 
-    __slots__ = ("_all", "_by_allocation", "_by_node", "_by_plugin", "_in_namespace")
+    __slots__ = ("_all", "_by_allocation", "_by_node", "_by_plugin")
 
     def __init__(self) -> None:
-        self._all: Ordered[Key] = Ordered()
+        self._all = _Keys()
         self._by_plugin = _Groups()
         self._by_node = _Groups()
         self._by_allocation: dict[str, set[Key]] = {}
-        self._in_namespace: dict[str, int] = {}
 
     def replace(self, key: Key, old: Volume | None, new: Volume | None) -> None:
         """Follow the volume of `key` from `old` to `new`; None where it wasn't there or isn't any more."""
-        if old is None or new is None:
-            self._come_or_go(key, come=old is None)
+        if old is None:
+            self._all.add(key)
+        elif new is None:
+            self._all.remove(key)
         old_plugin = old.plugin_id if old else None
         new_plugin = new.plugin_id if new else None
         if old_plugin != new_plugin:
@@ -147,19 +195,15 @@ class VolumeIndex:
             ranges = self._by_plugin.with_prefix(query.plugin_id)
         else:
             ranges = [self._all]
-        namespaces = sorted(self._in_namespace) if query.namespace is None else [query.namespace]
+        namespaces = self._all.namespaces() if query.namespace is None else [query.namespace]
         return chain.from_iterable(
-            _merged([_span(keys, namespace, query.prefix, after) for keys in ranges])
-            for namespace in namespaces
-            if after is None or namespace >= after[0]
+            _merged([keys.span(namespace, query.prefix, after) for keys in ranges]) for namespace in namespaces
         )
 
     def uses_plugin(self, plugin_id: str, namespace: str | None = None) -> bool:
         """Whether any volume (of that namespace) names this plugin."""
         keys = self._by_plugin.named(plugin_id)
-        if keys is None or namespace is None:
-            return keys is not None
-        return any(True for _ in _span(keys, namespace, "", None))
+        return keys is not None and (namespace is None or namespace in keys)
 
     def claimed_by(self, allocation_id: str) -> list[Key]:
         return sorted(self._by_allocation.get(allocation_id, ()))
@@ -170,28 +214,6 @@ class VolumeIndex:
     def nodes(self) -> Iterator[str]:
         """The IDs of the nodes on which anything is claimed, in order."""
         return self._by_node.names()
-
-    def _come_or_go(self, key: Key, *, come: bool) -> None:
-        count = self._in_namespace.get(key[0], 0)
-        if come:
-            self._all.add(key)
-            self._in_namespace[key[0]] = count + 1
-            return
-        self._all.remove(key)
-        if count > 1:
-            self._in_namespace[key[0]] = count - 1
-        else:
-            del self._in_namespace[key[0]]
-
-
-def _span(keys: Ordered[Key], namespace: str, prefix: str, after: Key | None) -> Iterator[Key]:
-    """The keys of one namespace that start with `prefix`, strictly after `after`."""
-    first, beyond = (namespace, prefix), False
-    if after is not None and after >= first:
-        first, beyond = after, True
-    # No name lies between a namespace's and that with a NUL behind it.
-    found = keys.starting(first, after=beyond, before=(namespace + "\0", ""))
-    return takewhile(lambda key: key[1].startswith(prefix), found) if prefix else found
 
 
 def _merged(spans: list[Iterator[Key]]) -> Iterator[Key]:
