@@ -253,6 +253,14 @@ class Node:
                 # processor.
                 self.intake.make_entry()
                 self.persistence.send_out()
+        if leads and not made and commit > self._told_commit:
+            # Before it is applied here: who waits for it through another member is answered meanwhile.
+            self._told_commit = commit
+            if waiting := self.intake.take_waiting_members():
+                engine.tell_commit(self.loop.time(), waiting)
+                self.persistence.send_out()
+            if self._telling is None:
+                self._telling = self.loop.call_later(_TELL_AFTER, self._tell_commit)
         # Not beyond this disk: after a failed sync the journal is read again, and must hold what the state holds.
         safe = min(commit, self.journal.durable_index)
         # A follower's disk goes first, and its acknowledgement, for which the leader waits: applying would keep the
@@ -269,13 +277,6 @@ class Node:
             self.freshness.applied(applier.index, self._has_this_term)
         if self.peers.leaving:
             self.peers.part()
-        if leads and not made and commit > self._told_commit:
-            self._told_commit = commit
-            if waiting := self.intake.take_waiting_members():
-                engine.tell_commit(self.loop.time(), waiting)
-                self.persistence.send_out()
-            if self._telling is None:
-                self._telling = self.loop.call_later(_TELL_AFTER, self._tell_commit)
 
     def _tell_commit(self) -> None:
         self._telling = None
