@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
-from tests.http.conftest import Api, volume
+from tests.http.conftest import Api, serve, volume
 from volstore.errors import NoLeader
 from volstore.http.server import HttpServer
 from volstore.http.settings import HttpSettings
@@ -136,8 +136,16 @@ async def test_a_fault_inside_is_told_to_the_log_alone(api: Api, monkeypatch: py
     assert (await api.get("/v1/status/leader"))[0] == 200
 
 
-async def test_every_request_is_logged_once_without_its_query(api: Api) -> None:
-    structlog.reset_defaults()  # the access log is at level debug
+@pytest.fixture
+async def debugged_api(quiet_log: None) -> AsyncIterator[Api]:
+    """With a log that was set to debug, the access log's level, before the server was made."""
+    structlog.reset_defaults()
+    async for served in serve():
+        yield served
+
+
+async def test_every_request_is_logged_once_without_its_query(debugged_api: Api) -> None:
+    api = debugged_api
     with structlog.testing.capture_logs() as logged:
         await api.get("/v1/volumes?type=csi&prefix=hidden", headers={"X-Request-Id": "mine-1", "X-Nomad-Token": "hush"})
         await api.get("/v1/volume/csi/none")
