@@ -34,8 +34,17 @@ simulate: $(READY)
 	$(BIN)/python -m tests.simulation --minutes $(or $(MINUTES),10) --jobs $(or $(JOBS),1) $(ARGS)
 
 # Against etcd; as root on Debian it installs etcd-server and wrk: make bench ARGS="--rounds 5 --json bench.json"
-bench: $(READY)
-	@$(BIN)/python -m tests.bench $(ARGS)
+# Debian's own Python, if it is there and no other was asked for: like Debian's etcd it was built with its optimizations,
+# and it is up to a quarter faster than one that wasn't.
+ifeq ($(origin PYTHON),file)
+BENCH_PYTHON = $(shell /usr/bin/python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo /usr/bin/python3 || echo $(PYTHON))
+else
+BENCH_PYTHON = $(PYTHON)
+endif
+bench:
+	@$(MAKE) --no-print-directory VENV=.venv-bench PYTHON=$(BENCH_PYTHON) setup
+	@.venv-bench/bin/python -m tests.bench $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
