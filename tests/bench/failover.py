@@ -1,10 +1,11 @@
-"""Kill the leader of three real agents under load, again and again, and print what writers felt.
+"""Kill the leader of three real agents under load, or all of them, again and again, and print what writers felt.
 
-    python -m tests.bench.failover [--kills 20] [--signal KILL|STOP]
+    python -m tests.bench.failover [--kills 20] [--signal KILL|STOP] [--all]
 
 Every node gets writers that wait up to 5 s, as the API's default is. Outage: the longest silence on the nodes that
 live, from the kill until 200 registers were answered there; a request that fails counts as failed. At the end
-everything that was acknowledged is looked for. Exit code 1 if anything is lost.
+everything that was acknowledged is looked for, and all nodes must come to the same digest. Exit code 1 if anything is
+lost.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.process.agents import Agent, add_plugin, agents, get, leader, until, volume
+from tests.process.agents import Agent, add_plugin, agents, digests_agree, get, leader, until, volume
 
 ANSWERS = 200
 
@@ -69,7 +70,26 @@ class Load:
                 self.under_way[node.name] -= 1
 
 
-async def run(kills: int, how: str, writers: int) -> dict[str, object]:
+async def go_on(session: aiohttp.ClientSession, victims: list[Agent], how: str) -> None:
+    """Let who was killed or stopped run again; return once they answer."""
+    for victim in victims:
+        if how == "KILL":
+            victim.kill()  # which waits for its end
+            victim.start()
+        else:
+            victim.send(signal.SIGCONT)
+    for victim in victims:
+
+        async def back(url: str = victim.url) -> bool:
+            try:
+                return (await get(session, f"{url}/v1/status/leader"))[0] == 200
+            except aiohttp.ClientError:
+                return False
+
+        await until(back, what=f"the return of {victim.name}")
+
+
+async def run(kills: int, how: str, writers: int, *, everybody: bool = False) -> dict[str, object]:
     outages: list[float] = []
     loop = asyncio.get_running_loop()
     with tempfile.TemporaryDirectory() as folder, agents(Path(folder), 3) as nodes:
@@ -84,42 +104,36 @@ async def run(kills: int, how: str, writers: int) -> dict[str, object]:
             for _ in range(kills):
                 enough = len(load.successes) + 200
                 await until(partial(load.has, enough), what="load")
-                victim = await leader(session, nodes)
-                load.dead.add(victim.name)
+                victims = nodes if everybody else [await leader(session, nodes)]
+                names = {victim.name for victim in victims}
+                load.dead |= names
                 at = loop.time()
-                if how == "KILL":
-                    victim.kill()
-                else:
-                    victim.send(signal.SIGSTOP)
+                for victim in victims:
+                    victim.send(signal.SIGKILL if how == "KILL" else signal.SIGSTOP)
+                if everybody:
+                    await go_on(session, victims, how)
+                    load.dead -= names
 
-                def enough_answers(at: float = at, name: str = victim.name) -> list[float]:
-                    answers = [t for t, by in load.successes if t > at and by != name]
+                def enough_answers(at: float = at) -> list[float]:
+                    answers = [t for t, by in load.successes if t > at and by not in load.dead]
                     return answers if len(answers) >= ANSWERS else []
 
                 # What was committed before the kill may be answered after it: the outage is the longest silence.
                 answers = await until(enough_answers, what="writes after the kill")
                 outages.append(max(b - a for a, b in pairwise([at, *answers])))
-                if how == "KILL":
-                    victim.start()
-                else:
-                    victim.send(signal.SIGCONT)
-
-                async def back(node: Agent = victim) -> bool:
-                    try:
-                        return (await get(session, f"{node.url}/v1/status/leader"))[0] == 200
-                    except aiohttp.ClientError:
-                        return False
-
-                await until(back, what="the killed node's return")
-                load.dead.discard(victim.name)
+                if not everybody:
+                    await go_on(session, victims, how)
+                    load.dead -= names
             load.running = False
             await asyncio.gather(*tasks)
+            await digests_agree(session, nodes)
             lost = {}
             for node in nodes:
                 _status, volumes = await get(session, f"{node.url}/v1/volumes?type=csi")
                 lost[node.name] = len(load.acknowledged - {one["ID"] for one in volumes})
     return {
         "kills": kills,
+        "whom": "everybody" if everybody else "the leader",
         "signal": how,
         "outage_p50_s": round(statistics.median(outages), 3),
         "outage_worst_s": round(max(outages), 3),
@@ -136,8 +150,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--signal", choices=("KILL", "STOP"), default="KILL")
     parser.add_argument("--writers", type=int, default=2, help="writers on each node")
+    parser.add_argument("--all", action="store_true", help="all three at once, not the leader alone")
     given = parser.parse_args()
-    figures = asyncio.run(run(given.kills, given.signal, given.writers))
+    figures = asyncio.run(run(given.kills, given.signal, given.writers, everybody=given.all))
     print(json.dumps(figures, indent=2))
     return 1 if any(figures["lost"].values()) else 0  # type: ignore[attr-defined]  # a dict of counts
 

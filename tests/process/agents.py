@@ -179,3 +179,13 @@ def volume(volume_id: str, **fields: Any) -> dict[str, Any]:
         "AttachmentMode": "file-system",
         **fields,
     }
+
+
+async def digests_agree(session: aiohttp.ClientSession, nodes: list[Agent]) -> None:
+    """Return once all have the same state at the same index."""
+
+    async def agree() -> bool:
+        found = [(await get(session, f"{node.url}/v1/operator/node"))[1] for node in nodes]
+        return len({(one["fsm_index"], one["digest"]) for one in found}) == 1
+
+    await until(agree, what="equal states on all nodes")

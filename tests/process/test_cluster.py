@@ -15,21 +15,13 @@ import aiohttp
 import pytest
 
 from tests.bench.failover import Load
-from tests.process.agents import Agent, add_plugin, agents, get, leader, until, volume
+from tests.process.agents import Agent, add_plugin, agents, digests_agree, get, leader, until, volume
 from tests.process.test_operations import cluster, loaded, more, ready, registered
 
 pytestmark = pytest.mark.timeout(240)
 
 LEADER_KILLS = 4
 TOTAL_KILLS = 5
-
-
-async def digests_agree(session: aiohttp.ClientSession, nodes: list[Agent]) -> None:
-    async def agree() -> bool:
-        found = [(await get(session, f"{node.url}/v1/operator/node"))[1] for node in nodes]
-        return len({(one["fsm_index"], one["digest"]) for one in found}) == 1
-
-    await until(agree, what="equal states on all nodes")
 
 
 async def test_leaders_that_are_killed_take_nothing_with_them(tmp_path: Path) -> None:
