@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cluster.node import Node
 
 _RESEND_EVERY = 0.25
+_NOT_YET = "this member doesn't take proposals now"
 _ITEM_OVERHEAD = 64
 """Bytes that an item takes beside its command, about."""
 _TURNS = 40
@@ -148,11 +149,14 @@ class Intake:
             if outcome is not None:
                 self.proposals.resolve(number, outcome)
 
-    def refused(self, pairs: list[list[Any]]) -> None:
+    def refused(self, pairs: list[list[Any]], why: str) -> None:
         """The member that we took for the leader didn't take these."""
         for session, number in pairs:
             if session == self.proposals.session:
                 self.proposals.refused(number)
+        if why == _NOT_YET:
+            # It was elected a moment ago, mostly: the next tick asks again. One whose queue is full is left in peace.
+            self._next_resend = 0.0
 
     # On the leader.
 
@@ -166,7 +170,7 @@ class Intake:
             if not taken and item[0] == "p":
                 refused.append([item[1], item[2]])
         if refused:
-            why = "the leader's queue is full" if takes else "this member doesn't take proposals now"
+            why = "the leader's queue is full" if takes else _NOT_YET
             self._node.send(peer, ["no", refused, why])
         self.plan_flush()
 

@@ -339,7 +339,7 @@ class Node:
         elif kind == "prop":
             self.intake.take(peer, frame[1])
         elif kind == "no":
-            self.intake.refused(frame[1])
+            self.intake.refused(frame[1], frame[2])
         elif kind == "read?":
             engine.read(now, lambda index: self._answer_read(peer, frame[1], index))
         elif kind == "read":
