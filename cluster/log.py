@@ -6,7 +6,6 @@ import asyncio
 import math
 from collections.abc import Callable
 
-from cluster import changes
 from cluster.api import (
     Barrier,
     LogError,
@@ -19,12 +18,13 @@ from cluster.api import (
     Status,
     Unknown,
 )
-from cluster.asks import Answer
-from cluster.node import Node
+from cluster.net.rate_limit import Logger
+from cluster.node import changes
+from cluster.node.ask import Answer
+from cluster.node.node import Node
+from cluster.node.proposals import Pending
 from cluster.options import Options
 from cluster.ports import Disk, Network, Random
-from cluster.proposals import Pending
-from cluster.ratelimit import Logger
 from cluster.status import describe
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from cluster.api import Member
 from cluster.closings import ALL_CLOSED, Closings
-from cluster.engine import Timing
-from cluster.sealing import Keyring
-from cluster.transport import TransportLimits
+from cluster.net.transport import TransportLimits
+from cluster.raft.engine import Timing
+from cluster.storage.sealing import Keyring
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The world as `cluster` sees it: a clock, randomness, a disk, a network, and a place for work that blocks.
 
-Everything that a simulator must own goes through here; `cluster/world.py` has the real ones. All coroutines run on
-one asyncio loop whose `loop.time()` is the only clock, so that a loop with virtual time simulates it all.
+Everything that a simulator must own goes through here; `storage/disk.py` and `net/tcp.py` have the real ones.
+All coroutines run on one asyncio loop whose `loop.time()` is the only clock, so that a loop with virtual time
+simulates it all.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cluster.api import Member, MemberStatus, Role, Status
 
 if TYPE_CHECKING:
-    from cluster.node import Node
+    from cluster.node.node import Node
 
 
 def describe(node: Node) -> Status:

@@ -25,12 +25,12 @@ import structlog
 import uvloop
 
 from tests.process.agents import free_ports
-from volstore.agent import Agent
-from volstore.config import load
-from volstore.http.admission import Ticket
-from volstore.http.plain import PlainConnection, PlainConnections
-from volstore.http.settings import HttpSettings
-from volstore.sample import sample_nodes
+from volstore.agent.agent import Agent
+from volstore.agent.config import load
+from volstore.agent.sample import sample_nodes
+from volstore.http.server.admission import Ticket
+from volstore.http.server.plain import PlainConnection, PlainConnections
+from volstore.http.server.settings import HttpSettings
 
 _FEW, _MANY = 1_500, 4_500
 _FILLER = "x" * 280

@@ -30,10 +30,10 @@ import structlog
 import uvloop
 
 from cluster.api import Applied, Captured, Member, Role
-from cluster.disk import RealDisk
 from cluster.log import ReplicatedLog
-from cluster.network import TcpNetwork
+from cluster.net.tcp import TcpNetwork
 from cluster.options import Options
+from cluster.storage.disk import RealDisk
 from tests.bench.processes import processor_seconds
 from tests.process.agents import free_ports, until
 

@@ -13,9 +13,9 @@ import structlog
 
 from tests.cli.conftest import Cli, write
 from tests.http.registry import InProcessRegistry
-from volstore.http.server import HttpServer
-from volstore.http.settings import HttpSettings
-from volstore.sample import sample_nodes
+from volstore.agent.sample import sample_nodes
+from volstore.http.server.server import HttpServer
+from volstore.http.server.settings import HttpSettings
 
 RULES = 'namespace "default" { policy = "read" }\n'
 NO_ACCESSOR = "00000000-0000-0000-0000-000000000000"

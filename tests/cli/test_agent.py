@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cli.conftest import Cli
+from volstore.agent.offline import DEV_MARKER
 from volstore.client import Client, Connection
-from volstore.offline import DEV_MARKER
 
 AGENT = ("-c", "import sys; from volstore.cli import main; sys.exit(main())", "agent", "--dev")
 ANY_PORT = ("-http-addr=127.0.0.1:0", "-raft-addr=127.0.0.1:0")

@@ -14,9 +14,17 @@ from tests.cli.conftest import Cli
 from tests.cli.recorded import RecordedServer
 from tests.core.machine import allocation, controller, fingerprint, node, volume
 from tests.http.registry import InProcessRegistry
-from volstore.commands import ClaimVolume, Command, DeleteNode, PutAllocations, PutNode, RegisterVolumes, SetNodeStatus
-from volstore.http.server import HttpServer
-from volstore.http.settings import HttpSettings
+from volstore.core.commands import (
+    ClaimVolume,
+    Command,
+    DeleteNode,
+    PutAllocations,
+    PutNode,
+    RegisterVolumes,
+    SetNodeStatus,
+)
+from volstore.http.server.server import HttpServer
+from volstore.http.server.settings import HttpSettings
 
 ALLOCATION = "765d86f7-cdf4-f1ea-2437-f4adaababa28"
 NODE = "00000001-1111-2222-3333-000000000001"

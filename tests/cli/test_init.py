@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli, read, write
+from volstore.agent.config import AgentConfig, load
 from volstore.certificates import names_of, read_certificates
-from volstore.config import AgentConfig, load
 
 
 def loaded(file: str) -> AgentConfig:

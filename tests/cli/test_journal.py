@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.disk import RealDisk
-from cluster.journal import Journal
+from cluster.storage.disk import RealDisk
+from cluster.storage.journal import Journal
 from tests.cli.conftest import Cli
 
 

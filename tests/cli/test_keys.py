@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster.sealing import key_id_of, key_name
+from cluster.storage.sealing import key_id_of, key_name
 from tests.cli.conftest import Result
+from volstore.agent.keys import KeysError, node_keys, read_keys
 from volstore.cli import main
-from volstore.encryption_keys import KeysError, node_keys, read_keys
 
 Cli = Callable[..., Result]
 

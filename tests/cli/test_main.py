@@ -15,7 +15,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from tests.cli.recorded import RecordedServer
-from volstore.config_settings import SETTINGS
+from volstore.agent.settings import SETTINGS
 
 VOLSTORE = [sys.executable, "-c", "import sys; from volstore.cli import main; sys.exit(main())"]
 

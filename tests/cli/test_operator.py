@@ -17,13 +17,13 @@ from tests.cli.conftest import Cli, write
 from tests.cli.recorded import RecordedServer
 from tests.http.operating import NODE, OneNode
 from tests.http.registry import InProcessRegistry
-from volstore.backup import BackupMeta, pack
-from volstore.commands import DeleteNode
-from volstore.http.operator import operator_routes
-from volstore.http.server import HttpServer
-from volstore.http.settings import HttpSettings
-from volstore.sample import sample_nodes
-from volstore.sealed_backup import BackupKeys
+from volstore.agent.sample import sample_nodes
+from volstore.backup.archive import BackupMeta, pack
+from volstore.backup.sealed import BackupKeys
+from volstore.core.commands import DeleteNode
+from volstore.http.endpoints.operator import operator_routes
+from volstore.http.server.server import HttpServer
+from volstore.http.server.settings import HttpSettings
 
 CONFIGURATION = "/v1/operator/raft/configuration"
 

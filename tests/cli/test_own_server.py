@@ -13,9 +13,9 @@ import structlog
 
 from tests.cli.conftest import Cli, write
 from tests.http.registry import InProcessRegistry
-from volstore.http.server import HttpServer
-from volstore.http.settings import HttpSettings
-from volstore.sample import sample_nodes, try_next
+from volstore.agent.sample import sample_nodes, try_next
+from volstore.http.server.server import HttpServer
+from volstore.http.server.settings import HttpSettings
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.cluster.members import Member, Start, Witness
+from tests.cluster.node.members import Member, Start, Witness
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from itertools import product
 from msgspec.structs import replace
 
 from tests.core.steps import ALLOCATION_IDS, NODE_IDS, PLUGIN_IDS, VOLUME_IDS
-from volstore.model import Volume
-from volstore.queries import VolumeQuery
-from volstore.state import State
+from volstore.core.model import Volume
+from volstore.core.queries import VolumeQuery
+from volstore.core.state import State
 
 Answer = Callable[[State], object]
 Moved = Callable[[State, int], bool]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.core.machine import Machine, allocation, machine_with_plugin, volume
-from volstore.commands import ClaimVolume, PutAllocations
-from volstore.model import READ, RELEASE, Allocation
+from volstore.core.commands import ClaimVolume, PutAllocations
+from volstore.core.model import READ, RELEASE, Allocation
 
 RELEASED = 3
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from volstore.commands import Command, Idempotency, Outcome, PutNode, RegisterVolumes, Stamped, decode_outcome, encode
-from volstore.fsm import Fsm
-from volstore.model import Allocation, Claim, ControllerInfo, Fingerprint, Node, Plugin, Volume
-from volstore.state import State
+from volstore.core.commands import (
+    Command,
+    Idempotency,
+    Outcome,
+    PutNode,
+    RegisterVolumes,
+    Stamped,
+    decode_outcome,
+    encode,
+)
+from volstore.core.fsm import Fsm
+from volstore.core.model import Allocation, Claim, ControllerInfo, Fingerprint, Node, Plugin, Volume
+from volstore.core.state import State
 
 SECOND = 10**9
 

@@ -8,7 +8,7 @@ import sys
 
 from tests.core.machine import SECOND, allocation, controller, fingerprint, node, volume
 from tests.core.steps import NODE_IDS, PLUGIN_IDS, Step, new_fsm, perform
-from volstore.commands import (
+from volstore.core.commands import (
     ClaimVolume,
     Command,
     DeleteAllocation,

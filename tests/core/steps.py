@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from tests.core.machine import SECOND, allocation, controller, fingerprint, node, volume
-from volstore.commands import (
+from volstore.core.commands import (
     ClaimKey,
     ClaimVolume,
     Command,
@@ -22,8 +22,8 @@ from volstore.commands import (
     SweepClaims,
     encode,
 )
-from volstore.fsm import Fsm
-from volstore.model import Namespace
+from volstore.core.fsm import Fsm
+from volstore.core.model import Namespace
 
 VOLUME_IDS = ("a", "ab", "b\u00e9")
 PLUGIN_IDS = ("p", "pq", "q")

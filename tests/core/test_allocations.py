@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from tests.core.machine import Machine, allocation, machine_with_plugin, volume
-from volstore import departures
-from volstore.commands import ClaimVolume, DeleteAllocation, PutAllocations
-from volstore.model import WRITE, Allocation
+from volstore.core import departures
+from volstore.core.commands import ClaimVolume, DeleteAllocation, PutAllocations
+from volstore.core.model import WRITE, Allocation
 
 
 def put(machine: Machine, *allocations: Allocation) -> tuple[int, str]:

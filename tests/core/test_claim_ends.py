@@ -6,8 +6,8 @@ import pytest
 
 from tests.core.claimable import RELEASED, claimable, held, release, set_status, take
 from tests.core.machine import Machine, volume
-from volstore.commands import DeleteAllocation, DeleteNode, DetachVolume, SetNodeStatus
-from volstore.model import READ, RELEASE, WRITE
+from volstore.core.commands import DeleteAllocation, DeleteNode, DetachVolume, SetNodeStatus
+from volstore.core.model import READ, RELEASE, WRITE
 
 
 def test_a_release_forgets_the_claim_and_may_be_repeated() -> None:

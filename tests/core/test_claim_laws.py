@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.core.machine import SECOND, Machine, allocation, fingerprint, volume
 from tests.core.steps import Step, new_fsm, perform, sequences
-from volstore import sweep
-from volstore.claim_rules import READER_ONLY_MODES, SINGLE_NODE_MODES
-from volstore.commands import (
+from volstore.agent import sweep
+from volstore.core.claim_rules import READER_ONLY_MODES, SINGLE_NODE_MODES
+from volstore.core.commands import (
     ClaimVolume,
     Command,
     DeleteAllocation,
@@ -22,10 +22,10 @@ from volstore.commands import (
     PutAllocations,
     SetNodeStatus,
 )
-from volstore.http.render import volume_item
-from volstore.model import ACCESS_MODES, READ, RELEASE, WRITE, Claim, Volume
-from volstore.queries import VolumeQuery
-from volstore.state import State
+from volstore.core.model import ACCESS_MODES, READ, RELEASE, WRITE, Claim, Volume
+from volstore.core.queries import VolumeQuery
+from volstore.core.state import State
+from volstore.http.endpoints.render import volume_item
 
 NODES = ("n1", "n2")
 # Two jobs of which each has an allocation on either node, and one of the same name in another namespace.

@@ -6,9 +6,9 @@ import pytest
 
 from tests.core.claimable import claimable, held, release, set_status, take
 from tests.core.machine import allocation, fingerprint, volume
-from volstore.commands import ClaimVolume, DeleteAllocation, PutAllocations
-from volstore.model import ACCESS_MODES, READ, RELEASE, WRITE, Claim, Namespace
-from volstore.queries import VolumeQuery
+from volstore.core.commands import ClaimVolume, DeleteAllocation, PutAllocations
+from volstore.core.model import ACCESS_MODES, READ, RELEASE, WRITE, Claim, Namespace
+from volstore.core.queries import VolumeQuery
 
 
 @pytest.mark.parametrize("mode", ACCESS_MODES)

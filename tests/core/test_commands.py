@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from tests.core.machine import Machine, machine_with_plugin, node, volume
-from volstore.commands import PutNode, RegisterVolumes, Stamped, UnknownCommand, encode
-from volstore.events import VolumeChanged
-from volstore.levels import LEVEL
-from volstore.model import MountOptions
+from volstore.core.commands import PutNode, RegisterVolumes, Stamped, UnknownCommand, encode
+from volstore.core.events import VolumeChanged
+from volstore.core.levels import LEVEL
+from volstore.core.model import MountOptions
 
 SECRETIVE = volume(secrets={"password": "xyzzy"}, mount_options=MountOptions("ext4", ("password=xyzzy",)))
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.core.machine import SECOND, Machine, allocation, machine_with_plugin, volume
-from volstore import sweep
-from volstore.commands import (
+from volstore.agent import sweep
+from volstore.core.commands import (
     ClaimVolume,
     DeleteAllocation,
     DeleteNode,
@@ -13,7 +13,7 @@ from volstore.commands import (
     PutAllocations,
     SetNodeStatus,
 )
-from volstore.model import RELEASE, WRITE
+from volstore.core.model import RELEASE, WRITE
 
 
 def written() -> Machine:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.core.machine import Machine, claim, machine_with_plugin, volume
-from volstore.commands import DeregisterVolume
-from volstore.model import Allocation
+from volstore.core.commands import DeregisterVolume
+from volstore.core.model import Allocation
 
 
 def registered() -> Machine:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 
-from volstore.commands import RegisterVolumes
-from volstore.frozen import Frozen
-from volstore.model import Volume
+from volstore.core.commands import RegisterVolumes
+from volstore.core.frozen import Frozen
+from volstore.core.model import Volume
 
 
 def kinds(base: type[Frozen]) -> set[type[Frozen]]:

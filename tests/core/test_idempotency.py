@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.core.machine import SECOND, Machine, machine_with_plugin, volume
-from volstore import idempotency
-from volstore.commands import DeregisterVolume, Idempotency, RegisterVolumes
+from volstore.core import idempotency
+from volstore.core.commands import DeregisterVolume, Idempotency, RegisterVolumes
 
 KEY = Idempotency("anonymous", "k", b"hash")
 REGISTER = RegisterVolumes("default", (volume(),))

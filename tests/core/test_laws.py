@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from tests.core.answers import QUERIES, VOLUME_QUERIES, expected_list, rows
 from tests.core.steps import PLUGIN_IDS, Step, new_fsm, perform, sequences
-from volstore import departures, idempotency
-from volstore.commands import Stamped, decode_outcome
-from volstore.fsm import Fsm
-from volstore.model import Fingerprint
-from volstore.state import State
-from volstore.tables import Table
+from volstore.core import departures, idempotency
+from volstore.core.commands import Stamped, decode_outcome
+from volstore.core.fsm import Fsm
+from volstore.core.model import Fingerprint
+from volstore.core.state import State
+from volstore.core.tables import Table
 
 pytestmark = pytest.mark.timeout(600)  # time to shrink a failing sequence to the shortest that fails
 ROOT = Path(__file__).parents[2]

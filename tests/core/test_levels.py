@@ -9,11 +9,20 @@ import pytest
 
 from tests.core.machine import Machine, machine_with_plugin, node
 from tests.core.test_snapshot import full_machine
-from volstore import commands
-from volstore.commands import CAME_AT, Command, DeleteNode, PutNode, RestorePiece, Stamped, UnknownCommand, level_of
-from volstore.levels import LEVEL, Known, lacking
-from volstore.snapshot import MAGIC
-from volstore.state import State
+from volstore.core import commands
+from volstore.core.commands import (
+    CAME_AT,
+    Command,
+    DeleteNode,
+    PutNode,
+    RestorePiece,
+    Stamped,
+    UnknownCommand,
+    level_of,
+)
+from volstore.core.levels import LEVEL, Known, lacking
+from volstore.core.snapshot import MAGIC
+from volstore.core.state import State
 
 OLD = Known("s1", {"version": "0.1.0", "level": "1"})
 NEW = Known("s2", {"version": "0.2.0", "level": "2"})
@@ -46,7 +55,7 @@ FIRST_LEVEL = {
 
 def at(monkeypatch: pytest.MonkeyPatch, kind: type, level: int) -> None:
     """Have `kind` be a command that came with `level`, in a build of that level."""
-    for module in ("volstore.levels", "volstore.commands", "volstore.snapshot"):
+    for module in ("volstore.core.levels", "volstore.core.commands", "volstore.core.snapshot"):
         monkeypatch.setattr(f"{module}.LEVEL", level)
     monkeypatch.setitem(CAME_AT, kind, level)
 

@@ -7,8 +7,8 @@ from itertools import islice
 import pytest
 
 from tests.core.machine import Machine, claim, fingerprint, machine_with_plugin, volume
-from volstore.model import Namespace
-from volstore.queries import Key, VolumeQuery
+from volstore.core.model import Namespace
+from volstore.core.queries import Key, VolumeQuery
 
 
 def prepared() -> Machine:

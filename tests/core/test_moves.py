@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from tests.core.machine import Machine, claim, fingerprint, machine_with_plugin, volume
-from volstore import departures
-from volstore.commands import DeleteNode, DeregisterVolume, SetNodeStatus
-from volstore.queries import VolumeQuery
-from volstore.state import State
+from volstore.core import departures
+from volstore.core.commands import DeleteNode, DeregisterVolume, SetNodeStatus
+from volstore.core.queries import VolumeQuery
+from volstore.core.state import State
 
 ALL = VolumeQuery()
 DEFAULT = VolumeQuery("default")

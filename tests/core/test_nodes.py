@@ -7,8 +7,8 @@ import hashlib
 import pytest
 
 from tests.core.machine import Machine, controller, fingerprint, machine_with_plugin, node, volume
-from volstore.commands import DeleteNode, PutNode, SetNodeStatus
-from volstore.model import ControllerInfo, Fingerprint, Plugin
+from volstore.core.commands import DeleteNode, PutNode, SetNodeStatus
+from volstore.core.model import ControllerInfo, Fingerprint, Plugin
 
 SECRET = hashlib.sha256(b"secret").digest()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.core.machine import Machine, claim, fingerprint, machine_with_plugin, volume
-from volstore.commands import DeregisterVolume, RegisterVolumes
-from volstore.model import Capability, MountOptions, Topology, Volume
-from volstore.rules import check_register, form_refusal
+from volstore.core.commands import DeregisterVolume, RegisterVolumes
+from volstore.core.model import Capability, MountOptions, Topology, Volume
+from volstore.core.rules import check_register, form_refusal
 
 ACCESS = (
     "one of: single-node-reader-only, single-node-writer, multi-node-reader-only, multi-node-single-writer, "

@@ -7,11 +7,11 @@ from hashlib import sha256
 import pytest
 
 from tests.core.machine import SECOND, Machine, volume
-from volstore import staging
-from volstore.commands import AbandonRestore, BeginRestore, CommitRestore, Outcome, RestorePiece
-from volstore.events import Restored
-from volstore.fsm import Fsm
-from volstore.snapshot import Reader
+from volstore.core import staging
+from volstore.core.commands import AbandonRestore, BeginRestore, CommitRestore, Outcome, RestorePiece
+from volstore.core.events import Restored
+from volstore.core.fsm import Fsm
+from volstore.core.snapshot import Reader
 
 
 def backup_of(machine: Machine) -> bytes:

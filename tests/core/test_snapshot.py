@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from tests.core.machine import SECOND, Machine, claim, machine_with_plugin, volume
-from volstore.commands import DeleteNode, DeregisterVolume, Idempotency, RegisterVolumes
-from volstore.fsm import Fsm
-from volstore.levels import LEVEL
-from volstore.model import Allocation
-from volstore.snapshot import MAGIC, PIECE_BYTES, Header, Trailer
-from volstore.state import State
+from volstore.core.commands import DeleteNode, DeregisterVolume, Idempotency, RegisterVolumes
+from volstore.core.fsm import Fsm
+from volstore.core.levels import LEVEL
+from volstore.core.model import Allocation
+from volstore.core.snapshot import MAGIC, PIECE_BYTES, Header, Trailer
+from volstore.core.state import State
 
 
 def full_machine() -> Machine:

@@ -12,14 +12,14 @@ import pytest
 import yaml
 
 from tests.http.operating import ONE_NODE
-from volstore.config import load
-from volstore.errors import ApiError
-from volstore.http.metrics import metrics_route
-from volstore.http.operator import operator_routes
-from volstore.http.requests import RequestFigures
-from volstore.http.routes import API, Router
-from volstore.metrics import Figures, as_text, families
-from volstore.state import State
+from volstore.agent.config import load
+from volstore.core.errors import ApiError
+from volstore.core.state import State
+from volstore.http.endpoints.metrics import metrics_route
+from volstore.http.endpoints.operator import operator_routes
+from volstore.http.server.metrics import Figures, as_text, families
+from volstore.http.server.requests import RequestFigures
+from volstore.http.server.router import API, Router
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ROUTER = Router((*API, *operator_routes(ONE_NODE), metrics_route(list)))

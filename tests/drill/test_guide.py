@@ -9,13 +9,13 @@ from pathlib import Path
 from tests.drill.recorded import recorded
 from tests.http.operating import ONE_NODE
 from volstore.certificates import create_authority
+from volstore.core.state import State
 from volstore.drill import cluster_file
 from volstore.drill.report import summary
 from volstore.drill.scenarios import find, read, shipped
 from volstore.drill.target import FaultKind
-from volstore.http.requests import RequestFigures
-from volstore.metrics import Figures, families
-from volstore.state import State
+from volstore.http.server.metrics import Figures, families
+from volstore.http.server.requests import RequestFigures
 
 GUIDE = (Path(__file__).parents[2] / "deploy" / "drills" / "README.md").read_text(encoding="utf-8")
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from volstore.drill.quorum import too_few
-from volstore.health import LAG
+from volstore.http.health import LAG
 
 
 def health(count: int = 3, **changed: dict[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from volstore.drill.linearizability import Operation
 from volstore.drill.shortest import Known, explained, shortest
-from volstore.linearizability import Operation
 
 
 def simulated(seed: int, count: int) -> list[Known[int]]:

@@ -14,8 +14,8 @@ import structlog
 from yarl import URL
 
 from tests.http.registry import InProcessRegistry
-from volstore.http.server import HttpServer
-from volstore.http.settings import HttpSettings
+from volstore.http.server.server import HttpServer
+from volstore.http.server.settings import HttpSettings
 
 SETTINGS = HttpSettings(deadline=0.3)
 

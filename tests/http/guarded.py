@@ -9,10 +9,10 @@ from hashlib import sha256
 from typing import Any
 
 from tests.http.conftest import SETTINGS, Api, serve
-from volstore.acl_commands import PutAclPolicy, PutAclToken, PutNamespace
-from volstore.acl_policy import parse_policy
-from volstore.commands import PutAllocations, RegisterVolumes
-from volstore.model import Allocation, Volume
+from volstore.core.acl.commands import PutAclPolicy, PutAclToken, PutNamespace
+from volstore.core.acl.policy import parse_policy
+from volstore.core.commands import PutAllocations, RegisterVolumes
+from volstore.core.model import Allocation, Volume
 
 MANAGEMENT = "11111111-1111-1111-1111-111111111111"
 NODE_SECRET = "22222222-2222-2222-2222-222222222222"

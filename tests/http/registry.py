@@ -6,15 +6,15 @@ import asyncio
 import time
 from dataclasses import replace
 
-from volstore.acl_commands import Caller
-from volstore.commands import Command, Idempotency, Outcome, Stamped, decode_outcome, encode
-from volstore.errors import NoLeader
-from volstore.fsm import Fsm
-from volstore.heartbeats import Heartbeats, HeartbeatSettings
-from volstore.leading import Leading, hear
-from volstore.registry import ClusterView, Contact, Heard, ServerView
-from volstore.state import State
-from volstore.watch import MAX_WAITERS, Watch
+from volstore.agent.heartbeats import Heartbeats, HeartbeatSettings
+from volstore.agent.leading import Leading, hear
+from volstore.core.acl.commands import Caller
+from volstore.core.commands import Command, Idempotency, Outcome, Stamped, decode_outcome, encode
+from volstore.core.errors import NoLeader
+from volstore.core.fsm import Fsm
+from volstore.core.state import State
+from volstore.http.registry import ClusterView, Contact, Heard, ServerView
+from volstore.http.server.watch import MAX_WAITERS, Watch
 
 SERVER = ServerView(
     name="server1",

@@ -7,12 +7,12 @@ from pathlib import Path
 
 HERE = Path(__file__).parents[2]
 
-_OFTEN = {"cluster/applier.py": [("MARK_EVERY = 1024", "MARK_EVERY = 16")]}
+_OFTEN = {"cluster/node/applier.py": [("MARK_EVERY = 1024", "MARK_EVERY = 16")]}
 """Members compare their states every few entries: a difference between builds can't hide in a short test."""
 
 _NEXT = {
-    "volstore/levels.py": [("LEVEL = 1\n", "LEVEL = 2\n")],
-    "volstore/acl_commands.py": [
+    "volstore/core/levels.py": [("LEVEL = 1\n", "LEVEL = 2\n")],
+    "volstore/core/acl/commands.py": [
         (
             'class DeleteNamespace(Frozen, frozen=True, tag="delete-',
             'class DescribeNamespace(Frozen, frozen=True, tag="describe-namespace"):\n'
@@ -22,11 +22,11 @@ _NEXT = {
         ),
         ("PutNamespace | DeleteNamespace\n", "PutNamespace | DeleteNamespace | DescribeNamespace\n"),
     ],
-    "volstore/commands.py": [
+    "volstore/core/commands.py": [
         ("    DeleteNamespace,\n    Put", "    DeleteNamespace,\n    DescribeNamespace,\n    Put"),
         ("    DeleteNamespace: 1,\n", "    DeleteNamespace: 1,\n    DescribeNamespace: 2,\n"),
     ],
-    "volstore/acl_tables.py": [
+    "volstore/core/acl/apply.py": [
         ("    DeleteNamespace,\n", "    DeleteNamespace,\n    DescribeNamespace,\n"),
         (
             "    DeleteNamespace: _delete_namespace,\n",
@@ -34,7 +34,7 @@ _NEXT = {
             "    DescribeNamespace: lambda state, it: _put_namespace(state, PutNamespace(it.name, it.description)),\n",
         ),
     ],
-    "volstore/http/namespaces.py": [
+    "volstore/http/endpoints/namespaces.py": [
         ("import DeleteNamespace, ", "import DeleteNamespace, DescribeNamespace, "),
         (
             "    return PutNamespace(name, description)\n",

@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 
 from tests.process.agents import Agent, add_plugin, agents, get, leader, until, volume
-from volstore.backup import unpack
+from volstore.agent.keys import create_keys, names, rotate_keys
+from volstore.backup.archive import unpack
 from volstore.cli import main
-from volstore.encryption_keys import create_keys, names, rotate_keys
 
 SECRET = "correct-horse-battery-staple"
 
@@ -71,7 +71,7 @@ async def test_a_nodes_files_hold_nothing_readable_and_its_keys_can_be_rotated(t
 
 
 def shown(node: Agent) -> list[str]:
-    from volstore.offline import verify_journal
+    from volstore.agent.offline import verify_journal
 
     return list(verify_journal(node.folder / node.name)["keys"])
 

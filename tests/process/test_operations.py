@@ -17,11 +17,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cluster.disk import RealDisk
+from cluster.storage.disk import RealDisk
 from tests.bench.failover import Load
 from tests.process.agents import Agent, add_plugin, agents, free_ports, get, leader, until, volume
-from volstore import offline
-from volstore.snapshot import Reader
+from volstore.agent import offline
+from volstore.core.snapshot import Reader
 
 pytestmark = pytest.mark.timeout(180)
 

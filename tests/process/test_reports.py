@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from volstore.process import _report
+from volstore.agent.process import _report
 
 
 async def test_a_task_that_nobody_waited_for_is_an_error_in_the_log_without_what_it_held() -> None:

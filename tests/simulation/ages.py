@@ -15,8 +15,8 @@ from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cluster.messages import Frame
-    from cluster.node import Node
+    from cluster.node.node import Node
+    from cluster.raft.messages import Frame
     from tests.simulation.server import Server
     from tests.simulation.world import World
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cluster.sessions import Answer
-    from cluster.snapshots import Incoming, SnapshotMeta
+    from cluster.node.sessions import Answer
+    from cluster.storage.snapshots import Incoming, SnapshotMeta
     from tests.simulation.faults import Fault
     from tests.simulation.server import Server
     from tests.simulation.world import World

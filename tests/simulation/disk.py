@@ -1,6 +1,6 @@
 """A process's way to its simulated disk: one queue of blocking work, delays that faults stretch, and its own death.
 
-What is on the disk, and what a crash leaves of it, is `tests.cluster.memory_disk`; it outlives the process.
+What is on the disk, and what a crash leaves of it, is `tests.cluster.storage.memory_disk`; it outlives the process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from random import Random
 from typing import TypeVar
 
 from cluster.ports import File
-from tests.cluster.memory_disk import MemoryDisk, PowerCut
+from tests.cluster.storage.memory_disk import MemoryDisk, PowerCut
 from tests.simulation.loop import NodeLoop
 
 T = TypeVar("T")

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cluster import api as cluster
 from cluster.log import ReplicatedLog
-from volstore.agent import WatchedFsm
-from volstore.errors import NoLeader
-from volstore.http.call import Call, Service
-from volstore.http.endpoints import Absent, Question, Read
-from volstore.http.limits import WaitersOfCallers
-from volstore.http.lists import VolumeLists
-from volstore.http.parameters import Query
-from volstore.http.pipeline import Pipeline
-from volstore.http.rendered import VolumeRenderer
-from volstore.http.replies import Reply
-from volstore.http.settings import HttpSettings
-from volstore.registry import Contact, Registry
-from volstore.state import State
-from volstore.watch import Topic
+from volstore.agent.agent import WatchedFsm
+from volstore.core.errors import NoLeader
+from volstore.core.state import State
+from volstore.http.endpoints.lists import VolumeLists
+from volstore.http.endpoints.rendered import VolumeRenderer
+from volstore.http.json.parameters import Query
+from volstore.http.json.replies import Reply
+from volstore.http.registry import Contact, Registry
+from volstore.http.server.call import Call, Service
+from volstore.http.server.declaration import Absent, Question, Read
+from volstore.http.server.limits import WaitersOfCallers
+from volstore.http.server.pipeline import Pipeline
+from volstore.http.server.settings import HttpSettings
+from volstore.http.server.watch import Topic
 
 if TYPE_CHECKING:
     from tests.simulation.server import Server

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from cluster.api import Captured, StateMachine
 from tests.core.machine import allocation, fingerprint, node, volume
-from volstore import commands
-from volstore.agent import WatchedFsm
-from volstore.commands import (
+from volstore.agent.agent import WatchedFsm
+from volstore.core import commands
+from volstore.core.commands import (
     ClaimVolume,
     DeleteNode,
     DeregisterVolume,
@@ -26,7 +26,7 @@ from volstore.commands import (
     SetNodeStatus,
     Stamped,
 )
-from volstore.watch import Watch
+from volstore.http.server.watch import Watch
 
 EPOCH = 1_700_000_000 * 10**9
 _SHARED = {

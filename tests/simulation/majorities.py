@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cluster.journal import Journal
-    from cluster.membership import Configuration
-    from cluster.messages import Frame
-    from cluster.node import Node
+    from cluster.node.node import Node
+    from cluster.raft.membership import Configuration
+    from cluster.raft.messages import Frame
+    from cluster.storage.journal import Journal
     from tests.simulation.server import Server
     from tests.simulation.world import World
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from cluster.api import Applied, NotApplied, Outcome
-from cluster.leadership import WINDOW
+from cluster.raft.leadership import WINDOW
 from tests.simulation.ages import Ages
 from tests.simulation.majorities import Majorities
 
 if TYPE_CHECKING:
-    from cluster.membership import Configuration
-    from cluster.messages import Frame
-    from cluster.node import Node
+    from cluster.node.node import Node
+    from cluster.raft.membership import Configuration
+    from cluster.raft.messages import Frame
     from tests.simulation.server import Server
     from tests.simulation.world import World
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from random import Random
 
-from cluster import applier, leadership
+from cluster.node import applier
+from cluster.raft import leadership
 from tests.simulation import operator
 from tests.simulation.faults import KINDS, STAGED, Fault, draw_kinds, draw_schedule
 from tests.simulation.workload import Workload

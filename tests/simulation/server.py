@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cluster.api import LogError, Member, NoLeader
 from cluster.log import ReplicatedLog
-from cluster.node import Node
-from tests.cluster.memory_disk import MemoryDisk, PowerCut
+from cluster.node.node import Node
+from tests.cluster.storage.memory_disk import MemoryDisk, PowerCut
 from tests.simulation.disk import SimulatedDisk, Speed
 from tests.simulation.front import Front
 from tests.simulation.loop import NodeLoop
 from tests.simulation.network import Host
 from tests.simulation.verdicts import verdict_on_end
-from volstore.agent import WatchedFsm
-from volstore.errors import ApiError
+from volstore.agent.agent import WatchedFsm
+from volstore.core.errors import ApiError
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cluster.api import LogError
 
 if TYPE_CHECKING:
-    from cluster.messages import Frame
+    from cluster.raft.messages import Frame
     from tests.simulation.faults import Fault
     from tests.simulation.server import Server
     from tests.simulation.world import World

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from cluster.node import Node
+from cluster.node.node import Node
 from tests.simulation.majorities import Majorities
 from tests.simulation.server import Server
 from tests.simulation.workload import Workload

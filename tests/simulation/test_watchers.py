@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from cluster.freshness import Freshness
+from cluster.node.freshness import Freshness
 from tests.simulation.run import Plan, draw_plan, run
-from volstore.deadlines import Deadlines
-from volstore.events import Event, VolumeChanged
-from volstore.http.pipeline import Pipeline
-from volstore.watch import Watch
+from volstore.core.events import Event, VolumeChanged
+from volstore.http.server.deadlines import Deadlines
+from volstore.http.server.pipeline import Pipeline
+from volstore.http.server.watch import Watch
 
 BEHIND = {"deaf": 6.0, "between-two": 4.0, "slow-link": 3.0, "kill": 1.0}
 """Followers fall behind and get snapshots."""
@@ -109,7 +109,7 @@ def _serves_all_from_what_is_here(patch: pytest.MonkeyPatch) -> None:
 
 
 def _keeps_lists_that_moved(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("volstore.http.lists._moved", lambda *_: False)
+    patch.setattr("volstore.http.endpoints.lists._moved", lambda *_: False)
 
 
 def _counts_a_new_leaders_state_as_fresh(patch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ class Trace:
 
 
 class NodeLog:
-    """`cluster.ratelimit.Logger` of one node."""
+    """`cluster.net.rate_limit.Logger` of one node."""
 
     def __init__(self, trace: Trace, node: str) -> None:
         self._trace = trace

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cluster.api import LogError
-from cluster.journal import JournalDamaged
-from tests.cluster.memory_disk import PowerCut
+from cluster.storage.journal import JournalDamaged
+from tests.cluster.storage.memory_disk import PowerCut
 from tests.simulation.defects import Defect
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from cluster.api import LogError, NoLeader
 from cluster.log import ReplicatedLog
 from tests.simulation.front import SETTINGS, Asked, Front, Waiting
 from tests.simulation.server import Lost, Server
-from volstore.deadlines import BUCKETS_PER_SECOND
-from volstore.errors import ApiError
-from volstore.http import allocations, nodes, plugins, volumes
-from volstore.http.endpoints import Read
-from volstore.http.parameters import WAIT_JITTER, Query
-from volstore.http.replies import Reply
+from volstore.core.errors import ApiError
+from volstore.http.endpoints import allocations, nodes, plugins, volumes
+from volstore.http.json.parameters import WAIT_JITTER, Query
+from volstore.http.json.replies import Reply
+from volstore.http.server.deadlines import BUCKETS_PER_SECOND
+from volstore.http.server.declaration import Read
 
 if TYPE_CHECKING:
     from tests.simulation.workload import Workload

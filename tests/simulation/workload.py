@@ -15,9 +15,9 @@ from cluster.log import ReplicatedLog
 from tests.simulation.front import SETTINGS, Asked
 from tests.simulation.server import Lost, Server
 from tests.simulation.watchers import Watchers
-from volstore.errors import ApiError
-from volstore.http import volumes
-from volstore.linearizability import Operation, TooManyStates, linearizable, register
+from volstore.core.errors import ApiError
+from volstore.drill.linearizability import Operation, TooManyStates, linearizable, register
+from volstore.http.endpoints import volumes
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

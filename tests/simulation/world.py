@@ -9,9 +9,9 @@ from random import Random
 
 from cluster.api import Member
 from cluster.closings import ALL_CLOSED, Closings
-from cluster.engine import Timing
+from cluster.net.transport import TransportLimits
 from cluster.options import Options
-from cluster.transport import TransportLimits
+from cluster.raft.engine import Timing
 from tests.simulation.loop import NodeLoop, Scheduler
 from tests.simulation.machine import Flavour, RegisterFlavour, RegistryFlavour
 from tests.simulation.network import Wire

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
+from volstore.agent.config import AgentConfig, ConfigError, load
+from volstore.agent.settings import CONFIG_VARIABLE, DEV_DEFAULTS, SETTINGS
 from volstore.cli.arguments import SingleDash
 from volstore.cli.output import complain
-from volstore.config import AgentConfig, ConfigError, load
-from volstore.config_settings import CONFIG_VARIABLE, DEV_DEFAULTS, SETTINGS
 
 
 class BadConfiguration(click.ClickException):
@@ -58,7 +58,7 @@ def agent(config_file: str | None, dev: bool, fresh: bool, **flags: str | tuple[
     """
     # Seldom, and from here on: nothing of what the server imports is garbage, and to look is a tenth of importing it.
     gc.set_threshold(50_000, 20, 100)
-    from volstore.offline import OfflineError, prepare_dev_directory
+    from volstore.agent.offline import OfflineError, prepare_dev_directory
 
     def read() -> tuple[AgentConfig, list[str]]:
         return load(flags, os.environ, hostname=socket.gethostname(), config_file=config_file, dev=dev, fresh=fresh)
@@ -74,6 +74,6 @@ def agent(config_file: str | None, dev: bool, fresh: bool, **flags: str | tuple[
             prepare_dev_directory(config.data_dir, fresh=config.fresh)
         except OfflineError as error:
             raise BadConfiguration(str(error)) from None
-    from volstore.process import run  # here: it brings the whole server along
+    from volstore.agent.process import run  # here: it brings the whole server along
 
     return run(config, lambda: read()[0])

@@ -27,7 +27,7 @@ def verify(directory: Path, as_json: bool) -> None:
 
     Exit code 1 if a node would refuse to start from it.
     """
-    from volstore import offline
+    from volstore.agent import offline
 
     try:
         report = offline.verify_journal(directory)
@@ -58,7 +58,7 @@ def dump(directory: Path) -> None:
 
     Where records can't be read the line has a "problem" instead, and the exit code is 1.
     """
-    from volstore import offline
+    from volstore.agent import offline
 
     problems = 0
     try:

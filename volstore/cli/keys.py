@@ -27,7 +27,7 @@ _FILE = click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @_FILE
 def create(file: Path) -> None:
     """Write FILE with one new key; a file that is there is not overwritten."""
-    from volstore import encryption_keys
+    from volstore.agent import keys as encryption_keys
 
     try:
         name = encryption_keys.create_keys(file)
@@ -45,7 +45,7 @@ def rotate(file: Path) -> None:
     `volstore journal verify` names it no more and two snapshots have been written since; one for backups when no
     backup that `volstore operator snapshot inspect` shows it for is worth keeping.
     """
-    from volstore import encryption_keys
+    from volstore.agent import keys as encryption_keys
 
     try:
         name = encryption_keys.rotate_keys(file)
@@ -58,7 +58,7 @@ def rotate(file: Path) -> None:
 @_FILE
 def list_names(file: Path) -> None:
     """Print the names of the keys in FILE, the current one first; never the keys."""
-    from volstore import encryption_keys
+    from volstore.agent import keys as encryption_keys
 
     try:
         found = encryption_keys.names(file)

@@ -199,7 +199,7 @@ def recover(directory: Path, key_file: Path | None, yes: bool) -> None:
     What that node never heard of is lost. Do it on one node only, the one whose log is furthest (`volstore journal
     verify` shows it); the others must never come back with their old data.
     """
-    from volstore import offline
+    from volstore.agent import offline
 
     try:
         echo(offline.plan_recovery(directory, key_file))

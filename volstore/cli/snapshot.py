@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from volstore.backup import BackupMeta, BadBackup, digest_header, unpack
+from volstore.backup.archive import BackupMeta, BadBackup, digest_header, unpack
 from volstore.cli.arguments import Group, connected
 from volstore.cli.output import Failed, echo, fields, print_json, write_private
 from volstore.client import Client, ClientError

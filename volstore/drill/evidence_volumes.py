@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from volstore.drill.finals import Final, Held
 from volstore.drill.history import Effect, Write, line, lines
+from volstore.drill.linearizability import Operation, TooManyStates
 from volstore.drill.record import Check, Kind, Outcome, Request
 from volstore.drill.shortest import Known, explained, shortest
-from volstore.linearizability import Operation, TooManyStates
 
 _SHOWN = 20
 _CLASHES = (400, 404, 409)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from volstore.config_settings import BY_NAME
+from volstore.agent.settings import BY_NAME
 from volstore.drill.target import TargetError, TargetNode
 
 STOP_WITHIN = 30.0

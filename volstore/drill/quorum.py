@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from volstore.health import LAG
+from volstore.http.health import LAG
 
 
 def too_few(health: Mapping[str, Any], gone: Iterable[str]) -> str | None:

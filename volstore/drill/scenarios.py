@@ -13,7 +13,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from volstore.config_settings import BY_NAME
+from volstore.agent.settings import BY_NAME
 from volstore.drill.record import Kind
 from volstore.drill.scenario import CHOICES, Gauntlet, LoadSettings, Objective, Scenario, Step
 from volstore.drill.target import FaultKind

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from volstore.linearizability import Operation, TooManyStates, linearizable, register
+from volstore.drill.linearizability import Operation, TooManyStates, linearizable, register
 
 T = TypeVar("T")
 

@@ -1,0 +1,108 @@
+"""Keeps one connection to one peer: dials, greets, uses it while it lives, waits a little, and again."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+
+from cluster.net.backoff import Backoff
+from cluster.net.frames import FrameError
+from cluster.net.greeting import Admit, Refused, introduce
+from cluster.net.handshake import Card
+from cluster.net.links import OutgoingLink, PeerStats, TransportLimits
+from cluster.net.rate_limit import RateLimitedLog
+from cluster.ports import Network, Random, Stream
+
+
+class Dialler:
+    """Dials the member `name` at `address` for as long as `keep_dialling` runs.
+
+    `use(name, link)` has the connection until it ends; `refused(name, reason)` hears that the peer refused us.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        *,
+        network: Network,
+        random: Random,
+        me: Card,
+        limits: TransportLimits,
+        log: RateLimitedLog,
+        stats: PeerStats,
+        admit: Admit,
+        use: Callable[[str, OutgoingLink], Awaitable[None]],
+        refused: Callable[[str, str], None],
+    ) -> None:
+        self._name = name
+        self._address = address
+        self._network = network
+        self._random = random
+        self._me = me
+        self._limits = limits
+        self._log = log
+        self._stats = stats
+        self._admit = admit
+        self._use = use
+        self._refused = refused
+        self._hurry = asyncio.Event()
+
+    def hurry(self) -> None:
+        """The peer has just shown up itself: don't wait out the delay."""
+        self._hurry.set()
+
+    async def keep_dialling(self) -> None:
+        """Never returns; ends by being cancelled."""
+        loop = asyncio.get_running_loop()
+        backoff = Backoff(self._random, self._limits.reconnect_min, self._limits.reconnect_max)
+        hurried = -math.inf
+        while True:
+            link = await self._dial()
+            began = loop.time()
+            if link is not None:
+                self._stats.connects += 1
+                self._hurry.clear()
+                await self._use(self._name, link)
+            now = loop.time()
+            delay = backoff.after(now - began)
+            if now - hurried < self._limits.reconnect_max:
+                # Two members that accept and at once lose each other mustn't hurry each other on without end.
+                await asyncio.sleep(delay)
+            elif await self._hurried_within(delay):
+                hurried = loop.time()
+            self._hurry.clear()
+
+    async def _hurried_within(self, delay: float) -> bool:
+        try:
+            async with asyncio.timeout(delay):
+                await self._hurry.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _dial(self) -> OutgoingLink | None:
+        stream: Stream | None = None
+        link: OutgoingLink | None = None
+        try:
+            async with asyncio.timeout(self._limits.handshake_timeout):
+                stream = await self._network.connect(self._address)
+                greeted = await introduce(stream, self._me, self._name, self._admit)
+            link = OutgoingLink(stream, greeted, self._limits, self._stats)
+        except Refused as refused:
+            self._stats.refused += 1
+            self._warn("refused_by_peer" if refused.by_peer else "peer_refused", refused.cause, refused.reason)
+            if refused.by_peer:
+                self._refused(self._name, refused.reason)
+        except (OSError, FrameError) as error:
+            reason = str(error) or f"no answer within {self._limits.handshake_timeout} s"
+            self._warn("peer_unreachable", type(error).__name__, reason)
+        finally:
+            if link is None and stream is not None:
+                stream.close()
+        return link
+
+    def _warn(self, event: str, cause: str, reason: str) -> None:
+        now = asyncio.get_running_loop().time()
+        self._log.warning(now, (self._name, cause), event, peer=self._name, address=self._address, reason=reason)

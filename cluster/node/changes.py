@@ -1,0 +1,116 @@
+"""Changes of the cluster by its operator: one at a time, learners first, leadership handed over before it is left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cluster.api import LogError, Member
+from cluster.raft.engine import CONFIGURATION
+from cluster.raft.membership import Configuration
+
+if TYPE_CHECKING:
+    from cluster.node.node import Node
+
+_LOOK_EVERY = 0.02
+CAUGHT_UP = 64
+"""Entries that a learner may lack when it gets its vote, and an heir of the leader: less than one message carries."""
+
+
+async def _until(node: Node, condition: Callable[[], bool], deadline: float, what: str) -> None:
+    """Wait for something that Raft's steps bring about. LogError past `deadline` (loop time)."""
+    while not condition():
+        if node.loop.time() >= deadline:
+            raise LogError(f"{what} before the deadline")
+        if not node.running:
+            raise LogError("this node stops")
+        await asyncio.sleep(_LOOK_EVERY)
+
+
+def _must_lead(node: Node) -> None:
+    if not node.engine.leads:
+        leader = node.engine.leader
+        raise LogError(f"this node doesn't lead; ask {leader!r}" if leader else "No cluster leader")
+
+
+async def transfer(node: Node, to: str | None, deadline: float) -> str:
+    """Hand leadership to `to`, or to the one that is connected for the longest of the voters that lack hardly anything:
+    who has just started may not have reached the others yet, and would lead nobody. The new leader's name."""
+    _must_lead(node)
+    engine = node.engine
+    others = [v for v in engine.configuration.voters if v != node.options.name and v in engine.connected]
+    if to is None:
+        if not others:
+            raise LogError("no other voter is connected")
+        enough = max(map(engine.match_index, others)) - CAUGHT_UP
+        to = min(
+            (name for name in others if engine.match_index(name) >= enough),
+            key=lambda name: (node.peers.connected_since(name), name),
+        )
+    elif to not in others:
+        raise LogError(f"{to!r} is not a connected voter; these are: {', '.join(sorted(others)) or 'none'}")
+    target = to
+    node.step(lambda: engine.transfer(node.loop.time(), target))
+    await _until(
+        node,
+        lambda: (not node.engine.leads and node.engine.leader is not None) or node.engine.transfer_to is None,
+        deadline,
+        f"{target!r} did not take over",
+    )
+    if node.engine.leads or node.engine.leader is None:
+        raise LogError(f"{target!r} did not take over")
+    return node.engine.leader
+
+
+async def _change(node: Node, make: Callable[[Configuration], Configuration], deadline: float) -> None:
+    """Append one configuration and see it committed; the one before must be committed (dissertation §4.1)."""
+    _must_lead(node)
+    engine = node.engine
+    await _until(node, lambda: not engine.leads or node.intake.takes, deadline, "the last change was not committed")
+    _must_lead(node)
+    changed = make(node.engine.configuration)
+    term = node.engine.term
+    node.step(lambda: _append(node, changed))
+    index = node.engine.configuration.index
+    # Leadership may end meanwhile: then it is the next leader that keeps this entry, or puts another in its place.
+    await _until(node, lambda: node.applier.index >= index, deadline, "the change was not committed (it may still be)")
+    kept = node.journal.term_at(index)
+    if kept != term and (kept is not None or node.engine.configurations.at(index).index != index):
+        raise LogError("leadership changed meanwhile: look at the members and try again")
+
+
+def _append(node: Node, configuration: Configuration) -> None:
+    node.engine.append(node.loop.time(), bytes([CONFIGURATION]) + configuration.encode())
+
+
+def _has_caught_up(node: Node, name: str) -> bool:
+    """Whether it is there and has confirmed nearly all; a young log would else be nearly confirmed by nobody at all."""
+    match = node.engine.match_index(name)
+    return name in node.engine.connected and match > 0 and node.journal.last_index - match <= CAUGHT_UP
+
+
+async def add_member(node: Node, member: Member, deadline: float) -> None:
+    """A learner until it has caught up, then a voter."""
+    present = node.engine.configuration.member(member.name)
+    if present is None or present.voter or present.address != member.address:
+        await _change(node, lambda configuration: configuration.with_learner(member), deadline)
+    incarnation = b""
+    if node.options.closings.learners_first:
+        await _until(
+            node,
+            lambda: not node.engine.leads or _has_caught_up(node, member.name),
+            deadline,
+            f"{member.name!r} did not catch up; it stays a learner: add it again to go on, or remove it",
+        )
+        incarnation = node.peers.incarnation_of(member.name)
+    await _change(node, lambda configuration: configuration.with_voter(member.name, incarnation), deadline)
+
+
+async def remove_member(node: Node, name: str, deadline: float) -> None:
+    _must_lead(node)
+    if name == node.options.name:
+        node.engine.configuration.without(name)
+        await transfer(node, None, deadline)
+        raise LogError(f"leadership was handed to {node.engine.leader!r} first: ask it to remove {name!r}")
+    await _change(node, lambda configuration: configuration.without(name), deadline)

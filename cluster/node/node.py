@@ -1,0 +1,408 @@
+"""One running member: wires Raft's engine to the journal, the transport and the state machine.
+
+Everything happens in steps on one event loop: a message, a tick or a sync moves the engine, and `_follow` does what
+follows from it. An exception in any step is a defect and ends the node (`fail`): acting on would risk the data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from random import Random as PseudoRandom
+from typing import Any
+
+from cluster.api import LogError, StateMachine
+from cluster.net.rate_limit import Logger, RateLimitedLog
+from cluster.net.transport import Identity, Transport
+from cluster.node.applier import Applier
+from cluster.node.ask import Answer, Asks
+from cluster.node.freshness import Freshness
+from cluster.node.intake import Intake
+from cluster.node.peers import Peers
+from cluster.node.persistence import Persistence
+from cluster.node.reads import Questions
+from cluster.node.sessions import ReplicatedState
+from cluster.node.snapshotting import Compaction
+from cluster.node.transfer import Receiving
+from cluster.options import Options
+from cluster.ports import Disk, Network, Random
+from cluster.raft import messages
+from cluster.raft.engine import Engine
+from cluster.raft.guard import SafetyViolation
+from cluster.raft.membership import Configuration, Configurations
+from cluster.raft.messages import Frame
+from cluster.storage.boot import boot
+from cluster.storage.journal import JournalFailed
+from cluster.storage.snapshots import SnapshotMeta
+
+_TELL_AFTER = 0.005
+"""Seconds after which members learn of a commit when no entry has told them before: only who waits for a change
+through them could notice, while telling at once would cost as much as the write itself."""
+_RAFTS = frozenset({"app", "commit", "ack", "vote?", "vote", "now"})
+_AT_ONCE = _RAFTS | {"read?", "read"}
+"""What somebody waits for, and comes one at a time; of the others many may come in one turn of the loop."""
+
+
+class Node:
+    def __init__(
+        self,
+        options: Options,
+        machine: StateMachine,
+        disk: Disk,
+        snapshot_disk: Disk,
+        network: Network,
+        random: Random,
+        log: Logger,
+    ) -> None:
+        self.options = options
+        self.log = log
+        self.limited = RateLimitedLog(log)
+        self.state = ReplicatedState(machine, options.closings)
+        self.running = False
+        self.leadership_listeners: list[Callable[[], None]] = []
+        self.answer: Answer | None = None
+        self._disk = disk
+        self._snapshot_disk = snapshot_disk
+        self._network = network
+        self._random = random
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._seen: tuple[Any, ...] = ()
+        self._glance: tuple[Any, ...] = ()
+        self._open, self._looked_at = False, -1
+        """Whether this run's session was open, and how much was applied then: only what is applied can change it."""
+        self._told_commit = 0
+        self._telling: asyncio.TimerHandle | None = None
+        self._more_planned = False
+        self._put_off = False
+        self._stepping = False
+
+    # Life.
+
+    async def start(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.failed: asyncio.Future[None] = self.loop.create_future()
+        booted = await boot(self.options, self.state, self._disk, self._snapshot_disk, self._random)
+        self.incarnation = booted.identity.incarnation
+        self.journal = booted.journal
+        self.store = booted.store
+        session, closings = self._random.randbytes(16), self.options.closings
+        self.intake = Intake(self, session if closings.fresh_sessions else self.options.name.encode())
+        self.applier = Applier(self.state, booted.applied, self.intake.answered, closings)
+        self.peers = Peers(self)
+        self.engine = self._make_engine(booted.configurations)
+        self.persistence = Persistence(self)
+        self.questions = Questions(self)
+        self.asks = Asks(self)
+        self.asks.answer = self.answer
+        self.compaction = Compaction(self, booted.applied)
+        self._receiving = Receiving(
+            self.store, self.send, self._install, self._snapshot_refused, self._has, closings
+        )  # fmt: skip
+        self.freshness = Freshness(self.loop.time())
+        self.transport = Transport(
+            network=self._network,
+            random=self._random,
+            me=Identity(
+                self.options.name,
+                self.incarnation,
+                self.options.cluster_id,
+                self.peers.card,
+            ),
+            bind=self.options.bind,
+            log=self.log,
+            admit=self.peers.admit,
+            on_message=self._on_message,
+            on_peer=self.peers.on_peer,
+            on_failure=self.fail,
+            on_refused=self.peers.on_refused,
+            limits=self.options.limits,
+        )
+        try:
+            self.address = await self.transport.start()
+        except OSError:
+            await self.journal.close()
+            self._disk.unlock()
+            raise
+        self.running = True
+        self.spawn(self._receiving.run)
+        self._tick()
+        if self.engine.configuration.voters == (self.options.name,):
+            self.step(lambda: self.engine.campaign_now(self.loop.time()))
+
+    async def stop(self) -> None:
+        self.running = False
+        for timer in (self._timer, self._telling):
+            if timer is not None:
+                timer.cancel()
+        await self.compaction.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*list(self._tasks), return_exceptions=True)
+        await self.transport.stop()
+        try:
+            await self.journal.close()
+        except JournalFailed as error:
+            # What was acknowledged was synced before; the next start reads what is there.
+            self.log.error("journal_not_synced_at_stop", reason=str(error))
+        self._disk.unlock()
+
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async def watched() -> None:
+            try:
+                await work()
+            except Exception as error:
+                self.fail(error)
+
+        task = self.loop.create_task(watched())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def fail(self, error: BaseException) -> None:
+        """Stop acting at once. The user of the log sees `failed` and ends the process."""
+        if self.failed.done():
+            return
+        self.running = False
+        self.log.error("node_failed", reason=str(error), exc_info=error)
+        self.failed.set_exception(error)
+
+    def step(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Do something to the engine, and what follows from it."""
+        if not self.running:
+            return
+        outermost, self._stepping = not self._stepping, True
+        try:
+            work(*arguments)
+            self._follow()
+        except Exception as error:
+            if not outermost:
+                raise  # The step around this one must not go on, on a state that may be half changed.
+            if self.options.closings.failed_step_ends:
+                self.fail(error)
+            else:
+                self.log.error("step_failed", reason=str(error))
+        finally:
+            if outermost:
+                self._stepping = False
+
+    def _make_engine(self, configurations: Configurations) -> Engine:
+        engine = Engine(
+            self.loop.time(),
+            name=self.options.name,
+            journal=self.journal,
+            configurations=configurations,
+            applied=self.applier.index,
+            timing=self.options.timing,
+            # Not the nonces' source, which costs a call of the kernel: time-outs are drawn at every append_entries.
+            draw=PseudoRandom(self._random.randbytes(16)).random,
+            closings=self.options.closings,
+        )
+        engine.mark = self.applier.mark
+        engine.recognised = self.peers.recognised
+        return engine
+
+    def restart_engine(self) -> None:
+        """The journal was read again from a disk that had failed: what was not synced is not believed."""
+        connected = self.engine.connected
+        snapshot = self.store.latest()
+        if snapshot is not None and snapshot.index <= self.applier.index:
+            # The log's switch to a received snapshot may be lost; state and snapshot stand there already.
+            self._reset_unless_held(snapshot)
+        self.engine = self._make_engine(Configurations(self.engine.configurations.at(self.applier.index)))
+        self.step(lambda: self.engine.peers_changed(self.loop.time(), connected))
+
+    def start_log_after(self, snapshot: SnapshotMeta) -> None:
+        """The state of a durable snapshot stands here: the log needs nothing that it covers."""
+        if self.journal.term_at(snapshot.index) == snapshot.term:
+            self.journal.drop_to(snapshot.index)  # What follows it may be acknowledged: it stays.
+        else:
+            self.journal.reset(snapshot.index, snapshot.term)
+
+    def _reset_unless_held(self, snapshot: SnapshotMeta) -> None:
+        if self.journal.term_at(snapshot.index) != snapshot.term:
+            self.journal.reset(snapshot.index, snapshot.term)
+
+    def _tick(self) -> None:
+        if self.running:
+            self._timer = self.loop.call_later(self.options.timing.heartbeat / 3, self._tick)
+            self.step(self._on_tick)
+
+    def _on_tick(self) -> None:
+        now = self.loop.time()
+        self.persistence.judge(now)
+        self.engine.tick(now)
+        self.intake.resend(now)
+        self.questions.repeat()
+        self.asks.repeat()
+        self.compaction.consider()
+
+    # What follows from a step.
+
+    def _follow(self) -> None:
+        syncs = self.persistence.send_out()
+        self._notice_changes()
+        engine, applier = self.engine, self.applier
+        leads, commit, made = engine.leads, engine.commit_index, False
+        if leads:
+            if engine.configuration.index == 0 and engine.takes_proposals:
+                self.peers.pin()
+                self.persistence.send_out()
+            made = self.intake.due()
+            if made:
+                # The next round is under way before this one is applied and answered: disks and members need no
+                # processor.
+                self.intake.make_entry()
+                self.persistence.send_out()
+        if leads and not made and commit > self._told_commit:
+            # Before it is applied here: who waits for it through another member is answered meanwhile.
+            self._told_commit = commit
+            if waiting := self.intake.take_waiting_members():
+                engine.tell_commit(self.loop.time(), waiting)
+                self.persistence.send_out()
+            if self._telling is None:
+                self._telling = self.loop.call_later(_TELL_AFTER, self._tell_commit)
+        # Not beyond this disk: after a failed sync the journal is read again, and must hold what the state holds.
+        safe = min(commit, self.journal.durable_index)
+        # A follower's disk goes first, and its acknowledgement, for which the leader waits: applying would keep the
+        # interpreter from the disk's thread. The next step applies, whatever it is for: at the latest the sync's end.
+        self._put_off = syncs and not leads and not self._put_off
+        if safe > applier.index and not self._put_off:
+            if applier.advance(self.journal, safe) and not self._more_planned:
+                self._more_planned = True
+                self.loop.call_soon(self._go_on)
+            self.compaction.consider()
+            if leads:
+                self.intake.plan_flush()
+        if self.freshness.waits_for(applier.index):
+            self.freshness.applied(applier.index, self._has_this_term)
+        if self.peers.leaving:
+            self.peers.part()
+
+    def _tell_commit(self) -> None:
+        self._telling = None
+        self.step(lambda: self.engine.tell_commit(self.loop.time()))
+
+    def _go_on(self) -> None:
+        self._more_planned = False
+        self.step(lambda: None)
+
+    def _notice_changes(self) -> None:
+        engine = self.engine
+        changed = engine.configuration is not self.peers.adopted
+        if changed:
+            self.peers.adopt(engine.configuration)
+        # What costs little is compared first, since hardly any step changes any of it.
+        if self.applier.index != self._looked_at:
+            self._open, self._looked_at = self.intake.open, self.applier.index
+        glance = (engine.raft.standing, engine.leads and self.intake.takes, self._open)
+        if glance == self._glance and not changed:
+            return
+        self._glance = glance
+        seen = (engine.term, engine.leader, engine.role, self.intake.takes, self.intake.open)
+        if seen == self._seen:
+            return
+        if seen[:3] != self._seen[:3]:
+            self.log.info("leadership", term=engine.term, leader=engine.leader, role=engine.role.value)
+            for told in self.leadership_listeners:
+                told()
+        self._seen = seen
+        if not engine.leads:
+            self._told_commit = 0
+            self.intake.leadership_ended()
+        self.freshness.leader_changed()
+        self.intake.lost()
+        self.intake.resend(self.loop.time())
+        self.questions.lost()
+        self.questions.repeat()
+        self.asks.lost()
+
+    # Messages.
+
+    def send(self, peer: str, frame: Frame) -> bool:
+        return self.transport.send(peer, frame, at_once=frame[0] in _AT_ONCE)
+
+    def _on_message(self, peer: str, frame: Frame) -> None:
+        if (flaw := messages.flaw(frame)) is not None:
+            self.limited.warning(self.loop.time(), (peer, flaw), "message_refused", peer=peer, reason=flaw)
+            return
+        self.step(self._take, peer, frame)
+
+    def _take(self, peer: str, frame: Frame) -> None:
+        kind, now, engine = frame[0], self.loop.time(), self.engine
+        if kind in _RAFTS:
+            if kind == "app" and frame[7] is not None and frame[1] >= engine.term:
+                self.applier.expect((frame[7][0], frame[7][1]))
+            engine.receive(now, peer, frame)
+            if kind in ("app", "commit") and frame[1] == engine.term:
+                commit = frame[5] if kind == "app" else frame[2]
+                self.freshness.heard(now, commit, self.applier.index, self._has_this_term)
+        elif kind == "prop":
+            self.intake.take(peer, frame[1])
+        elif kind == "no":
+            self.intake.refused(frame[1], frame[2])
+        elif kind == "read?":
+            engine.read(now, lambda index: self._answer_read(peer, frame[1], index))
+        elif kind == "read":
+            self.questions.answered(frame[1], frame[2])
+        elif kind == "ask":
+            self.send(peer, ["told", frame[1], self.asks.taken(frame[2])])
+        elif kind == "told":
+            self.asks.answered(frame[1], frame[2])
+        elif kind == "snap":
+            if engine.heard_in_term(now, peer, frame[1]):
+                self._receiving.piece(peer, frame)
+        elif kind == "snapack":
+            self.compaction.acknowledged(peer, *frame[1:])
+        elif kind == "gone" and frame[1] >= engine.term:
+            raise LogError(
+                f"this node was removed from the cluster at log index {frame[2]}, says {peer}; "
+                "its data directory is of no further use to it"
+            )
+
+    def _answer_read(self, peer: str, question: int, index: int | None) -> None:
+        self.send(peer, ["read", question, index])
+
+    def last_contact(self) -> float:
+        """Seconds since this node had all that the leader, when it was heard, had committed; 0 on the leader."""
+        return 0.0 if self.has_all else self.freshness.age(self.loop.time())
+
+    @property
+    def has_all(self) -> bool:
+        """Whether this node leads, and its state is what was committed; one that stops can't know it any more."""
+        return self.running and self.engine.leads and self._has_this_term
+
+    @property
+    def _has_this_term(self) -> bool:
+        """An entry of the present term is applied, and with it all that earlier leaders committed."""
+        return self.journal.term_at(self.applier.index) == self.engine.term
+
+    @property
+    def knows_its_age(self) -> bool:
+        """Whether there is a leader, and this node has had all of what it committed at least once since it started."""
+        return self.has_all or (self.engine.leader is not None and self.freshness.known)
+
+    # Snapshots that come from the leader.
+
+    def _has(self, index: int) -> bool:
+        return self.applier.index >= index
+
+    def _snapshot_refused(self, error: Exception) -> None:
+        self.limited.warning(self.loop.time(), "snapshot", "snapshot_refused", reason=str(error))
+
+    async def _install(self, meta: SnapshotMeta) -> None:
+        """Replace state and log by a snapshot that is durable and verified (Raft §7)."""
+        adopt = await self._snapshot_disk.run(lambda: self.state.load(self.store.read_chunks(meta)))
+        if self._has(meta.index):
+            return  # The log went past it meanwhile.
+        adopt()
+        if self.state.digest() != meta.digest:
+            raise SafetyViolation(f"the snapshot of log index {meta.index} restores to another digest than it names")
+        self.start_log_after(meta)
+        self.engine.rebased(meta.index, Configurations(Configuration.decode(meta.membership, meta.index)))
+        self.engine.heard_leader(self.loop.time())
+        self.applier.installed(meta.index)
+        self.compaction.installed(meta.index)
+        self.intake.snapshot_installed()
+        await self.journal.sync()
+        self.log.info("snapshot_installed", index=meta.index, bytes=meta.size)
+        self.step(lambda: None)

@@ -1,0 +1,145 @@
+"""When a node stands for election, and for whom it votes: PreVote, stickiness, votes as a set of members.
+
+Raft §5.2, §5.4.1; dissertation §9.6 (PreVote), §4.2.3 (stickiness), §3.10 (transfer). pysyncobj counts the votes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cluster.raft import pysyncobj_adapter as pysync
+from cluster.raft.guard import quorum
+from cluster.raft.messages import Frame
+
+if TYPE_CHECKING:
+    from cluster.raft.engine import Engine
+
+
+class Election:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._deadline = 0.0
+        self._asked_term: int | None = None
+        self._would_vote: set[str] = set()
+        self._votes: set[str] = set()
+        self._on_transfer = False
+
+    def tick(self) -> None:
+        """No leader was heard for as long as the time-out says: ask whether an election could be won."""
+        if self._engine.now >= self._deadline:
+            self.restart_timer()
+            self._engine.raft.forget_leader()
+            self._ask_first()
+
+    def restart_timer(self) -> None:
+        """Wait anew, and for nothing that was asked before: who has led since doesn't stand on old answers."""
+        engine = self._engine
+        self._asked_term = None
+        span = engine.timing.election_max - engine.timing.election_min
+        self._deadline = engine.now + engine.timing.election_min + span * engine.draw()
+
+    def due_now(self) -> None:
+        self._deadline = self._engine.now
+
+    # For others.
+
+    def on_request(self, peer: str, term: int, last_index: int, last_term: int, pre: bool, on_transfer: bool) -> None:
+        engine = self._engine
+        # A disk with entries on it isn't the empty one that a forming cluster must fear: whoever wrote them knew it.
+        unformed = self._forming_incomplete() and engine.journal.last_index == 0 and not engine.recognised
+        if engine.unable or unformed or (self._leader_is_heard() and not on_transfer):
+            engine.send(peer, ["vote", engine.term, False, pre], after_sync=True)
+            return
+        if pre:
+            journal = engine.journal
+            granted = term > engine.term and (last_term, last_index) >= (journal.last_term, journal.last_index)
+            engine.send(peer, ["vote", term if granted else engine.term, granted, True], after_sync=True)
+            return
+        # pysyncobj stays silent when it is asked twice: the first answer may be lost.
+        again = term == engine.term and engine.raft.voted_for == peer
+        before = engine.sent
+        engine.raft.deliver(
+            engine.now,
+            peer,
+            {"type": "request_vote", "term": term, "last_log_index": last_index, "last_log_term": last_term},
+        )
+        if engine.sent > before:
+            self.restart_timer()
+        else:
+            engine.send(peer, ["vote", engine.term, again, False], after_sync=True)
+
+    def _leader_is_heard(self) -> bool:
+        """Whoever reaches this node but not the leader must not depose it (hole 6)."""
+        engine = self._engine
+        if not engine.closings.prevote:
+            return False
+        fresh = engine.now < engine.last_contact + engine.timing.election_min
+        return engine.leads or (engine.leader is not None and fresh)
+
+    # For itself.
+
+    def _may_stand(self) -> bool:
+        engine = self._engine
+        return not engine.unable and not self._forming_incomplete() and engine.name in engine.configuration.voters
+
+    def _forming_incomplete(self) -> bool:
+        """A cluster forms once, with all its first members there: before a configuration stands in this node's log it
+        can't tell a member's first disk from an empty one under an old name (hole 23), so it waits for all."""
+        engine = self._engine
+        if not engine.closings.pinned_incarnations or engine.configuration.index > 0 or engine.journal.base_index > 0:
+            return False
+        return not set(engine.configuration.voters) <= {engine.name, *engine.connected}
+
+    def _ask_first(self) -> None:
+        engine = self._engine
+        if not self._may_stand():
+            return
+        if not engine.closings.prevote:
+            self._stand()
+            return
+        self._asked_term = engine.term + 1
+        self._would_vote = {engine.name}
+        for peer in engine.configuration.voters:
+            if peer != engine.name:
+                engine.send(peer, self.request(engine.term + 1, pre=True), after_sync=True)
+        self._count_would_votes()
+
+    def _count_would_votes(self) -> None:
+        if len(self._would_vote) >= quorum(self._engine.configuration.voters):
+            self._stand()
+
+    def _stand(self, *, on_transfer: bool = False) -> None:
+        engine = self._engine
+        self._asked_term = None
+        self._votes = {engine.name}
+        self._on_transfer = on_transfer
+        self.restart_timer()
+        engine.raft.campaign(engine.now)
+
+    def request(self, term: int, *, pre: bool) -> Frame:
+        journal = self._engine.journal
+        return ["vote?", term, journal.last_index, journal.last_term, pre, not pre and self._on_transfer]
+
+    def on_vote(self, peer: str, term: int, granted: bool, pre: bool) -> None:
+        engine = self._engine
+        if not granted:
+            if term > engine.term:
+                engine.learn_term(term)
+            return
+        if engine.closings.votes_of_members and peer not in engine.configuration.voters:
+            return
+        if pre:
+            if term == self._asked_term:
+                self._would_vote.add(peer)
+                self._count_would_votes()
+        elif term == engine.term and engine.raft.role == pysync.CANDIDATE:
+            if engine.closings.votes_of_members and peer in self._votes:
+                return
+            self._votes.add(peer)
+            engine.raft.deliver(engine.now, peer, {"type": "response_vote", "term": term})
+
+    def on_timeout_now(self, peer: str, term: int) -> None:
+        """The leader hands over: stand at once; the others need not wait until they miss it."""
+        engine = self._engine
+        if term == engine.term and peer == engine.leader and self._may_stand():
+            self._stand(on_transfer=True)

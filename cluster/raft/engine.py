@@ -1,0 +1,373 @@
+"""Raft's rules around pysyncobj, as a machine without I/O: messages and time in, messages and positions out.
+
+pysyncobj (`raft.py`) keeps the role, the term, the follower's log and the commit rule; what it gets wrong is judged
+here before it sees it, or instead of it: `election.py`, `leadership.py`, `guard.py`. The caller gives the time with
+every call, sends what `take_messages` returns, and calls `tick` often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from cluster.api import Role
+from cluster.closings import ALL_CLOSED, Closings
+from cluster.raft import pysyncobj_adapter as pysync
+from cluster.raft.election import Election
+from cluster.raft.guard import Progress, Rejected, SafetyViolation, Verified, verify_append
+from cluster.raft.leadership import Leadership
+from cluster.raft.membership import Configuration, Configurations
+from cluster.raft.messages import Frame
+from cluster.raft.pysyncobj_adapter import Raft
+from cluster.raft.read_index import Answer
+from cluster.storage.journal import Journal
+
+NO_OP, BATCH, CONFIGURATION = 1, 3, 4
+"""The first byte of an entry's data: pysyncobj's no-op, a batch of proposals, a configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """All in seconds. Elections start after a random time in [election_min, election_max] without a leader."""
+
+    heartbeat: float = 0.075
+    election_min: float = 0.3
+    election_max: float = 0.6
+
+
+class Message(NamedTuple):
+    """`after_sync`: it says or implies that something is on this node's disk, and must wait until it is."""
+
+    peer: str
+    frame: Frame
+    after_sync: bool
+
+
+class Engine:
+    """One member's Raft. Raises SafetyViolation or AssertionError where a defect shows: the node must then stop."""
+
+    def __init__(
+        self,
+        now: float,
+        *,
+        name: str,
+        journal: Journal,
+        configurations: Configurations,
+        applied: int,
+        timing: Timing,
+        draw: Callable[[], float],
+        closings: Closings = ALL_CLOSED,
+    ) -> None:
+        """`applied`: the log index of the state that the caller holds; `draw`: numbers from [0, 1) for time-outs."""
+        self.name = name
+        self.journal = journal
+        self.configurations = configurations
+        self.timing = timing
+        self.closings = closings
+        self.draw = draw
+        self.now = now
+        self.leads = False
+        self.term = self.commit_index = 0
+        self.configuration = configurations.latest
+        self.connected: Collection[str] = frozenset()
+        self.unable = False
+        """This node can't write: it neither stands for election, nor votes, nor leads."""
+        self.recognised = False
+        """A member that knows the configuration has let this node's disk in: it is the one that is named there."""
+        self.last_contact = now
+        """When this node last heard from the leader that it knows."""
+        self.mark: Callable[[], Any] = lambda: None
+        """What rides along with append_entries: the leader's state digest, for members to compare."""
+        self.sent = 0
+        """How many messages were ever made."""
+        self.outbox: list[Message] = []
+        """What `take_messages` will give."""
+        self._answer: tuple[int, int] | None = None
+        self._verified = (0, 0)
+        """The term, and how far its leader has shown this log to be its own."""
+        self._election = Election(self)
+        self._leadership = Leadership(self)
+        self.raft = Raft(
+            now,
+            name,
+            self,
+            journal,
+            quorum_timeout=timing.election_min if closings.check_quorum else 30.0,
+            on_state=self._state_changed,
+        )
+        self.raft.committed(applied if closings.commit_told_anew else journal.last_index)
+        self._read_configurations()
+        self._election.restart_timer()
+
+    # What others may know.
+
+    @property
+    def leader(self) -> str | None:
+        return self.raft.leader
+
+    @property
+    def role(self) -> Role:
+        if self.leads:
+            return Role.LEADER
+        member = self.configuration.member(self.name)
+        if member is None:
+            return Role.REMOVED
+        if not member.voter:
+            return Role.LEARNER
+        return Role.CANDIDATE if self.raft.role == pysync.CANDIDATE else Role.FOLLOWER
+
+    @property
+    def takes_proposals(self) -> bool:
+        """Leading, not about to hand over, and sure of what was committed before (its own no-op is committed)."""
+        leadership = self._leadership
+        if not self.leads or (leadership.transfer_to is not None and self.closings.transfer_stops_proposals):
+            return False
+        return self.commit_index >= leadership.first_index > 0
+
+    @property
+    def transfer_to(self) -> str | None:
+        return self._leadership.transfer_to
+
+    @property
+    def progress(self) -> dict[str, Progress]:
+        return self._leadership.progress
+
+    def match_index(self, peer: str) -> int:
+        return self.raft.match_index(peer)
+
+    def take_messages(self) -> list[Message]:
+        messages, self.outbox = self.outbox, []
+        return messages
+
+    # Inputs.
+
+    def receive(self, now: float, peer: str, frame: Frame) -> None:
+        """One frame of Raft's (well-formed, `messages.py`) from an authenticated member."""
+        self.now = now
+        kind = frame[0]
+        if kind == "app":
+            self._on_append(peer, *frame[1:])
+        elif kind == "commit":
+            self._on_commit(peer, *frame[1:])
+        elif kind == "ack":
+            self._leadership.on_ack(peer, *frame[1:])
+        elif kind == "vote?":
+            self._election.on_request(peer, *frame[1:])
+        elif kind == "vote":
+            self._election.on_vote(peer, *frame[1:])
+        elif kind == "now":
+            self._election.on_timeout_now(peer, *frame[1:])
+        else:
+            raise AssertionError(f"{kind!r} is no message of Raft's")
+
+    def tick(self, now: float) -> None:
+        """Let time pass: heartbeats, elections, and what has become committed."""
+        self.now = now
+        if self.leads:
+            self._leadership.tick()
+        else:
+            self._election.tick()
+
+    def durable(self, now: float) -> None:
+        """The journal synced: what was only written before may count now."""
+        self.now = now
+        if self.leads:
+            self.raft.count(now)
+            self._leadership.advanced()
+
+    def append(self, now: float, data: bytes) -> int:
+        """Append an entry as the leader and send it to everybody; its log index."""
+        self.now = now
+        self.raft.append(now, data)
+        self._leadership.send_round()
+        return self.journal.last_index
+
+    def tell_commit(self, now: float, peers: Collection[str] | None = None) -> None:
+        """Tell `peers`, or everybody, what was committed, without waiting for the next entry or heartbeat."""
+        self.now = now
+        self._leadership.tell_commit(peers)
+
+    def read(self, now: float, answer: Answer) -> None:
+        """Find an index that a linearizable read must have seen (ReadIndex). `answer` gets None if leadership ends.
+
+        One round to the majority serves all that ask before it starts; a single voter is its own majority.
+        """
+        self.now = now
+        if self.closings.read_index:
+            self._leadership.read(answer)
+        else:
+            answer(self.commit_index)
+
+    def peers_changed(self, now: float, connected: Collection[str]) -> None:
+        self.now = now
+        for peer in sorted(set(connected) - set(self.connected)):
+            self._leadership.reconnected(peer)
+        self.connected = frozenset(connected)
+
+    def step_down(self, now: float) -> None:
+        self.now = now
+        if self.leads:
+            self.raft.step_down(now)
+
+    def campaign_now(self, now: float) -> None:
+        """Stand for election without waiting (a single voter that starts)."""
+        self.now = now
+        self._election.due_now()
+        self.tick(now)
+
+    def transfer(self, now: float, to: str) -> None:
+        """Hand leadership to `to`: proposals stop, and it is told once it has the whole log."""
+        self.now = now
+        self._leadership.transfer(to)
+
+    def snapshot_installed(self, now: float, peer: str, index: int) -> None:
+        """`peer` says that it has the state up to `index` on its disk."""
+        self.now = now
+        self._leadership.snapshot_installed(peer, index)
+
+    def heard_in_term(self, now: float, peer: str, term: int) -> bool:
+        """Whether `peer` leads the term that this node is in, by what only a term's leader sends (a snapshot's piece).
+
+        A node that has just read its disk again may have forgotten the term, and doesn't know its leader yet.
+        """
+        self.now = now
+        if term > self.term:
+            self.learn_term(term)
+        if term < self.term or self.leader not in (peer, None):
+            return False
+        self.heard_leader(now)
+        return True
+
+    def heard_leader(self, now: float) -> None:
+        """Something else than append_entries shows that the leader is alive (a piece of its snapshot)."""
+        self.now = self.last_contact = now
+        self._election.restart_timer()
+
+    def rebased(self, applied: int, configurations: Configurations) -> None:
+        """A snapshot of log index `applied` was installed; `configurations` holds the one that it names."""
+        self.configurations = configurations
+        self.raft.committed(applied)
+        self._read_configurations()
+
+    def learn_term(self, term: int) -> None:
+        """Somebody is in a higher term: follow nobody in it."""
+        self.raft.learn_term(self.now, term)
+
+    # As a follower.
+
+    def _on_append(
+        self,
+        peer: str,
+        term: int,
+        round_: int,
+        previous: int,
+        previous_term: int,
+        commit: int,
+        entries: list[tuple[int, bytes]],
+        _mark: object,
+    ) -> None:
+        if term < self.term:
+            self.send(peer, ["ack", self.term, round_, False, 0], after_sync=True)
+            return
+        if self.leads and term == self.term:
+            raise SafetyViolation(f"two leaders in term {term}: {self.name} and {peer}")
+        self.last_contact = self.now
+        self._election.restart_timer()
+        verdict: Verified | Rejected
+        if self.closings.keep_matching_entries:
+            verdict = verify_append(self.journal, previous, previous_term, entries, self.commit_index)
+        else:
+            verdict = Verified(previous, previous_term, tuple(entries), previous + len(entries))
+        if isinstance(verdict, Rejected):
+            self._answer = (round_, verdict.hint)
+            # pysyncobj still learns of the term and the leader: it rejects what builds on an entry that isn't there.
+            self.raft.append_entries(self.now, peer, term, commit, self.journal.last_index + 1, 0, [])
+        else:
+            previous, previous_term, fresh, upto = verdict
+            self._answer = (round_, upto)
+            verified_term, verified = self._verified
+            if term != verified_term or upto > verified:
+                self._verified = (term, upto)
+            if self.closings.verified_commit:
+                commit = min(commit, upto)
+            numbered = [(data, index, entry_term) for index, (entry_term, data) in enumerate(fresh, previous + 1)]
+            self.raft.append_entries(self.now, peer, term, commit, previous, previous_term, numbered)
+        self._answer = None
+
+    def _on_commit(self, peer: str, term: int, commit: int) -> None:
+        """The leader has committed more and has nothing to append just now: a message that needs no answer."""
+        if term != self.term or peer != self.leader or self._verified[0] != term:
+            return
+        self.last_contact = self.now
+        self._election.restart_timer()
+        commit, journal = min(commit, self._verified[1]), self.journal
+        self.raft.append_entries(self.now, peer, term, commit, journal.last_index, journal.last_term, [])
+
+    # What pysyncobj asks of its owner (raft.Owner).
+
+    def emit(self, peer: str, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        if kind == "next_node_idx":
+            if self._answer is not None:  # None: what made pysyncobj answer was no question.
+                round_, index = self._answer
+                self.send(peer, ["ack", self.term, round_, bool(message["success"]), index], after_sync=True)
+        elif kind == "request_vote":
+            self.send(peer, self._election.request(message["term"], pre=False), after_sync=True)
+        elif kind == "response_vote":
+            self.send(peer, ["vote", message["term"], True, False], after_sync=True)
+        else:
+            raise AssertionError(f"pysyncobj sends {kind!r}, which it has no reason to")
+
+    def send_round(self) -> None:
+        self._leadership.send_round()
+
+    def won(self) -> None:
+        self._leadership.begin()
+
+    def countable(self, index: int) -> bool:
+        return not self.closings.sync_before_send or index <= self.journal.durable_index
+
+    def _state_changed(self, leads: bool) -> None:
+        self.leads = leads
+        if leads:
+            return
+        self._leadership.end()
+        if self.closings.fresh_timeout:
+            self._election.restart_timer()
+        else:
+            self._election.due_now()
+
+    # Configurations.
+
+    def _read_configurations(self) -> None:
+        """What follows the snapshot in the log may name newer configurations."""
+        start = max(self.journal.base_index, self.configurations.latest.index)
+        for index in range(start + 1, self.journal.last_index + 1):
+            self._note_configuration(index, self.journal.entry(index).data)
+        self._adopt_configuration()
+
+    def entry_added(self, index: int, data: bytes) -> None:
+        if self._note_configuration(index, data):
+            self._adopt_configuration()
+
+    def entries_dropped(self, index: int) -> None:
+        if self.configurations.dropped_from(index):
+            self._adopt_configuration()
+
+    def _note_configuration(self, index: int, data: bytes) -> bool:
+        if data[0] != CONFIGURATION:
+            return False
+        self.configurations.added(Configuration.decode(data[1:], index))
+        return True
+
+    def _adopt_configuration(self) -> None:
+        self.configuration = configuration = self.configurations.latest
+        self._leadership.set_members(sorted(m.name for m in configuration.members if m.name != self.name))
+        voters = [name for name in configuration.voters if name != self.name]
+        learners = [name for name in configuration.learners if name != self.name]
+        self.raft.set_members(self.now, voters, learners)
+
+    def send(self, peer: str, frame: Frame, *, after_sync: bool) -> None:
+        self.sent += 1
+        self.outbox.append(Message(peer, frame, after_sync and self.closings.sync_before_send))

@@ -1,0 +1,1 @@
+"""What a member keeps on its disk: journal, snapshots, identity, and the files underneath."""

@@ -1,0 +1,111 @@
+"""Engines in conversation, without sockets: messages wait in a list until a test delivers, holds or drops them."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+from cluster.api import Member
+from cluster.closings import ALL_CLOSED, Closings
+from cluster.raft.engine import BATCH, CONFIGURATION, Engine, Message, Timing
+from cluster.raft.membership import Configuration, Configurations
+from cluster.storage.journal import Journal
+from tests.cluster.storage.memory_disk import MemoryDisk
+
+TIMING = Timing(heartbeat=0.05, election_min=0.3, election_max=0.6)
+
+
+def configuration(*names: str, index: int = 0) -> Configuration:
+    return Configuration(tuple(Member(name, f"{name}:1", name.encode() * 8) for name in names), index)
+
+
+def engine(name: str, names: str, closings: Closings = ALL_CLOSED, seed: int = 1) -> Engine:
+    return Engine(
+        0.0,
+        name=name,
+        journal=Journal.open(MemoryDisk(Random(seed)), reserve_bytes=0),
+        configurations=Configurations(configuration(*names)),
+        applied=0,
+        timing=TIMING,
+        draw=Random(seed).random,
+        closings=closings,
+    )
+
+
+def lone_engine() -> Engine:
+    return engine("a", "a")
+
+
+def entry(text: str) -> bytes:
+    return bytes([BATCH]) + text.encode()
+
+
+class Conversation:
+    """Engines named by one letter each, all connected, at one clock. `queue` holds (sender, message) in order."""
+
+    def __init__(self, names: str, closings: Closings = ALL_CLOSED) -> None:
+        self.names = names
+        self.now = 0.0
+        self.queue: list[tuple[str, Message]] = []
+        self.cut: set[tuple[str, str]] = set()
+        self.engines = {name: engine(name, names, closings, seed) for seed, name in enumerate(names)}
+        for one in self.engines.values():
+            one.peers_changed(0.0, set(names) - {one.name})
+
+    def __getitem__(self, name: str) -> Engine:
+        return self.engines[name]
+
+    async def sync(self, *names: str) -> None:
+        """Let these disks (all by default) catch up, and what waited for them leave."""
+        for name in names or self.names:
+            one = self.engines[name]
+            await one.journal.sync()
+            one.durable(self.now)
+
+    def collect(self) -> None:
+        """Take what the engines have to say; what depends on a disk is taken only if that disk is in step."""
+        for name, one in self.engines.items():
+            for message in one.take_messages():
+                assert not (message.after_sync and one.journal.unsynced), "a test forgot to sync first"
+                self.queue.append((name, message))
+
+    async def deliver(self, rounds: int = 1, *, only: str | None = None) -> None:
+        """Deliver all that waits (to `only`), with all disks in step, `rounds` times."""
+        for _ in range(rounds):
+            await self.sync()
+            self.collect()
+            queue, self.queue = self.queue, []
+            for sender, message in queue:
+                if only is not None and message.peer != only:
+                    self.queue.append((sender, message))
+                elif (sender, message.peer) not in self.cut:
+                    self.engines[message.peer].receive(self.now, sender, message.frame)
+
+    async def pass_time(self, seconds: float, *, step: float = 0.025, names: str | None = None) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            self.now += step
+            for name in names or self.names:
+                self.engines[name].tick(self.now)
+            await self.deliver()
+
+    async def elect(self, name: str) -> Engine:
+        """Have `name` win an election, and its members bound to their disks."""
+        self.engines[name].campaign_now(self.now)
+        await self.deliver(6)
+        leader = self.engines[name]
+        assert leader.leads
+        if leader.configuration.index == 0:
+            pinned = configuration(*self.names).encode()
+            leader.append(self.now, bytes([CONFIGURATION]) + pinned)
+        await self.deliver(4)
+        assert leader.takes_proposals
+        return leader
+
+    def leaders(self) -> list[str]:
+        return [name for name, one in self.engines.items() if one.leads]
+
+
+def run(work: object) -> None:
+    assert asyncio.iscoroutine(work)
+    asyncio.run(work)

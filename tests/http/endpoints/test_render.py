@@ -1,0 +1,111 @@
+"""What a row says stands under its own name in the view that answers are made of."""
+
+from __future__ import annotations
+
+from msgspec.structs import asdict
+
+from volstore.core.model import Capability, Claim, MountOptions, Plugin, Topology, TopologyRequest, Volume
+from volstore.core.state import State
+from volstore.http.endpoints.render import claimed_volume_view, volume_view
+from volstore.http.endpoints.views import ClaimView
+
+PLUGIN = Plugin(
+    id="plugin",
+    provider="its provider",
+    version="its version",
+    controller_required=True,
+    controllers_healthy=1,
+    controllers_expected=2,
+    nodes_healthy=3,
+    nodes_expected=4,
+)
+READER = Claim(allocation_id="reader", node_id="n1", mode=0)
+WRITER = Claim(allocation_id="writer", node_id="n2", mode=1)
+PAST = Claim(allocation_id="past", node_id="n3", mode=0, state=1)
+VOLUME = Volume(
+    id="id",
+    namespace="namespace",
+    name="name",
+    external_id="external",
+    plugin_id="plugin",
+    access_mode="access",
+    attachment_mode="attachment",
+    topologies=(Topology({"rack": "r1"}),),
+    mount_options=MountOptions("ext4", ("noatime",)),
+    secrets={"password": "secret"},
+    parameters={"parameter": "p"},
+    context={"context": "c"},
+    requested_capabilities=(Capability("a1", "b1"), Capability("a2", "b2")),
+    requested_capacity_min=5,
+    requested_capacity_max=6,
+    capacity=7,
+    clone_id="clone",
+    snapshot_id="snapshot",
+    requested_topologies=TopologyRequest((Topology({"rack": "r2"}),), (Topology({"rack": "r3"}, flat=True),)),
+    provider="provider at its registration",
+    provider_version="version at its registration",
+    read_claims={"reader": READER},
+    write_claims={"writer": WRITER},
+    past_claims={"past": PAST},
+    create_index=8,
+    modify_index=9,
+    touch_index=10,
+)
+
+
+def test_every_field_stands_under_its_name() -> None:
+    shown = asdict(volume_view(State(), VOLUME, PLUGIN))
+    wanted = [asdict(view) for view in shown.pop("requested_capabilities")]
+    topologies = asdict(shown.pop("requested_topologies"))
+    assert wanted == [
+        {"access_mode": "a1", "attachment_mode": "b1"},
+        {"access_mode": "a2", "attachment_mode": "b2"},
+    ]
+    assert topologies == {"preferred": [{"rack": "r3"}], "required": [{"Segments": {"rack": "r2"}}]}
+    assert shown == {
+        "access_mode": "access",
+        "allocations": [],
+        "attachment_mode": "attachment",
+        "capacity": 7,
+        "clone_id": "clone",
+        "context": {"context": "c"},
+        "controller_required": True,
+        "controllers_expected": 2,
+        "controllers_healthy": 1,
+        "create_index": 8,
+        "external_id": "external",
+        "id": "id",
+        "modify_index": 9,
+        "mount_options": None,
+        "name": "name",
+        "namespace": "namespace",
+        "nodes_expected": 4,
+        "nodes_healthy": 3,
+        "parameters": {"parameter": "p"},
+        "past_claims": {"past": ClaimView(allocation_id="past", mode=0, node_id="n3", state=1)},
+        "plugin_id": "plugin",
+        "provider": "its provider",
+        "provider_version": "its version",
+        "read_allocs": {"reader": None},
+        "read_claims": {"reader": ClaimView(allocation_id="reader", mode=0, node_id="n1", state=0)},
+        "requested_capacity_max": 6,
+        "requested_capacity_min": 5,
+        "resource_exhausted": None,
+        "schedulable": True,
+        "secrets": None,
+        "snapshot_id": "snapshot",
+        "topologies": [{"Segments": {"rack": "r1"}}],
+        "version": "its version",
+        "write_allocs": {"writer": None},
+        "write_claims": {"writer": ClaimView(allocation_id="writer", mode=1, node_id="n2", state=0)},
+    }
+
+
+def test_only_a_claims_answer_shows_what_is_needed_to_mount() -> None:
+    read, claimed = volume_view(State(), VOLUME, PLUGIN), claimed_volume_view(State(), VOLUME, PLUGIN)
+    shown = asdict(claimed)
+    assert asdict(shown.pop("mount_options")) == {"fs_type": "ext4", "mount_flags": ["noatime"]}
+    assert shown.pop("secrets") == {"password": "secret"}
+    rest = asdict(read)
+    assert (rest.pop("mount_options"), rest.pop("secrets")) == (None, None)
+    assert shown == rest

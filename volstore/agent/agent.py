@@ -1,0 +1,328 @@
+"""The agent: one running node. The only place that knows both packages, `cluster`'s log and `volstore`'s registry."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+
+import structlog
+
+from cluster.api import Applied, Captured, NotApplied, ReadMode, Role
+from cluster.api import Member as LogMember
+from cluster.api import NoLeader as LogHasNoLeader
+from cluster.log import ReplicatedLog
+from cluster.net.tcp import TcpNetwork
+from cluster.options import Options
+from cluster.raft.engine import Timing
+from cluster.storage.disk import RealDisk
+from cluster.storage.sealing import Keyring
+from cluster.storage.timed_disk import MeasuredDisk
+from volstore.agent.config import AgentConfig, Server
+from volstore.agent.heartbeats import Heartbeats, HeartbeatSettings
+from volstore.agent.keys import backup_keys, node_keys
+from volstore.agent.leading import Leading, hear
+from volstore.agent.logs import CountedLog
+from volstore.agent.operating import Operating, server_view
+from volstore.agent.sample import PLUGIN_ID, sample_nodes
+from volstore.agent.settings import host_and_port
+from volstore.agent.tls import Tls, TlsError, members_http, tls_of, warn_of_expiry
+from volstore.backup.sealed import BackupKeys
+from volstore.core import commands
+from volstore.core.acl.commands import Caller
+from volstore.core.commands import Command, Idempotency, Outcome, Stamped
+from volstore.core.errors import NoLeader, NotKnownToAll, Overloaded
+from volstore.core.events import Event
+from volstore.core.fsm import Fsm
+from volstore.core.levels import LEVEL, META, Known, lacking
+from volstore.core.state import State
+from volstore.http.endpoints.metrics import metrics_route
+from volstore.http.endpoints.operator import operator_routes
+from volstore.http.registry import ClusterView, Contact, Heard
+from volstore.http.server.audit import AuditLog
+from volstore.http.server.metrics import Family, Figures, families
+from volstore.http.server.requests import Histogram
+from volstore.http.server.server import HttpServer
+from volstore.http.server.settings import HttpSettings
+from volstore.http.server.watch import Watch
+
+VERSION = version("volstore")
+SEEDING_DEADLINE = 30.0
+"""Seconds within which a --dev node must be able to write its sample nodes."""
+
+BOOTSTRAP_RESET_FILE = "acl-bootstrap-reset"
+"""In the data directory; holds the index that a refused bootstrap names, to allow one more (as Nomad's does)."""
+
+_DAY = 86_400.0
+
+_log = structlog.get_logger("volstore.agent")
+
+
+class WatchedFsm:
+    """The state machine that the log drives (`cluster.api.StateMachine`), and the waiters that its changes wake."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.fsm = Fsm()
+        self.applies = Histogram()
+        self.applied: Callable[[Iterable[Event]], None] = lambda events: None
+        self._watch = watch
+
+    def apply(self, command: bytes) -> bytes:
+        started = time.perf_counter()
+        outcome = self.fsm.apply(command)
+        self.applies.observe(time.perf_counter() - started)
+        events = self.fsm.take_events()
+        self._watch.notify(events)
+        self.applied(events)
+        return outcome
+
+    def capture(self) -> Captured:
+        return self.fsm.capture()
+
+    def load(self, chunks: Iterable[bytes]) -> Callable[[], None]:
+        adopt = self.fsm.load(chunks)
+
+        def adopt_and_wake() -> None:
+            adopt()
+            self._watch.wake_all()
+
+        return adopt_and_wake
+
+    def digest(self) -> bytes:
+        return self.fsm.digest()
+
+
+class Agent:
+    """One node; a `volstore.http.registry.Registry`."""
+
+    def __init__(self, config: AgentConfig, cluster_id: str, tls: Tls | None) -> None:
+        """A node that joins has no first members: it waits until the cluster's log reaches it. Raises KeysError."""
+        self.config = config
+        self._tls = tls
+        self._daily: asyncio.TimerHandle | None = None
+        self._keys = Keyring(node_keys(config.encryption_key_file, os.environ))
+        self._backup_keys = BackupKeys(backup_keys(config.backup_key_file))
+        self.watch = Watch()
+        self._machine = WatchedFsm(self.watch)
+        first: tuple[Server, ...] = () if config.join else config.servers
+        disk, syncs, log = RealDisk(config.data_dir), Histogram(), CountedLog(structlog.get_logger("cluster"))
+        self._network = TcpNetwork(log, tls.raft if tls else None)
+        self.log = ReplicatedLog(
+            Options(
+                cluster_id=cluster_id,
+                name=config.name,
+                bind=config.raft_addr,
+                advertise=config.raft_advertise,
+                members=tuple(LogMember(server.name, server.address) for server in first),
+                meta={"http": config.http_advertise, "version": VERSION, META: str(LEVEL)},
+                timing=Timing(config.heartbeat_interval, config.election_timeout_min, config.election_timeout_max),
+                snapshot_entries=config.snapshot_threshold,
+                trailing_entries=config.snapshot_trailing_entries,
+                keys=self._keys,
+            ),
+            self._machine,
+            disk=MeasuredDisk(disk, syncs.observe),
+            snapshot_disk=RealDisk(config.data_dir),
+            network=self._network,
+            random=random.SystemRandom(),
+            log=log,
+        )
+        self.operating = Operating(
+            config, self.log, disk, VERSION, lambda: (self.state.index, self._machine.fsm.digest()), self._used_level
+        )
+        more = (*operator_routes(self.operating, self._backup_keys), metrics_route(self._families))
+        self.http = HttpServer(self, _http_settings(config, tls), more)
+        self._figures = Figures(
+            self.http.requests, syncs, self._machine.applies, log.counts, admission=self.http.admission
+        )
+
+        self._heartbeats = HeartbeatSettings(
+            config.min_heartbeat_ttl, config.heartbeat_grace, config.max_heartbeats_per_second
+        )
+        self._leading = Leading(
+            self,
+            Heartbeats(
+                self._heartbeats,
+                clock=asyncio.get_running_loop().time,
+                wall=time.time,
+                kept_alive=[command.node.id for command in sample_nodes()] if config.dev else (),
+            ),
+            term=self._led_term,
+            wall=time.time,
+            node_gc_threshold=config.node_gc_threshold,
+            failed=self.log.fail,
+        )
+        self._machine.applied = self._leading.applied
+        self.log.on_leadership(self._leading.leadership_changed)
+        self.log.on_ask(self._leading.answer)
+
+    # The registry.
+
+    @property
+    def state(self) -> State:
+        return self._machine.fsm.state
+
+    async def submit(
+        self,
+        command: Command,
+        deadline: float,
+        idempotency: Idempotency | None = None,
+        caller: Caller | None = None,
+    ) -> Outcome:
+        level = commands.level_of(command)
+        if level > 1 and (why := lacking(level, self._known_members())):
+            raise NotKnownToAll(why)
+        stamped = Stamped(time.time_ns(), command, idempotency, caller)
+        outcome = await self.log.propose(commands.encode(stamped), deadline)
+        if isinstance(outcome, Applied):
+            return commands.decode_outcome(outcome.result)
+        if isinstance(outcome, NotApplied):
+            if outcome.overloaded:
+                raise Overloaded(outcome.why)
+            raise NoLeader(may_happen=False)
+        raise NoLeader(may_happen=True)
+
+    async def barrier(self, *, stale: bool, deadline: float) -> Contact:
+        mode = ReadMode.STALE if stale else ReadMode.LINEARIZABLE
+        try:
+            barrier = await self.log.read_barrier(mode, deadline)
+        except LogHasNoLeader:
+            raise NoLeader from None
+        return Contact(round(barrier.last_contact * 1000), barrier.known_leader)
+
+    async def heartbeat(self, node_id: str, deadline: float) -> Heard:
+        try:
+            return await hear(node_id, self.log.ask_leader, self, deadline)
+        except LogHasNoLeader:
+            raise NoLeader from None
+
+    def heartbeat_ttl(self, node_id: str) -> int:
+        return round(self._heartbeats.ttl(node_id, self.state.node_count()) * 1e9)
+
+    def _known_members(self) -> list[Known]:
+        # Checked here alone, where the request came in, though this node's view of the members may be older than the
+        # leader's: members of a lower level come only through `Operating.add_peer`, which looks at the log's level.
+        # Should the first command of a level and the joining of an older build meet within one round, the older one
+        # stops when it meets it, and has lost nothing.
+        return [Known(one.member.name, one.last_meta) for one in self.log.status().members]
+
+    def _used_level(self) -> int:
+        return self.state.level
+
+    def _led_term(self) -> int | None:
+        status = self.log.status()
+        return status.term if status.role is Role.LEADER else None
+
+    def cluster(self) -> ClusterView:
+        status = self.log.status()
+        servers = tuple(server_view(member, status.leader) for member in status.members)
+        raft = {
+            "applied_index": status.applied_index,
+            "commit_index": status.commit_index,
+            "fsm_index": self.state.index,
+            "last_contact": f"{status.last_contact * 1000:.0f}ms",
+            "last_log_index": status.last_index,
+            "last_snapshot_index": status.snapshot_index,
+            "num_peers": len(servers) - 1,
+            "state": status.role.value.capitalize(),
+            "term": status.term,
+        }
+        figures = {
+            "raft": {key: str(value) for key, value in raft.items()},
+            "volstore": {"known_leader": str(status.leader is not None).lower(), "server": "true"},
+        }
+        leader = next((server for server in servers if server.leader), None)
+        return ClusterView(self.config.name, self.config.region, self.config.datacenter, leader, servers, figures)
+
+    def _families(self) -> Iterable[Family]:
+        self._figures.certificate_expires = self._tls.expires.timestamp() if self._tls is not None else None
+        return families(self.operating.node(), self.state, len(self.watch), self._figures)
+
+    # Life.
+
+    async def start(self) -> str:
+        """Take part in the cluster and serve HTTP; the "HOST:PORT" that is bound. Raises LogError or OSError."""
+        await self.log.start()
+        try:
+            if self.config.audit_file is not None:
+                self.http.audit = AuditLog(self.config.audit_file, enforce=self.config.audit_enforce)
+            https = self._tls.https if self._tls and self.config.tls_http else None
+            address = await self.http.start(*host_and_port(self.config.http_addr), https)
+        except OSError:
+            await self.log.stop()
+            raise
+        self._look_at_certificate()
+        self.operating.begin_joining(lambda: members_http(self.config, self._tls))
+        return address
+
+    def reload(self, config: AgentConfig) -> None:
+        """Take over what can change while a node runs: the limits of its HTTP API, and what the files of
+        TLS and of keys hold now.
+
+        Raises TlsError or KeysError, with nothing changed.
+        """
+        tls = tls_of(config)
+        keys, for_backups = node_keys(config.encryption_key_file, os.environ), backup_keys(config.backup_key_file)
+        if (tls is None, config.tls_http) != (self._tls is None, self.config.tls_http):
+            raise TlsError("TLS can't begin or end while a node runs: restart it")
+        self._keys.use(keys)
+        self._backup_keys.use(for_backups)
+        if tls is not None:
+            self._tls = tls
+            warn_of_expiry(tls, config)
+            self._network.use(tls.raft)
+            if config.tls_http:
+                self.http.use_tls(tls.https)
+        self.http.use(_http_settings(config, tls))
+        if self.http.audit is not None:
+            self.http.audit.reopen()
+
+    async def seed(self) -> None:
+        """Give a --dev node that has none its sample nodes and plugin. Raises NoLeader."""
+        deadline = asyncio.get_running_loop().time() + SEEDING_DEADLINE
+        await self.barrier(stale=False, deadline=deadline)
+        if self.state.plugin(PLUGIN_ID) is None:
+            for command in sample_nodes():
+                await self.submit(command, deadline)
+
+    def _look_at_certificate(self) -> None:
+        """Every day: a node may well run for longer than its certificate is valid."""
+        if self._tls is not None:
+            warn_of_expiry(self._tls, self.config)
+            self._daily = asyncio.get_running_loop().call_later(_DAY, self._look_at_certificate)
+
+    async def stop(self) -> None:
+        if self._daily is not None:
+            self._daily.cancel()
+        await self.operating.stop_joining()
+        await self.http.stop()
+        if self.http.audit is not None:
+            await self.http.audit.close()
+        await self._leading.stop()
+        await self.log.stop()
+
+
+def _http_settings(config: AgentConfig, tls: Tls | None) -> HttpSettings:
+    return HttpSettings(
+        region=config.region,
+        datacenter=config.datacenter,
+        version=VERSION,
+        max_body_bytes=config.max_body_bytes,
+        max_url_bytes=config.max_url_bytes,
+        max_header_bytes=config.max_header_bytes,
+        max_connections=config.max_connections,
+        max_connections_per_client=config.max_connections_per_client,
+        head_deadline=config.http_head_timeout,
+        body_deadline=config.http_body_timeout,
+        send_deadline=config.http_send_timeout,
+        idle_timeout=config.http_idle_timeout,
+        members=members_http(config, tls),
+        acl_enabled=config.acl_enabled,
+        metrics_require_token=config.metrics_require_token,
+        bootstrap_reset=config.data_dir / BOOTSTRAP_RESET_FILE,
+        requests_per_second=config.limits_requests_per_second,
+        waiters_per_token=config.limits_waiters_per_token,
+    )

@@ -1,0 +1,119 @@
+"""The keys that a node's files, or backups, are encrypted with: read from a file or a variable, made, and rotated."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from cluster.storage.sealing import KEY_BYTES, Keyring, key_id_of, key_name
+from volstore.agent.settings import KEYS_VARIABLE
+
+_HEADER = (
+    "# Keys of volstore: the first encrypts, the others only decrypt what they encrypted before. Secret.\n"
+    "# What lost keys encrypted can't be read: a node's data the other members have too, a backup nobody has.\n"
+)
+
+_log = structlog.get_logger("volstore.encryption")
+
+
+class KeysError(Exception):
+    """The keys can't be used, or written; the text says why, and shows none of them."""
+
+
+def node_keys(file: Path | None, environ: Mapping[str, str]) -> list[bytes]:
+    """From the file, else the variable, the current one first; none where neither is given. Raises KeysError."""
+    if file is None:
+        text, where = environ.get(KEYS_VARIABLE, "").replace(",", "\n"), f"variable {KEYS_VARIABLE}"
+        return _parsed(text, where) if text else []
+    if environ.get(KEYS_VARIABLE):
+        raise KeysError(f"encryption_key_file and the variable {KEYS_VARIABLE} both give keys: give one of them")
+    return _guarded_keys(file)
+
+
+def backup_keys(file: Path | None) -> list[bytes]:
+    """As `node_keys`, those for backups, which are in a file or nowhere. Raises KeysError."""
+    return [] if file is None else _guarded_keys(file)
+
+
+def _guarded_keys(file: Path) -> list[bytes]:
+    """With a warning where others can read them. Raises KeysError."""
+    keys = read_keys(file)
+    if (mode := file.stat().st_mode & 0o777) & 0o077:
+        _log.warning("keys_readable_by_others", file=str(file), mode=f"{mode:o}")
+    return keys
+
+
+def read_keys(file: Path) -> list[bytes]:
+    """A key a line, in base64, without empty lines and those that begin with #. Raises KeysError."""
+    try:
+        text = file.read_text(encoding="ascii")
+    except OSError as error:
+        raise KeysError(f"can't read the keys in {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise KeysError(f"{file} holds no keys: it isn't text") from None
+    return _parsed(text, str(file))
+
+
+def names(file: Path) -> list[str]:
+    """Those of the keys in the file, in their order. Raises KeysError."""
+    return [key_name(key_id_of(key)) for key in read_keys(file)]
+
+
+def create_keys(file: Path) -> str:
+    """Write a file with one key; its name. Raises KeysError where there is such a file, or it can't be written."""
+    key = os.urandom(KEY_BYTES)
+    try:
+        _write(file, [key])
+    except FileExistsError:
+        raise KeysError(f"{file} is there already, and is not overwritten") from None
+    except OSError as error:
+        raise KeysError(f"can't write {file}: {error.strerror}") from None
+    return key_name(key_id_of(key))
+
+
+def rotate_keys(file: Path) -> str:
+    """Put a new key before those of the file, which stay; its name. Raises KeysError, with the file as it was."""
+    keys = [os.urandom(KEY_BYTES), *read_keys(file)]
+    new = file.with_name(file.name + ".new")
+    try:
+        new.unlink(missing_ok=True)
+        _write(new, keys)
+        new.rename(file)
+    except OSError as error:
+        raise KeysError(f"can't write {error.filename}: {error.strerror}") from None
+    return key_name(key_id_of(keys[0]))
+
+
+def _parsed(text: str, where: str) -> list[bytes]:
+    keys = []
+    for number, line in enumerate(text.splitlines(), 1):
+        word = line.strip()
+        if not word or word.startswith("#"):
+            continue
+        try:
+            key = base64.b64decode(word, validate=True)
+        except (binascii.Error, ValueError):
+            key = b""
+        if len(key) != KEY_BYTES:
+            raise KeysError(f"{where}, line {number}: a key is {KEY_BYTES} random bytes in base64, 44 characters")
+        keys.append(key)
+    if not keys:
+        raise KeysError(f"{where} holds no key: make some with `volstore keys create FILE`")
+    try:
+        Keyring(keys)
+    except ValueError as error:
+        raise KeysError(f"{where}: {error}") from None
+    return keys
+
+
+def _write(file: Path, keys: list[bytes]) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+        stream.write(_HEADER + "".join(base64.b64encode(key).decode() + "\n" for key in keys))
+        stream.flush()
+        os.fsync(stream.fileno())

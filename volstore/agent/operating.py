@@ -1,0 +1,193 @@
+"""A running log as its operator sees it: members, figures, and changes of the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import structlog
+
+from cluster.api import LogError, Member, MemberStatus, Role
+from cluster.log import ReplicatedLog
+from cluster.storage import identity
+from cluster.storage.disk import RealDisk
+from volstore.agent import joining
+from volstore.agent.config import AgentConfig
+from volstore.core.errors import ApiError
+from volstore.core.levels import LEVEL
+from volstore.http.operations import LeadershipMoved, NewPeer, NodeView, PeerView
+from volstore.http.registry import ServerView
+from volstore.http.server.members import MembersHttp
+
+T = TypeVar("T")
+
+_log = structlog.get_logger("volstore.agent")
+
+
+def cluster_on_disk(config: AgentConfig) -> str | None:
+    """The id of the cluster that the data directory belongs to, None for an empty one.
+
+    It wins over one that was merely worked out from `servers`, a list that may change later; a `cluster_id` that was
+    given is compared with it when the log starts. Raises LogError, OSError.
+    """
+    if config.cluster_id_given or not config.data_dir.is_dir():
+        return None
+    disk = RealDisk(config.data_dir, create=False)
+    try:
+        held = identity.held(disk)
+    finally:
+        disk.close()
+    if held is None:
+        return None
+    if held.cluster_id != config.cluster_id and not config.join:
+        _log.warning("servers_differ_from_first_start", cluster=held.cluster_id)
+    return held.cluster_id
+
+
+async def cluster_to_serve(config: AgentConfig, members: MembersHttp) -> str:
+    """The data directory's cluster, else, for a node that joins, its members', else the configuration's."""
+    if (on_disk := cluster_on_disk(config)) is not None:
+        return on_disk
+    if config.join and not config.cluster_id_given:
+        return await joining.learn_cluster(config.join, members)
+    return config.cluster_id
+
+
+class Operating:
+    """A node's `volstore.http.operations.Operations`. `state_of` gives the FSM's index and its digest, `used_level` the
+    highest feature level that the log holds."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        log: ReplicatedLog,
+        disk: RealDisk,
+        version: str,
+        state_of: Callable[[], tuple[int, bytes]],
+        used_level: Callable[[], int],
+    ) -> None:
+        self._config = config
+        self._log = log
+        self._disk = disk
+        self._version = version
+        self._state_of = state_of
+        self._used_level = used_level
+        self._joining: asyncio.Task[None] | None = None
+
+    def node(self) -> NodeView:
+        status = self._log.status()
+        fsm_index, digest = self._state_of()
+        return NodeView(
+            name=status.name,
+            cluster_id=status.cluster_id,
+            version=self._version,
+            role=status.role.value,
+            term=status.term,
+            leader=status.leader or "",
+            first_index=status.first_index,
+            last_index=status.last_index,
+            commit_index=status.commit_index,
+            applied_index=status.applied_index,
+            snapshot_index=status.snapshot_index,
+            fsm_index=fsm_index,
+            digest=digest.hex(),
+            last_contact=status.last_contact,
+            last_sync_seconds=status.last_sync_seconds,
+            disk_free_bytes=self._disk.free_bytes(),
+            fault=status.fault or "",
+            peers=tuple(_peer(member, status.leader) for member in status.members),
+        )
+
+    async def transfer_leadership(self, to: str | None, deadline: float) -> str:
+        if to == self._config.name:
+            self._must_lead()
+            return to
+        return await self._changed(self._log.transfer_leadership(to, deadline))
+
+    async def add_peer(self, peer: NewPeer, deadline: float) -> None:
+        self._must_lead()
+        if peer.level < (used := self._used_level()):
+            raise ApiError(
+                409,
+                f"{peer.name!r} is at feature level {peer.level}, and this cluster's log holds commands of level "
+                f"{used}, which it couldn't apply: upgrade {peer.name!r} first",
+            )
+        present = next((m.member for m in self._log.status().members if m.member.name == peer.name), None)
+        if present is not None and (present.incarnation, present.address) != (peer.incarnation, peer.address):
+            what = "disk" if present.incarnation != peer.incarnation else "address"
+            raise ApiError(
+                409,
+                f"{peer.name!r} is a member of this cluster already, with another {what}: remove the old one first, "
+                f"with `volstore operator raft remove-peer -peer-id {peer.name}`; this one is added then",
+            )
+        if present is None or not present.voter:
+            await self._changed(self._log.add_member(Member(peer.name, peer.address, peer.incarnation), deadline))
+
+    async def remove_peer(self, name: str, deadline: float) -> None:
+        self._must_lead()
+        rest = [m for m in self._log.status().members if m.member.voter and m.member.name != name]
+        connected = sum(m.connected for m in rest)
+        if rest and connected < len(rest) // 2 + 1:
+            raise ApiError(
+                409,
+                f"without {name!r} there would be {len(rest)} voters, of which {connected} can be reached: too few to "
+                "decide anything; bring another one back first",
+            )
+        if name == self._config.name and rest:
+            await self._changed(self._log.transfer_leadership(None, deadline))
+            raise LeadershipMoved
+        await self._changed(self._log.remove_member(name, deadline))
+
+    def _must_lead(self) -> None:
+        if self._log.status().role is not Role.LEADER:
+            raise LeadershipMoved
+
+    async def _changed(self, change: Coroutine[Any, Any, T]) -> T:
+        """What `change` gives; why it was refused, as the API says it."""
+        try:
+            self._must_lead()
+            return await change
+        except LogError as error:
+            self._must_lead()
+            raise ApiError(409, str(error)) from None
+        finally:
+            change.close()
+
+    # A node that joins.
+
+    def begin_joining(self, members: Callable[[], MembersHttp]) -> None:
+        """Ask the members that the configuration names to add this node, in the background, if it isn't a voter."""
+        if self._config.join and not self._has_its_vote():
+            peer = NewPeer(self._config.name, self._config.raft_advertise, self._log.incarnation, LEVEL)
+            asking = joining.ask_to_be_added(self._config.join, peer, self._has_its_vote, members)
+            self._joining = asyncio.create_task(asking, name="joining")
+
+    async def stop_joining(self) -> None:
+        if self._joining is not None:
+            self._joining.cancel()
+            await asyncio.gather(self._joining, return_exceptions=True)
+
+    def _has_its_vote(self) -> bool:
+        mine = (self._config.name, self._log.incarnation)
+        return any(m.member.voter and (m.member.name, m.member.incarnation) == mine for m in self._log.status().members)
+
+
+def _peer(status: MemberStatus, leader: str | None) -> PeerView:
+    return PeerView(
+        server_view(status, leader), status.match_index, status.lag, status.last_contact, status.snapshot_progress
+    )
+
+
+def server_view(status: MemberStatus, leader: str | None) -> ServerView:
+    member = status.member
+    return ServerView(
+        name=member.name,
+        incarnation=member.incarnation.hex(),
+        raft_address=member.address,
+        http_address=member.meta.get("http", ""),
+        version=member.meta.get("version", ""),
+        leader=member.name == leader,
+        voter=member.voter,
+        status="alive" if status.connected else "failed",
+    )

@@ -1,0 +1,152 @@
+"""The life of an agent's process: from its configuration to its exit code, with the signals in between."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+import uvloop
+
+from cluster.api import LogError
+from volstore.agent import logs
+from volstore.agent.agent import VERSION, Agent
+from volstore.agent.config import AgentConfig, ConfigError
+from volstore.agent.keys import KeysError
+from volstore.agent.operating import cluster_to_serve
+from volstore.agent.sample import try_next
+from volstore.agent.tls import TlsError, members_http, tls_of
+from volstore.core.errors import NoLeader
+
+Reload = Callable[[], AgentConfig]
+"""Reads the configuration again from where it came. Raises ConfigError."""
+
+_log = structlog.get_logger("volstore.agent")
+
+
+def run(config: AgentConfig, reload: Reload) -> int:
+    """Run a node until SIGTERM, SIGINT (exit code 0) or a defect (1). SIGHUP reads the configuration again."""
+    logs.configure(config.log_level, config.log_format)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(config, reload))
+
+
+async def _run(config: AgentConfig, reload: Reload) -> int:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_report)
+    _raise_descriptor_limit()
+    if exposed := config.exposed():
+        _log.warning("listens_unprotected", settings=exposed, risk="who reaches these ports may read and write all")
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    # Until there is something to reload; unhandled, the signal would end the process.
+    loop.add_signal_handler(signal.SIGHUP, lambda: _log.warning("reload_refused", reason="this node starts"))
+    try:
+        tls = tls_of(config)
+        cluster_id = await _unless(stopping, cluster_to_serve(config, members_http(config, tls)))
+        if cluster_id is None:
+            return 0
+        agent = Agent(config, cluster_id, tls)
+        address = await agent.start()
+    except (LogError, TlsError, KeysError, OSError) as error:
+        _log.error("agent_can_not_start", reason=str(error))
+        return 1
+    try:
+        loop.add_signal_handler(signal.SIGHUP, _reload, agent, reload)
+        # A collection that walks a large state stops the node for tens of milliseconds: it never looks at what was
+        # loaded at the start, and hardly anything of a row is its business (frozen.py). Young objects are looked at
+        # while they are few, in a millisecond or two, and older ones seldom.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 100, 100)
+        _log.info("agent_started", name=config.name, http=address, raft=config.raft_advertise, version=VERSION)
+        _notify("READY=1")
+        if config.dev:
+            await agent.seed()
+            print(_welcome(address), flush=True)  # noqa: T201 - for the person at the terminal, not for the log
+        agent.log.failed.add_done_callback(lambda _failed: stopping.set())
+        await stopping.wait()
+        if agent.log.failed.done():
+            _log.error("agent_failed", reason=str(agent.log.failed.exception()))
+            return 1
+        _log.info("agent_stops")
+        return 0
+    except NoLeader as error:
+        _log.error("agent_can_not_seed", reason=error.text)
+        return 1
+    finally:
+        _notify("STOPPING=1")
+        await agent.stop()
+
+
+async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, str]) -> str | None:
+    """What `work` gives, None if the node was told to stop first."""
+    working, told = asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())
+    await asyncio.wait((working, told), return_when=asyncio.FIRST_COMPLETED)
+    for task in (working, told):
+        task.cancel()
+    found, _ = await asyncio.gather(working, told, return_exceptions=True)
+    if isinstance(found, asyncio.CancelledError):
+        return None
+    if isinstance(found, BaseException):
+        raise found
+    return found
+
+
+def _reload(agent: Agent, reload: Reload) -> None:
+    """A configuration, certificates or keys that can't be used change nothing."""
+    try:
+        config = reload()
+        agent.reload(config)
+    except (ConfigError, TlsError, KeysError) as error:
+        _log.error("reload_refused", reason=str(error))
+        return
+    logs.set_level(config.log_level)
+    _log.info("reloaded", log_level=config.log_level, max_body_bytes=config.max_body_bytes)
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What nobody waits for went wrong, in a transport or a task: to the log, as everything else."""
+    error = context.get("exception")
+    # Their types only: what a task's repr shows may be a secret.
+    where = {name: type(value).__name__ for name, value in context.items() if name not in ("message", "exception")}
+    _log.error("loop_error", what=context.get("message", ""), reason=str(error or ""), exc_info=error, **where)
+
+
+def _raise_descriptor_limit() -> None:
+    """Every waiting client is an open file, and the limit that a shell gives by default is low."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError) as error:
+            _log.warning("descriptor_limit_stays", limit=soft, reason=str(error))
+
+
+def _notify(state: str) -> None:
+    """Tell systemd how the service is (sd_notify(3)), where it asks to be told."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
+            notify.sendto(state.encode(), address)
+    except OSError as error:
+        _log.warning("systemd_not_told", state=state, reason=str(error))
+
+
+def _welcome(address: str) -> str:
+    lines = "\n".join(f"  {line}" for line in try_next(address, program=sys.argv[0]))
+    return (
+        f"volstore {VERSION} serves http://{address} (one node, for trying things; Ctrl-C stops it). Try next:\n{lines}"
+    )

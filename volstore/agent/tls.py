@@ -1,0 +1,126 @@
+"""What a node shows and trusts over TLS, made of its files: contexts for members, for HTTPS, and for asking others."""
+
+from __future__ import annotations
+
+import datetime
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from cluster.net.tcp import TlsContexts
+from volstore.agent.config import AgentConfig
+from volstore.certificates import CertificateError, Role, issued_by, names_of, read_certificates, role_name
+from volstore.http.server.members import IN_THE_CLEAR, MembersHttp
+
+_EXPIRES_SOON = datetime.timedelta(days=30)
+
+# TLS 1.2 with forward secrecy and authenticated encryption only; OpenSSL picks among TLS 1.3's, which are all so.
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+_log = structlog.get_logger("volstore.tls")
+
+
+class TlsError(Exception):
+    """The files can't be used; the text names the one that is wrong and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files: authorities to trust (two, while one is replaced), our certificate with its chain, our key."""
+
+    authorities: Path
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Contexts for new connections. `expires` is when our certificate does; `members_host` is the name that every
+    member's certificate proves, to be asked for instead of the host's when one asks another over HTTPS."""
+
+    raft: TlsContexts
+    https: ssl.SSLContext
+    client: ssl.SSLContext
+    members_host: str
+    expires: datetime.datetime
+
+
+def tls_of(config: AgentConfig) -> Tls | None:
+    """What the files that `config` names hold now, None where it names none. Raises TlsError."""
+    authorities, certificate, key = config.tls_ca_file, config.tls_cert_file, config.tls_key_file
+    if authorities is None or certificate is None or key is None:
+        return None
+    now = datetime.datetime.now(datetime.UTC)
+    verify, files = config.tls_verify_https_client, TlsFiles(authorities, certificate, key)
+    return load_tls(files, name=config.name, region=config.region, verify_https_client=verify, now=now)
+
+
+def warn_of_expiry(tls: Tls, config: AgentConfig) -> None:
+    """To the log, from thirty days before our certificate expires."""
+    left = tls.expires - datetime.datetime.now(datetime.UTC)
+    if left < _EXPIRES_SOON:
+        file, expires = str(config.tls_cert_file), f"{tls.expires:%Y-%m-%d}"
+        _log.warning("certificate_expires_soon", file=file, expires=expires, days_left=left.days)
+
+
+def members_http(config: AgentConfig, tls: Tls | None) -> MembersHttp:
+    """How `config` has this node ask others over HTTP."""
+    return MembersHttp(tls.client, tls.members_host) if tls is not None and config.tls_http else IN_THE_CLEAR
+
+
+def load_tls(files: TlsFiles, *, name: str, region: str, verify_https_client: bool, now: datetime.datetime) -> Tls:
+    """Read the files of the member `name`. Raises TlsError, also where other members would refuse what they hold."""
+    member = role_name(Role.SERVER, region)
+    expires = _check(files, name, region, member, now)
+    raft = TlsContexts(_context(files, server=True), _context(files, server=False), member)
+    # Names of members, not of hosts: the handshake of the log compares them.
+    raft.client.check_hostname = False
+    https = _context(files, server=True)
+    https.verify_mode = ssl.CERT_REQUIRED if verify_https_client else ssl.CERT_NONE
+    https.set_alpn_protocols(["http/1.1"])
+    return Tls(raft, https, _context(files, server=False), member, expires)
+
+
+def _check(files: TlsFiles, name: str, region: str, member: str, now: datetime.datetime) -> datetime.datetime:
+    try:
+        authorities = read_certificates(files.authorities)
+        chain = read_certificates(files.certificate)
+    except CertificateError as error:
+        raise TlsError(str(error)) from None
+    proven = names_of(chain[0])
+    how = f"make one with `volstore tls cert create --server --name {name} --region {region}`"
+    for wanted, why in ((name, "this node's name"), (member, "which says that it is a server's")):
+        if wanted not in proven:
+            shown = ", ".join(sorted(proven)) or "no name at all"
+            raise TlsError(f"{files.certificate} proves {shown}, but not {wanted!r}, {why}: {how}")
+    if not issued_by(chain, authorities):
+        raise TlsError(f"{files.certificate} is not signed by an authority in {files.authorities}: {how}")
+    expires = min(certificate.not_valid_after_utc for certificate in chain)
+    if expires <= now:
+        raise TlsError(f"{files.certificate} expired on {expires:%Y-%m-%d}: {how}")
+    return expires
+
+
+def _context(files: TlsFiles, *, server: bool) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.verify_mode = ssl.CERT_REQUIRED
+    try:
+        context.set_ciphers(_CIPHERS)
+        context.load_verify_locations(files.authorities)
+        context.load_cert_chain(files.certificate, files.key, _no_password)
+    except ssl.SSLError as error:
+        raise TlsError(
+            f"{files.key} isn't the key of {files.certificate}, or can't be read as a key ({error.reason or error})"
+        ) from None
+    except OSError as error:
+        raise TlsError(f"can't read {files.key}: {error.strerror}") from None
+    return context
+
+
+def _no_password() -> str:
+    """Without this, OpenSSL would ask at the terminal, and a node would hang in its start."""
+    raise TlsError("the key is encrypted with a password: give the node one that isn't, readable for it alone")

@@ -1,0 +1,1 @@
+"""Backups as files: the archive, and its sealing."""

@@ -1,0 +1,1 @@
+"""The registry's state machine, pure: no clock, no randomness, no I/O."""

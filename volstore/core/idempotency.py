@@ -1,0 +1,101 @@
+"""The outcomes that clients may ask for again under their Idempotency-Key, kept for ten minutes of log time.
+
+Log time is the greatest time that a command was stamped with so far, so a slow clock can't make a key live longer
+and every member forgets it at the same index. Nothing is forgotten early: a full table refuses new keys instead.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from volstore.core.commands import Idempotency, Outcome
+from volstore.core.frozen import Frozen
+from volstore.core.tables import Table
+
+KEPT_FOR = 600 * 10**9
+"""Nanoseconds of log time."""
+CAPACITY = 100_000
+FORGOTTEN_AT_ONCE = 64
+"""At most so many expired rows leave with one command: more than one, so that expired rows never fill the table."""
+
+
+class Remembered(Frozen, frozen=True, kw_only=True):
+    """The first outcome under a caller's key, and the SHA-256 of the request that it belongs to. No body, no secret.
+
+    `time`: nanoseconds since 1970, log time.
+    """
+
+    caller: str
+    key: str
+    request_hash: bytes
+    time: int
+    index: int
+    status: int
+    text: str
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome(self.index, self.status, self.text)
+
+
+class Outcomes:
+    """Remembered outcomes by caller and key; the rows of the table are in the order of their time."""
+
+    __slots__ = ("_queue", "table")
+
+    def __init__(self) -> None:
+        self.table: Table[tuple[str, str], Remembered] = Table("outcomes", Remembered, _key)
+        self._queue: deque[Remembered] = deque()
+
+    @property
+    def full(self) -> bool:
+        return len(self.table) >= CAPACITY
+
+    def find(self, asked: Idempotency, now: int) -> Remembered | None:
+        found = self.table.get((asked.caller, asked.key))
+        return None if found is None or _expired(found, now) else found
+
+    def remember(self, asked: Idempotency, now: int, outcome: Outcome) -> None:
+        """Keep `outcome` from `now` on. An expired row of the same key leaves; the new one goes to the end."""
+        key = (asked.caller, asked.key)
+        if key in self.table.rows:
+            self.table.remove(key)
+        row = Remembered(
+            caller=asked.caller,
+            key=asked.key,
+            request_hash=asked.request_hash,
+            time=now,
+            index=outcome.index,
+            status=outcome.status,
+            text=outcome.text,
+        )
+        self.table.put(row)
+        self._queue.append(row)
+
+    def forget_expired(self, now: int) -> None:
+        """Drop the oldest expired rows, at most FORGOTTEN_AT_ONCE.
+
+        Entries of the queue whose row was replaced don't count: the queue of a restored member hasn't got them, and
+        both must drop the same rows.
+        """
+        dropped = 0
+        while self._queue and dropped < FORGOTTEN_AT_ONCE and _expired(self._queue[0], now):
+            row = self._queue.popleft()
+            if self.table.get(_key(row)) is row:
+                self.table.remove(_key(row))
+                dropped += 1
+
+    def load(self, encoded: bytes) -> None:
+        """Add a row of a snapshot. ValueError unless it is at least as young as the one before it."""
+        row = self.table.load(encoded)
+        if self._queue and row.time < self._queue[-1].time:
+            raise ValueError("the outcomes are not in the order of their time")
+        self._queue.append(row)
+
+
+def _key(row: Remembered) -> tuple[str, str]:
+    return row.caller, row.key
+
+
+def _expired(row: Remembered, now: int) -> bool:
+    return now - row.time >= KEPT_FOR

@@ -1,0 +1,1 @@
+"""One file per resource, with the bodies it takes and the views it answers."""

@@ -1,0 +1,143 @@
+"""The allocations' endpoints: schedulers and node agents report what runs where (in the reference by internal RPC)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec.structs import replace
+
+from volstore.core.commands import Command, DeleteAllocation, PutAllocations
+from volstore.core.errors import ApiError
+from volstore.core.model import Allocation
+from volstore.core.state import State
+from volstore.http.endpoints.allocation_body import MANY, ONE, read_allocation, read_allocations, stub_of
+from volstore.http.endpoints.views import encode
+from volstore.http.endpoints.volumes import no_body
+from volstore.http.json.parameters import BLOCKING
+from volstore.http.json.replies import Json, Reply
+from volstore.http.json.shape import printable
+from volstore.http.registry import Contact
+from volstore.http.server.asker import Asker
+from volstore.http.server.authorize import READ_JOB
+from volstore.http.server.call import Call
+from volstore.http.server.declaration import Absent, Question, Read, Write
+from volstore.http.server.watch import AllocationsTopic, AllocationTopic, Topic
+
+
+@dataclass(frozen=True, slots=True)
+class ListAllocations:
+    prefix: str
+    namespace: str | None
+    asker: Asker
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        return AllocationsTopic(self.prefix, self.namespace), ""
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.allocations_moved_since(self.prefix, self.namespace, index)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        acl = self.asker.rights(state).acl
+        found = state.allocations(self.prefix, self.namespace)
+        seen = [stub_of(allocation) for allocation in found if acl.allows_one(READ_JOB, allocation.namespace)]
+        return Reply(json=Json(encode(seen)))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAllocation:
+    id: str
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        return AllocationTopic(self.id), ""
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.allocation_moved_since(self.id, index)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        allocation = state.allocation(self.id)
+        if allocation is None:
+            raise Absent("alloc not found")
+        return Reply(json=Json(encode(stub_of(allocation))))
+
+
+def _list(call: Call) -> Question:
+    namespace = call.query.namespace
+    return ListAllocations(call.query.text("prefix"), None if namespace == "*" else namespace, call.asker)
+
+
+def _read(call: Call) -> Question:
+    return ReadAllocation(_id(call))
+
+
+def _put(call: Call) -> Command:
+    path_id, allocation = _id(call), read_allocation(call.body)
+    if allocation.id not in ("", path_id):
+        raise ApiError(
+            400,
+            f'validation: the path names allocation "{printable(path_id)}" and the body '
+            f'"{printable(allocation.id)}"; they must be the same',
+        )
+    return PutAllocations((_placed(call, replace(allocation, id=path_id)),))
+
+
+def _put_many(call: Call) -> Command:
+    return PutAllocations(tuple(_placed(call, allocation) for allocation in read_allocations(call.body)))
+
+
+def _placed(call: Call, allocation: Allocation) -> Allocation:
+    """In the namespace that its stub names, as schedulers report those of all namespaces at once; else in the query's.
+
+    Raises ApiError where that is none: a list may be of every namespace, an allocation is in one.
+    """
+    namespace = allocation.namespace or call.query.namespace
+    if namespace == "*":
+        raise ApiError(400, 'validation: an allocation is in one namespace, not in "*"')
+    return replace(allocation, namespace=namespace)
+
+
+def _delete(call: Call) -> Command:
+    return DeleteAllocation(_id(call))
+
+
+def _id(call: Call) -> str:
+    (id,) = call.ids
+    if not id:
+        raise ApiError(400, "missing allocation ID")
+    return id
+
+
+LIST = Read(
+    name="listAllocations",
+    summary="List allocations",
+    answer=list[dict[str, Any]],
+    parameters=("namespace", "prefix", *BLOCKING),
+    ask=_list,
+)
+READ = Read(
+    name="readAllocation",
+    summary="Read one allocation",
+    answer=dict[str, Any],
+    parameters=BLOCKING,
+    statuses=(404,),
+    ask=_read,
+)
+PUT = Write(
+    name="reportAllocation",
+    summary="Report an allocation",
+    parameters=("namespace",),
+    body=ONE,
+    command=_put,
+    render=no_body,
+)
+PUT_MANY = Write(
+    name="reportAllocations",
+    summary="Report allocations, all or none",
+    parameters=("namespace",),
+    body=MANY,
+    command=_put_many,
+    render=no_body,
+)
+DELETE = Write(
+    name="deleteAllocation", summary="Forget an allocation", statuses=(404,), command=_delete, render=no_body
+)

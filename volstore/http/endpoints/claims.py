@@ -1,0 +1,111 @@
+"""The claims' endpoints: claim and release a volume, and detach it from a node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from volstore.core.commands import ClaimVolume, Command, DetachVolume, Outcome
+from volstore.core.errors import ApiError
+from volstore.core.model import READY_TO_FREE, RELEASE, TAKEN
+from volstore.http.endpoints.render import claimed_volume_view
+from volstore.http.endpoints.views import ClaimedVolumeView, encode
+from volstore.http.endpoints.volume_body import IDENTIFIER
+from volstore.http.endpoints.volumes import no_body, volume_id
+from volstore.http.json.reader import read_json
+from volstore.http.json.replies import Json
+from volstore.http.json.shape import Integer, Misshapen, Nullable, Object, expected, printable
+from volstore.http.server.call import Call
+from volstore.http.server.declaration import Write
+
+MODES = ("read", "write", "release")
+
+
+class ModeKind:
+    """`read`, `write` or `release`, or the number that Go's clients send for it."""
+
+    def read(self, value: object) -> int:
+        if isinstance(value, str) and value in MODES:
+            return MODES.index(value)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(MODES):
+            return value
+        if isinstance(value, str):
+            raise Misshapen(f'unknown claim mode "{printable(value, 64)}", one of: {", ".join(MODES)}')
+        raise Misshapen(f"unknown claim mode {value}") if isinstance(value, int) else expected("a claim mode", value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"enum": [*MODES, *range(len(MODES))]}
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """`mode` None: it wasn't given."""
+
+    allocation_id: str = ""
+    node_id: str = ""
+    mode: int | None = None
+    state: int | None = None
+
+
+class _RequestKind(Object[ClaimRequest]):
+    __slots__ = ()
+
+    def schema(self) -> dict[str, Any]:
+        return {**Object.schema(self), "type": "object", "required": ["AllocationID", "Mode"]}
+
+
+REQUEST = _RequestKind(
+    ClaimRequest,
+    {
+        "AllocationID": ("allocation_id", IDENTIFIER),
+        "NodeID": ("node_id", IDENTIFIER),
+        "Mode": ("mode", ModeKind()),
+        "State": ("state", Nullable(Integer(minimum=TAKEN, maximum=READY_TO_FREE))),
+    },
+)
+
+
+def _claim(call: Call) -> Command:
+    asked = read_json(call.body, REQUEST)
+    if asked.mode is None:
+        raise ApiError(400, f"validation: missing claim mode, one of: {', '.join(MODES)}")
+    state = asked.state
+    if state is None:
+        state = READY_TO_FREE if asked.mode == RELEASE else TAKEN
+    return ClaimVolume(call.query.namespace, volume_id(call), asked.allocation_id, asked.mode, state, asked.node_id)
+
+
+def _claimed(call: Call, command: Command, outcome: Outcome) -> Json:
+    """The volume as read, with what a node needs to mount it: who may claim may mount."""
+    state = call.service.registry.state
+    volume = state.volume(call.query.namespace, volume_id(call))
+    if volume is None:  # somebody else has removed it meanwhile
+        raise ApiError(404, f"volume not found: {printable(volume_id(call))}")
+    return Json(encode(claimed_volume_view(state, volume, state.plugin_row(volume.plugin_id))))
+
+
+def _detach(call: Call) -> Command:
+    node_id = call.query.text("node")
+    if not node_id:
+        raise ApiError(400, "detach requires node ID")
+    return DetachVolume(call.query.namespace, volume_id(call), node_id)
+
+
+CLAIM = Write(
+    name="claimVolume",
+    summary="Claim a volume for an allocation, or release it",
+    answer=ClaimedVolumeView,
+    parameters=("namespace",),
+    statuses=(404,),
+    body=REQUEST,
+    command=_claim,
+    render=_claimed,
+)
+DETACH = Write(
+    name="detachVolume",
+    summary="Release what is claimed on a node where nothing that claims it runs",
+    parameters=("namespace", "node"),
+    statuses=(404,),
+    command=_detach,
+    render=no_body,
+)

@@ -1,0 +1,152 @@
+"""The nodes' endpoints: client nodes report themselves and their plugins here (in the reference by internal RPC)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from volstore.core.commands import Command, DeleteNode, Outcome, PutNode, SetNodeStatus
+from volstore.core.errors import ApiError
+from volstore.core.state import State
+from volstore.http.endpoints.node_body import REPORT, STATUS, read_node, read_status
+from volstore.http.endpoints.render import node_item, node_view
+from volstore.http.endpoints.views import NodeItem, NodeReportedView, NodeView, encode
+from volstore.http.endpoints.volumes import no_body
+from volstore.http.json.parameters import BLOCKING
+from volstore.http.json.replies import Json, Reply
+from volstore.http.json.shape import printable
+from volstore.http.registry import Contact
+from volstore.http.server.call import Call
+from volstore.http.server.declaration import Absent, Operation, Question, Read, Write
+from volstore.http.server.watch import NodesTopic, NodeTopic, Topic
+
+
+@dataclass(frozen=True, slots=True)
+class ListNodes:
+    prefix: str
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        return NodesTopic(self.prefix), ""
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.nodes_moved_since(self.prefix, index)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        return Reply(json=Json(encode([node_item(node) for node in state.nodes(self.prefix)])))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadNode:
+    id: str
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        return NodeTopic(self.id), ""
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.node_moved_since(self.id, index)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        node = state.node(self.id)
+        if node is None:
+            raise Absent("node not found")
+        return Reply(json=Json(encode(node_view(node))))
+
+
+def _list(call: Call) -> Question:
+    return ListNodes(call.query.text("prefix"))
+
+
+def _read(call: Call) -> Question:
+    return ReadNode(_id(call))
+
+
+def _put(call: Call) -> Command:
+    path_id, node = _id(call), read_node(call.body)
+    if node.id not in ("", path_id):
+        raise ApiError(
+            400,
+            f'validation: the path names node "{printable(path_id)}" and the body "{printable(node.id)}"; '
+            "they must be the same",
+        )
+    return PutNode(replace(node, id=path_id))
+
+
+def _set_status(call: Call) -> Command:
+    return SetNodeStatus(_id(call), read_status(call.body))
+
+
+def _delete(call: Call) -> Command:
+    return DeleteNode(_id(call))
+
+
+def _reported(call: Call, command: Command, outcome: Outcome) -> Json:
+    """A node that is down isn't expected to be heard of."""
+    registry, id = call.service.registry, _id(call)
+    node = registry.state.node(id)
+    return Json(
+        encode(
+            NodeReportedView(
+                heartbeat_ttl=0 if node is None or node.status == "down" else registry.heartbeat_ttl(id),
+                index=outcome.index,
+                node_modify_index=outcome.index if node is None else node.modify_index,
+                num_nodes=registry.state.node_count(),
+            )
+        )
+    )
+
+
+async def _heartbeat(call: Call) -> Reply:
+    """It counts where the leader is, and is no command, unless it makes the node ready."""
+    deadline = asyncio.get_running_loop().time() + call.service.settings.deadline
+    heard = await call.service.registry.heartbeat(_id(call), deadline)
+    return Reply(
+        json=Json(
+            encode(
+                NodeReportedView(
+                    heartbeat_ttl=heard.ttl,
+                    index=heard.index,
+                    node_modify_index=heard.node_modify_index,
+                    num_nodes=heard.node_count,
+                )
+            )
+        )
+    )
+
+
+def _id(call: Call) -> str:
+    (id,) = call.ids
+    if not id:
+        raise ApiError(400, "missing node ID")
+    return id
+
+
+LIST = Read(name="listNodes", summary="List nodes", answer=list[NodeItem], parameters=("prefix", *BLOCKING), ask=_list)
+READ = Read(name="readNode", summary="Read one node", answer=NodeView, parameters=BLOCKING, statuses=(404,), ask=_read)
+PUT = Write(
+    name="reportNode",
+    summary="Replace what a node reported before",
+    answer=NodeReportedView,
+    statuses=(403,),
+    body=REPORT,
+    command=_put,
+    render=_reported,
+)
+SET_STATUS = Write(
+    name="setNodeStatus",
+    summary="Set a node's status",
+    answer=NodeReportedView,
+    statuses=(404,),
+    body=STATUS,
+    command=_set_status,
+    render=_reported,
+)
+HEARTBEAT = Operation(
+    name="heartbeat",
+    summary="Say that a node is alive",
+    answer=NodeReportedView,
+    statuses=(404, 429, 503),
+    reply=_heartbeat,
+)
+DELETE = Write(name="deleteNode", summary="Remove a node", statuses=(404,), command=_delete, render=no_body)

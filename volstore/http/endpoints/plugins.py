@@ -1,0 +1,79 @@
+"""The plugins' endpoints: list and read; plugins come and go with the nodes that report them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from volstore.core.errors import ApiError
+from volstore.core.state import State
+from volstore.http.endpoints.render import plugin_item, plugin_view
+from volstore.http.endpoints.views import PluginItem, PluginView, encode
+from volstore.http.json.parameters import BLOCKING
+from volstore.http.json.replies import Json, Reply
+from volstore.http.registry import Contact
+from volstore.http.server.asker import Asker
+from volstore.http.server.authorize import READ_JOB
+from volstore.http.server.call import Call
+from volstore.http.server.declaration import Absent, Question, Read
+from volstore.http.server.watch import ALL_PLUGINS, PluginTopic, Topic
+
+
+class ListPlugins:
+    def topic(self, state: State) -> tuple[Topic, str]:
+        return ALL_PLUGINS, ""
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.plugins_moved_since(index)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        return Reply(json=Json(encode([plugin_item(plugin) for plugin in state.plugins()])))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPlugin:
+    id: str
+    asker: Asker
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        return PluginTopic(self.id), ""
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.plugin_moved_since(self.id, index)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        plugin = state.plugin(self.id)
+        if plugin is None:
+            raise Absent("plugin not found")
+        acl = self.asker.rights(state).acl
+        allocations = [row for row in state.plugin_allocations(plugin.id) if acl.allows_one(READ_JOB, row.namespace)]
+        return Reply(json=Json(encode(plugin_view(state, plugin, allocations))))
+
+
+def _list(call: Call) -> Question | Reply:
+    if call.query.text("type") != "csi":
+        return Reply(json=Json(b"[]"))
+    return ListPlugins()
+
+
+def _read(call: Call) -> Question:
+    (id,) = call.ids
+    if not id:
+        raise ApiError(400, "missing plugin ID")
+    return ReadPlugin(id, call.asker)
+
+
+LIST = Read(
+    name="listPlugins",
+    summary="List plugins",
+    answer=list[PluginItem],
+    parameters=("type", *BLOCKING),
+    ask=_list,
+)
+READ = Read(
+    name="readPlugin",
+    summary="Read one plugin",
+    answer=PluginView,
+    parameters=BLOCKING,
+    statuses=(404,),
+    ask=_read,
+)

@@ -1,0 +1,201 @@
+"""A register's body: `{"Volumes": [{…}]}` or one flat volume, with what a volume may bring as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from volstore.core.errors import ApiError
+from volstore.core.model import Capability, MountOptions, Topology, TopologyRequest, Volume
+from volstore.http.json.reader import InvalidBody, read_json
+from volstore.http.json.shape import Integer, ListOf, MapOf, Misshapen, Nullable, Object, Text, expected, printable
+
+LONGEST_ID = 256
+LONGEST_NAME = 1024
+
+NAME = Text(longest=LONGEST_NAME, one_line=True)
+IDENTIFIER = Text(longest=LONGEST_ID, one_line=True)
+TEXT_MAP = MapOf(Text())
+
+
+class TopologyKind:
+    """`{"Segments": {…}}`, or the document's flat `{"foo": "bar"}`; read back in the form in which it came."""
+
+    _segments: Nullable[dict[str, str]] = Nullable(TEXT_MAP)
+
+    def read(self, value: object) -> Topology:
+        if value is None:
+            return Topology()
+        if not isinstance(value, dict):
+            raise expected("an object", value)
+        # A flat topology may have a segment of the name "Segments": then its value is a string.
+        if not value or ("Segments" in value and not isinstance(value["Segments"], str)):
+            try:
+                return Topology(segments=self._segments.read(value.get("Segments")))
+            except Misshapen as error:
+                raise error.inside("Segments") from None
+        return Topology(segments=TEXT_MAP.read(value), flat=True)
+
+    def schema(self) -> dict[str, Any]:
+        segments = TEXT_MAP.schema()
+        return {
+            "type": ["object", "null"],
+            "anyOf": [
+                {"properties": {"Segments": segments}, "required": ["Segments"]},
+                {"additionalProperties": {"type": ["string", "null"]}},
+            ],
+        }
+
+
+TOPOLOGY = TopologyKind()
+
+MOUNT_OPTIONS: Object[MountOptions] = Object(
+    MountOptions, {"FSType": ("fs_type", NAME), "MountFlags": ("mount_flags", ListOf(Text(longest=4096)))}
+)
+CAPABILITY: Object[Capability] = Object(
+    Capability, {"AccessMode": ("access_mode", NAME), "AttachmentMode": ("attachment_mode", NAME)}
+)
+TOPOLOGY_REQUEST: Object[TopologyRequest] = Object(
+    TopologyRequest, {"Required": ("required", ListOf(TOPOLOGY)), "Preferred": ("preferred", ListOf(TOPOLOGY))}
+)
+
+
+class _VolumeKind(Object[Volume]):
+    """A volume as an element of the list; null is not one."""
+
+    __slots__ = ()
+
+    def read(self, value: object) -> Volume:
+        if value is None:
+            raise Misshapen("missing volume definition: expected an object, got null")
+        return Object.read(self, value)
+
+
+def _volume(id: str = "", **members: Any) -> Volume:
+    return Volume(id=id, **members)
+
+
+VOLUME = _VolumeKind(
+    _volume,
+    {
+        # An ID too long is left to the rules, whose words the clients know.
+        "ID": ("id", Text(longest=LONGEST_NAME)),
+        "Name": ("name", NAME),
+        "ExternalID": ("external_id", NAME),
+        "PluginID": ("plugin_id", IDENTIFIER),
+        "AccessMode": ("access_mode", NAME),
+        "AttachmentMode": ("attachment_mode", NAME),
+        "Topologies": ("topologies", ListOf(TOPOLOGY)),
+        "MountOptions": ("mount_options", Nullable(MOUNT_OPTIONS)),
+        "Secrets": ("secrets", TEXT_MAP),
+        "Parameters": ("parameters", TEXT_MAP),
+        "Context": ("context", TEXT_MAP),
+        "RequestedCapabilities": ("requested_capabilities", ListOf(CAPABILITY)),
+        "RequestedCapacityMin": ("requested_capacity_min", Integer()),
+        "RequestedCapacityMax": ("requested_capacity_max", Integer()),
+        "Capacity": ("capacity", Integer()),
+        "CloneID": ("clone_id", NAME),
+        "SnapshotID": ("snapshot_id", NAME),
+        "RequestedTopologies": ("requested_topologies", Nullable(TOPOLOGY_REQUEST)),
+    },
+)
+_VOLUMES = ListOf(VOLUME)
+_TEXTS = {name: (argument, kind.longest) for name, (argument, kind) in VOLUME.members.items() if isinstance(kind, Text)}
+_NO_TEXT = "", -1
+_BACKSLASH, _DEL = b"\\\x7f"
+_texts_decoder = msgspec.json.Decoder(dict[str, list[dict[str, str]]])
+
+_MISSING = "missing volume definition"
+
+
+class RegisterKind:
+    """The whole body, as the volumes that it defines; at least one."""
+
+    def read(self, value: object) -> tuple[Volume, ...]:
+        if value is None:
+            raise Misshapen(f'{_MISSING}: expected {{"Volumes": [...]}}')
+        if not isinstance(value, dict):
+            raise expected("an object", value)
+        if "Volumes" not in value:
+            if VOLUME.members.keys() & value.keys():
+                return (VOLUME.read(value),)
+            raise Misshapen(f'{_MISSING}: expected {{"Volumes": [...]}} or the fields of a volume')
+        try:
+            volumes = _VOLUMES.read(value["Volumes"])
+        except Misshapen as error:
+            raise error.inside("Volumes") from None
+        if not volumes:
+            raise Misshapen(f"{_MISSING}: Volumes is empty")
+        return volumes
+
+    def schema(self) -> dict[str, Any]:
+        volume = {**VOLUME.schema(), "type": "object"}
+        return {
+            "anyOf": [
+                {
+                    "type": "object",
+                    "properties": {"Volumes": {"type": "array", "minItems": 1, "items": volume}},
+                    "required": ["Volumes"],
+                },
+                {**volume, "required": ["PluginID"], "not": {"required": ["Volumes"]}},
+            ]
+        }
+
+
+REGISTER = RegisterKind()
+
+
+def read_volumes(body: bytes) -> tuple[Volume, ...]:
+    """The volumes of a register's body, unchecked but for their shape. Raises InvalidBody.
+
+    A missing definition begins with the reference's words, that its clients look for.
+    """
+    plain = _read_plainly(body)
+    if plain is not None:
+        return plain
+    try:
+        return read_json(body, REGISTER)
+    except InvalidBody as error:
+        text = error.text.removeprefix("validation: ")
+        if not text.startswith(_MISSING):
+            raise
+        raise ApiError(400, text) from None
+
+
+def _read_plainly(body: bytes) -> tuple[Volume, ...] | None:
+    """What programs mostly send, in a third of the time: volumes with an ID and nothing but texts, in ASCII without
+    escapes. None for any other body, good or bad: nothing is judged here.
+
+    Each string of such a body is one line of printable characters, as JSON's strings hold no control character
+    unescaped, and has as many bytes as characters. That no key is there twice is told as in `json_input`.
+    """
+    if not body.isascii() or _BACKSLASH in body or _DEL in body:
+        return None
+    try:
+        members = _texts_decoder.decode(body)
+    except msgspec.DecodeError:
+        return None
+    volumes, keys = [], len(members)
+    for given in members.get("Volumes", ()):
+        keys += len(given)
+        arguments: dict[str, Any] = {}
+        for name, text in given.items():
+            argument, longest = _TEXTS.get(name, _NO_TEXT)
+            if len(text) > longest:
+                return None
+            arguments[argument] = text
+        if "id" not in arguments:
+            return None
+        volumes.append(Volume(**arguments))
+    return tuple(volumes) if volumes and len(members) == 1 and body.count(b":") == keys else None
+
+
+def path_disagrees(path_id: str, body_id: str) -> ApiError:
+    if not path_id:
+        return ApiError(400, "missing volume ID: validation: the path must name the volume: /v1/volume/csi/ID")
+    return ApiError(
+        400,
+        f'validation: the path names volume "{printable(path_id)}" and the body "{printable(body_id)}"; '
+        "they must be the same",
+    )

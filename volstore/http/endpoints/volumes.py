@@ -1,0 +1,193 @@
+"""The volumes' endpoints: list, read, register, deregister, and what volstore does not do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from volstore.core.commands import Command, DeregisterVolume, Outcome, RegisterVolumes
+from volstore.core.errors import ApiError
+from volstore.core.model import Volume
+from volstore.core.queries import VolumeQuery
+from volstore.core.rules import form_refusal
+from volstore.core.state import State
+from volstore.http.endpoints.lists import Page, VolumeLists
+from volstore.http.endpoints.render import volume_view
+from volstore.http.endpoints.rendered import VolumeRenderer
+from volstore.http.endpoints.views import RegisteredView, VolumeItem, VolumeView, encode
+from volstore.http.endpoints.volume_body import REGISTER, path_disagrees, read_volumes
+from volstore.http.json.parameters import BLOCKING
+from volstore.http.json.replies import Json, Reply
+from volstore.http.registry import Contact
+from volstore.http.server.asker import Asker
+from volstore.http.server.authorize import LIST_VOLUMES, visible_namespaces
+from volstore.http.server.call import Call
+from volstore.http.server.declaration import Absent, Local, Question, Read, Write
+from volstore.http.server.watch import Topic, VolumeTopic
+
+_EMPTY_LIST = b"[]"
+
+NOT_OURS = (
+    "volstore does not support creating volumes, nor deleting, listing or snapshotting them at their provider: "
+    "it registers volumes that exist"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ListVolumes:
+    lists: VolumeLists
+    page: Page
+    asker: Asker
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        return self.page.query, ""
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.volumes_moved_since(self.page.query, index)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        page = self.page
+        if page.query.namespace is None:
+            page = replace(page, visible=visible_namespaces(state, self.asker.rights(state).acl, LIST_VOLUMES))
+        listed = await self.lists.page(state, page)
+        headers = {"X-Nomad-NextToken": listed.next_token} if listed.next_token else {}
+        return Reply(json=listed.json, headers=headers)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadVolume:
+    renderer: VolumeRenderer
+    namespace: str
+    id: str
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        volume = state.volume(self.namespace, self.id)
+        return VolumeTopic(self.namespace, self.id), "" if volume is None else volume.plugin_id
+
+    def moved_since(self, state: State, index: int) -> bool:
+        return state.volume_moved_since(self.namespace, self.id, index)
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        volume = state.volume(self.namespace, self.id)
+        if volume is None:
+            raise Absent("volume not found")
+        return Reply(json=Json(self.renderer.view(state, volume)))
+
+
+def _list(call: Call) -> Question | Reply:
+    query = call.query
+    namespace, page_size, after = query.namespace, query.per_page, query.after
+    if query.text("type") != "csi":
+        return Reply(json=Json(_EMPTY_LIST))
+    filters = VolumeQuery(
+        namespace=None if namespace == "*" else namespace,
+        prefix=query.text("prefix"),
+        plugin_id=query.text("plugin_id"),
+        node_id=query.text("node_id"),
+    )
+    return ListVolumes(call.service.lists, Page(filters, after, page_size), call.asker)
+
+
+def _read(call: Call) -> Question:
+    return ReadVolume(call.service.renderer, call.query.namespace, volume_id(call))
+
+
+def _register(call: Call) -> Command:
+    volumes = read_volumes(call.body)
+    if len(volumes) == 1:
+        volumes = (_named_by_path(volumes[0], call.ids[0]),)
+    return RegisterVolumes(call.query.namespace, volumes)
+
+
+def _named_by_path(volume: Volume, path_id: str) -> Volume:
+    """The one volume of a body: the path fills an absent ID, and else must be it.
+
+    A volume that lacks more than its ID is refused as it came, with all that it lacks.
+    """
+    if not volume.id and path_id:
+        filled = replace(volume, id=path_id)
+        if volume.plugin_id and _has_modes(volume):
+            volume = filled
+    malformed = form_refusal(volume)
+    if malformed is not None:
+        raise ApiError(400, malformed)
+    if volume.id != path_id:
+        raise path_disagrees(path_id, volume.id)
+    return volume
+
+
+def _has_modes(volume: Volume) -> bool:
+    return bool(volume.requested_capabilities or (volume.access_mode and volume.attachment_mode))
+
+
+def _registered(call: Call, command: Command, outcome: Outcome) -> Json:
+    """The volumes as read. One that somebody else has removed meanwhile isn't there any more."""
+    state = call.service.registry.state
+    views = []
+    if isinstance(command, RegisterVolumes):
+        for volume in command.volumes:
+            row = state.volume(command.namespace, volume.id)
+            if row is not None:
+                views.append(encode(volume_view(state, row, state.plugin_row(row.plugin_id))))
+    return Json(b'{"Volumes":[' + b",".join(views) + b'],"Warnings":""}')
+
+
+def _deregister(call: Call) -> Command:
+    return DeregisterVolume(call.query.namespace, volume_id(call), call.query.flag("force"))
+
+
+def no_body(call: Call, command: Command, outcome: Outcome) -> None:
+    return None
+
+
+def volume_id(call: Call) -> str:
+    """The ID in the path. Raises ApiError 400 where there is none."""
+    (id,) = call.ids
+    if not id:
+        raise ApiError(400, "missing volume ID")
+    return id
+
+
+def _not_ours(call: Call) -> Reply:
+    raise ApiError(501, NOT_OURS)
+
+
+LIST = Read(
+    name="listVolumes",
+    summary="List volumes",
+    answer=list[VolumeItem],
+    parameters=("namespace", "type", "prefix", "plugin_id", "node_id", "per_page", "next_token", *BLOCKING),
+    ask=_list,
+)
+READ = Read(
+    name="readVolume",
+    summary="Read one volume",
+    answer=VolumeView,
+    parameters=("namespace", *BLOCKING),
+    statuses=(404,),
+    ask=_read,
+)
+REGISTER_VOLUMES = Write(
+    name="registerVolumes",
+    summary="Register volumes, all or none",
+    answer=RegisteredView,
+    parameters=("namespace",),
+    body=REGISTER,
+    command=_register,
+    render=_registered,
+)
+DEREGISTER = Write(
+    name="deregisterVolume",
+    summary="Deregister a volume",
+    parameters=("namespace", "force"),
+    statuses=(404,),
+    command=_deregister,
+    render=no_body,
+)
+CREATE = Local(name="createVolume", summary="Not supported", statuses=(501,), reply=_not_ours)
+DELETE = Local(name="deleteVolume", summary="Not supported", statuses=(501,), reply=_not_ours)
+EXTERNAL = Local(name="listExternalVolumes", summary="Not supported", statuses=(501,), reply=_not_ours)
+LIST_SNAPSHOTS = Local(name="listSnapshots", summary="Not supported", statuses=(501,), reply=_not_ours)
+CREATE_SNAPSHOT = Local(name="createSnapshot", summary="Not supported", statuses=(501,), reply=_not_ours)
+DELETE_SNAPSHOT = Local(name="deleteSnapshot", summary="Not supported", statuses=(501,), reply=_not_ours)

@@ -1,0 +1,1 @@
+"""JSON and query strings in, JSON out."""

@@ -1,0 +1,1 @@
+"""The way of a request: listener, protocol, router, rights, pipeline, answer."""

@@ -1,0 +1,120 @@
+"""Who sent a request, and what they may do as the state of a moment has it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+
+from volstore.core.acl.check import PERMISSION_DENIED, TOKEN_NOT_FOUND, Rights, rights_of
+from volstore.core.acl.commands import Caller
+from volstore.core.acl.tables import Source
+from volstore.core.errors import ApiError
+from volstore.core.state import State
+
+TOKEN_HEADER = "X-Nomad-Token"
+_BEARER = "bearer "
+
+Clock = Callable[[], int]
+"""Nanoseconds since 1970."""
+
+
+class Denied(ApiError):
+    """403: the caller lacks a right, or has no token that is known."""
+
+
+def permission_denied() -> Denied:
+    return Denied(*PERMISSION_DENIED)
+
+
+def hash_secret(secret: str) -> bytes:
+    """All that is ever kept of a secret: its SHA-256. Surrogates stand for bytes of a header that aren't UTF-8."""
+    return hashlib.sha256(secret.encode(errors="surrogateescape")).digest()
+
+
+def secret_of(headers: Mapping[str, str]) -> str:
+    """The token's secret, from X-Nomad-Token or else from `Authorization: Bearer`; "" when there is none."""
+    given = headers.get(TOKEN_HEADER, "").strip()
+    if given:
+        return given
+    authorization = headers.get("Authorization", "").strip()
+    return authorization[len(_BEARER) :].strip() if authorization.lower().startswith(_BEARER) else ""
+
+
+class Asker:
+    """The sender of one request. Nothing is remembered of its rights: they are asked of the state each time.
+
+    `restricted` is False while access control is off. `address` is the client's. It has no repr of its fields: it
+    holds the hash of a secret. `clock` tells when a token expires, together with log time, whichever is later.
+    """
+
+    __slots__ = ("_accessor_id", "_clock", "_secret_hash", "address", "restricted")
+
+    def __init__(self, secret: str = "", address: str = "", *, restricted: bool, clock: Clock = time.time_ns) -> None:
+        self.restricted = restricted
+        self.address = address
+        self._secret_hash = hash_secret(secret) if secret and restricted else b""
+        self._clock = clock
+        self._accessor_id = ""
+
+    @property
+    def anonymous(self) -> bool:
+        return not self._secret_hash
+
+    @property
+    def accessor_id(self) -> str:
+        """The token's, once it was found; "" for nodes and the anonymous."""
+        return self._accessor_id
+
+    def now(self, state: State) -> int:
+        return max(self._clock(), state.log_time)
+
+    def rights(self, state: State) -> Rights:
+        """Raises Denied where the token is unknown, removed or expired."""
+        rights = rights_of(state, self.caller(state), self.now(state))
+        if rights is None:
+            raise Denied(*TOKEN_NOT_FOUND)
+        return rights
+
+    def caller(self, state: State) -> Caller | None:
+        """As whom a write is authorized in `apply`. Raises Denied as `rights` does."""
+        if not self.restricted:
+            return None
+        if not self._secret_hash:
+            return Caller()
+        token = state.access.token_of(self._secret_hash, self.now(state))
+        if token is not None:
+            self._accessor_id = token.accessor_id
+            return Caller(accessor_id=token.accessor_id)
+        if state.access.is_node_secret(self._secret_hash):
+            return Caller(node_secret_hash=self._secret_hash)
+        raise Denied(*TOKEN_NOT_FOUND)
+
+    def sources(self, state: State) -> tuple[Source, ...]:
+        """What the caller's rights follow from; nothing while access control is off. Raises Denied as `rights` does."""
+        if not self.restricted:
+            return ()
+        return state.access.sources(self.rights(state).token)
+
+    def rights_moved_since(self, state: State, index: int) -> bool:
+        """Whether the caller's rights may be others than at FSM index `index`; also when its token is gone."""
+        try:
+            return any(state.access.moved_since(kind, index, id) for kind, id in self.sources(state))
+        except Denied:
+            return True
+
+    def name(self, state: State) -> str:
+        """Under which limits are counted and keys remembered: the token, the node, or else the client's address."""
+        try:
+            caller = self.caller(state)
+        except Denied:
+            caller = None
+        if caller is not None and caller.accessor_id:
+            return f"token {caller.accessor_id}"
+        if caller is not None and caller.node_secret_hash:
+            return f"node {caller.node_secret_hash.hex()}"
+        return f"address {self.address}"
+
+
+ANYBODY = Asker(restricted=False)
+"""Whoever asks while access control is off; also where no request is behind a call."""

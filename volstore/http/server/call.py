@@ -1,0 +1,61 @@
+"""One routed request on its way through the pipeline, and what all requests share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from volstore.http.endpoints.lists import VolumeLists
+from volstore.http.endpoints.rendered import VolumeRenderer
+from volstore.http.json.parameters import Query
+from volstore.http.registry import Registry
+from volstore.http.server.asker import ANYBODY, Asker
+from volstore.http.server.settings import HttpSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What all requests of one server share."""
+
+    registry: Registry
+    settings: HttpSettings
+    renderer: VolumeRenderer
+    lists: VolumeLists
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Origin:
+    """A request as it came, for sending it on: `target` is its path and query, `headers` those that say who asks.
+
+    `hops` counts the nodes that it came through already.
+    """
+
+    method: str = "GET"
+    target: str = "/"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    hops: int = 0
+
+
+NO_ORIGIN = Origin()
+"""Of requests that are never sent on."""
+
+
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """A routed request. `ids` are the decoded variable segments of its path, `body` is empty where none is taken.
+
+    It has no repr of its fields: bodies and queries may hold secrets. A struct because one is made for each request.
+    """
+
+    service: Service
+    query: Query
+    ids: tuple[str, ...] = ()
+    body: bytes = b""
+    origin: Origin = NO_ORIGIN
+    asker: Asker = ANYBODY
+    drawn: list[str] = msgspec.field(default_factory=list)
+    """Secrets that were drawn for this request: its answer may show them, nothing else ever does."""
+
+    def __repr__(self) -> str:
+        return "Call(…)"

@@ -1,0 +1,160 @@
+"""One HTTP connection as aiohttp carries it, with limits on what a client may leave half done or send too much of."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.web_request import BaseRequest
+
+from volstore.http.server.admission import Ticket
+from volstore.http.server.settings import HttpSettings
+
+MOST_HEADERS = 100
+FAREWELL = 1.0
+"""Seconds that whoever is turned away has to read why."""
+
+
+class Connection(web.RequestHandler):
+    """Gives its ticket back when it ends.
+
+    The head of a request must come within `head_deadline` of its first byte (the first head within it of the
+    connection itself), and be no larger than the limits; an idle connection is closed after `idle_timeout`, and one
+    that takes nothing of its answer for `send_deadline` too. aiohttp itself bounds none of these but the idle time.
+    """
+
+    __slots__ = ("_head_bytes", "_head_timer", "_limits", "_send_timer", "_ticket")
+
+    def __init__(self, server: web.Server, ticket: Ticket, limits: HttpSettings, **options: Any) -> None:
+        super().__init__(
+            server,
+            keepalive_timeout=limits.idle_timeout,
+            # The two must differ, as an error tells only the limit that was exceeded.
+            max_line_size=limits.max_url_bytes,
+            max_field_size=limits.max_header_bytes + (limits.max_header_bytes == limits.max_url_bytes),
+            max_headers=MOST_HEADERS,
+            **options,
+        )
+        self._ticket = ticket
+        self._limits = limits
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._ticket.give_back()
+        self._head_done()
+        self._sent()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._close:
+            return
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count != before:
+            self._head_done()
+        elif self._awaits_head():
+            self._head_bytes += len(data)
+            # The line of the request and the ends of lines are no headers, but there must be an end.
+            if self._head_bytes > self._limits.max_header_bytes + self._limits.max_url_bytes + 1024:
+                self._last_words(431, "Request Header Fields Too Large", headers_too_large(self._limits))
+            elif self._head_timer is None:
+                self._await_head()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._send_timer = self._loop.call_later(self._limits.send_deadline, self._abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._sent()
+
+    def handle_error(
+        self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """What isn't HTTP, or is too large to be parsed, with our status and in one line."""
+        response = super().handle_error(request, status, exc, message)
+        if isinstance(exc, LineTooLong) and exc.args[1] == self.max_line_size:
+            status, text = 414, url_too_long(self._limits)
+        elif isinstance(exc, LineTooLong) or (isinstance(exc, BadHttpMessage) and "many headers" in exc.message):
+            status, text = 431, headers_too_large(self._limits)
+        elif status == 400:
+            reason = "".join(filter(str.isprintable, (message or "").strip().partition("\n")[0]))[:200]
+            text = f"validation: this is not HTTP/1.1 as RFC 9112 has it: {reason}"
+        else:
+            return response
+        self._ticket.refused(status)
+        answer = web.Response(status=status, text=text, headers={"Server": "volstore"})
+        answer.force_close()
+        return answer
+
+    def _awaits_head(self) -> bool:
+        """Whether no request is being served: what comes is the head of one that isn't whole."""
+        if self._request_count == 0:
+            return True
+        return self._waiter is not None and not self._waiter.done()
+
+    def _await_head(self) -> None:
+        self._head_timer = self._loop.call_later(self._limits.head_deadline, self._head_late)
+
+    def _head_done(self) -> None:
+        self._head_bytes = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_late(self) -> None:
+        self._head_timer = None
+        if self._close or not self._awaits_head():
+            return
+        if self._head_bytes:
+            text = f"the head of the request did not come within {self._limits.head_deadline:g} s"
+            self._last_words(408, "Request Timeout", text)
+        else:
+            self.force_close()
+
+    def _last_words(self, status: int, phrase: str, text: str) -> None:
+        if self.transport is None:
+            return
+        self._head_done()
+        self._ticket.refused(status)
+        self.transport.write(last_words(status, phrase, text))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        # What still comes is ignored for a moment: an answer to it, of the kernel, could destroy what was said.
+        self.close()
+        self._head_timer = self._loop.call_later(FAREWELL, self.force_close)
+
+    def _sent(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
+
+    def _abort(self) -> None:
+        """Not close(): that would go on waiting for who takes nothing."""
+        self._send_timer = None
+        if self.transport is not None:
+            self.transport.abort()
+
+
+def url_too_long(limits: HttpSettings) -> str:
+    return f"validation: the URL is longer than {limits.max_url_bytes} bytes"
+
+
+def headers_too_large(limits: HttpSettings) -> str:
+    return (
+        f"validation: the headers are more than {MOST_HEADERS}, or larger than {limits.max_header_bytes} bytes in all"
+    )
+
+
+def last_words(status: int, phrase: str, text: str, more: str = "") -> bytes:
+    """A whole answer, after which the connection is closed. `more`: header lines, each with its end."""
+    head = f"HTTP/1.1 {status} {phrase}\r\nServer: volstore\r\nContent-Type: text/plain; charset=utf-8\r\n{more}"
+    return f"{head}Content-Length: {len(text.encode())}\r\nConnection: close\r\n\r\n{text}".encode()

@@ -1,0 +1,93 @@
+"""What an endpoint declares; `pipeline.py` does the rest, the same for all of a kind."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from volstore.core.commands import Command, Outcome
+from volstore.core.errors import ApiError
+from volstore.core.state import State
+from volstore.http.json.replies import Json, Reply
+from volstore.http.json.shape import Kind
+from volstore.http.registry import Contact
+from volstore.http.server.call import Call
+from volstore.http.server.watch import Topic
+
+
+class Absent(ApiError):
+    """What was asked for isn't there: a 404 that carries the index, as a removal is an answer to who waits."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(404, text)
+
+
+class Question(Protocol):
+    """What a read asks the state. All three belong to one moment: the state isn't kept between them."""
+
+    def topic(self, state: State) -> tuple[Topic, str]:
+        """What to wait for, and the plugin that concerns it too ("" for none)."""
+        ...
+
+    def moved_since(self, state: State, index: int) -> bool: ...
+
+    async def answer(self, state: State, contact: Contact) -> Reply:
+        """Whatever it takes from the state it takes before it first yields. Raises Absent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One method of one route, as the OpenAPI document names and describes it.
+
+    `parameters` are names of `parameters.PARAMETERS`; `statuses` those it has besides the ones of its kind;
+    `answer` is the type of its JSON, None for an empty body.
+    """
+
+    name: str
+    summary: str
+    answer: Any = None
+    parameters: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = ()
+    body: Kind[Any] | None = None
+    largest_body: int = 0
+    """Bytes that are taken of a body that is no JSON; 0: none is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read(Endpoint):
+    """parse → authorize → barrier → query → wait? → render. `ask` None: what to answer reads no state (no type)."""
+
+    ask: Callable[[Call], Question | Reply]
+    blocking: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write(Endpoint):
+    """parse → validate → authorize → submit → render. `render` gives the answer's JSON, None for an empty body.
+
+    `index_only`: of the three headers of freshness the answer carries the index alone, as Nomad's does here.
+    """
+
+    command: Callable[[Call], Command]
+    render: Callable[[Call, Command, Outcome], Json | None]
+    index_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Local(Endpoint):
+    """What this node knows by itself: no barrier, no index."""
+
+    reply: Callable[[Call], Reply]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation(Endpoint):
+    """What an operator has a node do, or asks it, beside the state: no barrier, no index.
+
+    `on_leader`: it is done where the leader is, to which other nodes send it on.
+    """
+
+    reply: Callable[[Call], Awaitable[Reply]]
+    on_leader: bool = False

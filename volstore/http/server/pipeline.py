@@ -1,0 +1,160 @@
+"""The three ways of a request, each written once: a read, a write, and what a node knows by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from msgspec.structs import replace
+
+from volstore.core.acl.check import may
+from volstore.core.commands import Command, Idempotency
+from volstore.core.errors import ApiError, NoLeader
+from volstore.core.state import State
+from volstore.http.json.parameters import WAIT_JITTER
+from volstore.http.json.replies import Reply, refusal
+from volstore.http.registry import Contact
+from volstore.http.server.asker import Denied, permission_denied
+from volstore.http.server.authorize import authorize
+from volstore.http.server.call import Call
+from volstore.http.server.declaration import Absent, Endpoint, Local, Operation, Question, Read, Write
+from volstore.http.server.forward import on_leader
+from volstore.http.server.limits import WaitersOfCallers
+
+_WRITTEN = Contact(last_contact=0, known_leader=True)
+
+
+class Pipeline:
+    """`random` draws from [0, 1): the jitter of waits. `waiters` bounds how many queries of one caller wait."""
+
+    def __init__(self, random: Callable[[], float], waiters: WaitersOfCallers) -> None:
+        self._random = random
+        self._waiters = waiters
+
+    async def admit(self, endpoint: Endpoint, call: Call) -> None:
+        """Before the body is read: a stranger needn't send it. What a write needs is known with its command only."""
+        if call.asker.restricted and not isinstance(endpoint, Read):
+            await self._authorize_here(call, endpoint)
+
+    def run(self, endpoint: Endpoint, call: Call, idempotency: Idempotency | None) -> Awaitable[Reply]:
+        if isinstance(endpoint, Write):
+            return self._write(endpoint, call, idempotency)
+        if isinstance(endpoint, Read):
+            return self._read(endpoint, call)
+        return self._other(endpoint, call)
+
+    async def _other(self, endpoint: Endpoint, call: Call) -> Reply:
+        match endpoint:
+            case Local():
+                await self._authorize_here(call, endpoint)
+                return endpoint.reply(call)
+            case Operation():
+                await self._authorize_here(call, endpoint)
+                return await (on_leader(call, endpoint.reply) if endpoint.on_leader else endpoint.reply(call))
+            case _:
+                raise TypeError(f"{endpoint.name} is no kind of endpoint that has a pipeline")
+
+    async def _read(self, endpoint: Read, call: Call) -> Reply:
+        # Read even where nothing waits: a bad one is the caller's mistake, and Go's server says so too.
+        index, wait = call.query.index, call.query.wait
+        question = endpoint.ask(call)
+        if isinstance(question, Reply):
+            return question
+        contact = await self._barrier(call)
+        registry = call.service.registry
+        try:
+            authorize(call, endpoint, registry.state)
+        except Denied:
+            if contact.known_leader:
+                raise
+            # A node that has just started may not have the caller's token yet, and 403 would be a client's last word.
+            raise NoLeader from None
+        if index and endpoint.blocking:
+            until = asyncio.get_running_loop().time() + wait * (1 + self._random() * WAIT_JITTER)
+            with self._waiters.one(call.asker.name(registry.state)):
+                contact = await self._wait(question, index, until, call, contact)
+            authorize(call, endpoint, registry.state)
+        state = registry.state
+        headers = freshness(max(state.index, 1), contact)
+        try:
+            reply = await question.answer(state, contact)
+        except Absent as error:
+            reply = refusal(error)
+        reply.headers = {**reply.headers, **headers} if reply.headers else headers
+        return reply
+
+    async def _wait(self, question: Question, index: int, until: float, call: Call, contact: Contact) -> Contact:
+        """Until what `question` answers, or what the caller may see of it, moved after `index`, or `until`; the barrier
+        that the answer may rely on.
+
+        Between the look at the state and the place among the waiters nothing is awaited, so no change is missed.
+        """
+        registry, loop, asker = call.service.registry, asyncio.get_running_loop(), call.asker
+        while registry.state.restored_at <= index and not question.moved_since(registry.state, index):
+            if asker.rights_moved_since(registry.state, index):
+                break
+            if loop.time() >= until or registry.watch.closed:
+                break
+            topic, plugin_id = question.topic(registry.state)
+            await registry.watch.wait(topic, until, plugin_id, asker.sources(registry.state))
+            contact = await self._barrier(call)
+        return contact
+
+    async def _write(self, endpoint: Write, call: Call, idempotency: Idempotency | None) -> Reply:
+        registry, settings = call.service.registry, call.service.settings
+        command, asker = endpoint.command(call), call.asker
+        if asker.restricted:
+            await self._authorize_here(call, endpoint, command)
+        if idempotency is not None and asker.restricted:
+            idempotency = replace(idempotency, caller=asker.name(registry.state))
+        deadline = asyncio.get_running_loop().time() + settings.deadline
+        outcome = await registry.submit(command, deadline, idempotency, asker.caller(registry.state))
+        if outcome.status != 200:
+            raise ApiError(outcome.status, outcome.text, retry_after=1 if outcome.status in (429, 503) else None)
+        headers = freshness(outcome.index, _WRITTEN)
+        if endpoint.index_only:
+            headers = {"X-Nomad-Index": headers["X-Nomad-Index"]}
+        return Reply(json=endpoint.render(call, command, outcome), headers=headers)
+
+    async def _authorize_here(self, call: Call, endpoint: Endpoint, command: Command | None = None) -> None:
+        """By this node's state, and when that says no, by what it is after a barrier: a token that was made through
+        another node a moment ago is good here too. A yes is asked of the state again where a write is applied.
+        """
+        if not call.asker.restricted:
+            return
+        registry = call.service.registry
+        try:
+            _allow(call, endpoint, command, registry.state)
+        except Denied as denied:
+            if call.query.stale:
+                raise
+            try:
+                await self._barrier(call)
+            except NoLeader:
+                raise denied from None
+            _allow(call, endpoint, command, registry.state)
+
+    async def _barrier(self, call: Call) -> Contact:
+        deadline = asyncio.get_running_loop().time() + call.service.settings.deadline
+        registry, max_stale = call.service.registry, call.query.max_stale
+        if max_stale is not None:
+            contact = await registry.barrier(stale=True, deadline=deadline)
+            # 0 is a leader's: one that was paused doesn't know yet whether it still is, and has to ask.
+            if contact.known_leader and 0 < contact.last_contact <= max_stale * 1000:
+                return contact
+        return await registry.barrier(stale=call.query.stale and max_stale is None, deadline=deadline)
+
+
+def _allow(call: Call, endpoint: Endpoint, command: Command | None, state: State) -> None:
+    authorize(call, endpoint, state)
+    if command is not None and not may(state, call.asker.rights(state), command):
+        raise permission_denied()
+
+
+def freshness(index: int, contact: Contact) -> dict[str, str]:
+    """The three headers that say what an answer stands on."""
+    return {
+        "X-Nomad-Index": str(index),
+        "X-Nomad-KnownLeader": "true" if contact.known_leader else "false",
+        "X-Nomad-LastContact": str(contact.last_contact),
+    }
