@@ -50,6 +50,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 # Newest versions that pyproject.toml allows, with hashes, naming no index; needs `uv` on PATH.
 lock:

@@ -16,6 +16,7 @@ from cluster.net.rate_limit import Logger, RateLimitedLog
 from cluster.net.transport import Identity, Transport
 from cluster.node.applier import Applier
 from cluster.node.ask import Answer, Asks
+from cluster.node.boot import boot
 from cluster.node.freshness import Freshness
 from cluster.node.intake import Intake
 from cluster.node.peers import Peers
@@ -31,7 +32,6 @@ from cluster.raft.engine import Engine
 from cluster.raft.guard import SafetyViolation
 from cluster.raft.membership import Configuration, Configurations
 from cluster.raft.messages import Frame
-from cluster.storage.boot import boot
 from cluster.storage.journal import JournalFailed
 from cluster.storage.snapshots import SnapshotMeta
 

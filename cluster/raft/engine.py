@@ -21,7 +21,7 @@ from cluster.raft.membership import Configuration, Configurations
 from cluster.raft.messages import Frame
 from cluster.raft.pysyncobj_adapter import Raft
 from cluster.raft.read_index import Answer
-from cluster.storage.journal import Journal
+from cluster.raft.storage import LogStorage
 
 NO_OP, BATCH, CONFIGURATION = 1, 3, 4
 """The first byte of an entry's data: pysyncobj's no-op, a batch of proposals, a configuration."""
@@ -52,7 +52,7 @@ class Engine:
         now: float,
         *,
         name: str,
-        journal: Journal,
+        journal: LogStorage,
         configurations: Configurations,
         applied: int,
         timing: Timing,

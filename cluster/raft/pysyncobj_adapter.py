@@ -21,7 +21,7 @@ from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 from pysyncobj.version import VERSION
 
-from cluster.storage.journal import Journal
+from cluster.raft.storage import LogStorage
 
 PINNED_VERSION = "0.3.17"
 
@@ -87,7 +87,7 @@ class JournalView:
     `owner` is told of every change of the log, of the term and of the commit index: they all pass here, in any role.
     """
 
-    def __init__(self, journal: Journal, owner: Owner) -> None:
+    def __init__(self, journal: LogStorage, owner: Owner) -> None:
         self._journal = journal
         self._owner = owner
 
@@ -190,7 +190,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         now: float,
         name: str,
         owner: Owner,
-        journal: Journal,
+        journal: LogStorage,
         *,
         quorum_timeout: float,
         on_state: Callable[[bool], None],

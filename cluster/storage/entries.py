@@ -7,19 +7,12 @@ That is 8 bytes an entry beside its data, and nothing in it is walked by the gar
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import NamedTuple
+
+from cluster.raft.storage import Entry
 
 _BITS = 10
 _BLOCK = 1 << _BITS
 _MASK = _BLOCK - 1
-
-
-class Entry(NamedTuple):
-    """One entry, in the order of pysyncobj's tuples."""
-
-    data: bytes
-    index: int  # type: ignore[assignment]  # tuple.index is of no use here
-    term: int
 
 
 class EntryLog:

@@ -11,14 +11,14 @@ import errno
 from collections.abc import Callable
 
 from cluster.ports import Disk
-from cluster.storage.entries import Entry
+from cluster.raft.storage import Entry
 from cluster.storage.records import MAX_DATA_BYTES, JournalDamaged, JournalError, Kind, encode_vote
 from cluster.storage.replay import Recovered, SegmentState
 from cluster.storage.sealing import Keyring
 from cluster.storage.segments import SegmentWriter
 from cluster.storage.write_queue import Pending
 
-__all__ = ["Entry", "Journal", "JournalDamaged", "JournalError", "JournalFailed"]
+__all__ = ["Journal", "JournalDamaged", "JournalError", "JournalFailed"]
 
 
 class JournalFailed(JournalError):

@@ -44,7 +44,7 @@ class KeyMissing(JournalError):
         )
 
 
-class SealBroken(Exception):
+class SealBroken(ValueError):
     """Sealed bytes aren't what was sealed, or not in the place that they were sealed for."""
 
 
@@ -86,6 +86,9 @@ class Keyring:
     @property
     def ids(self) -> tuple[int, ...]:
         return tuple(self._keys)
+
+    def name(self, key_id: int) -> str:
+        return key_name(key_id)
 
     def seal(self, key_id: int, scope: bytes, plain: bytes, place: bytes) -> tuple[bytes, bytes]:
         """A fresh nonce, and `plain` sealed under the key of `scope`, for `place` alone."""

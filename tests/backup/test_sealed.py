@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.storage.sealing import key_id_of, key_name
+from cluster.storage.sealing import Keyring, key_id_of, key_name
 from tests.backup.test_archive import META, PACKED, STATE, archive
 from volstore.backup import sealed as sealed_backup
 from volstore.backup.archive import BackupMeta, BadBackup, pack, unpack
 from volstore.backup.sealed import BLOCK_BYTES, BackupKeys
 
 KEY, OTHER = bytes(32), bytes([1]) * 32
-KEYS = BackupKeys([KEY])
+KEYS = BackupKeys(Keyring([KEY]))
 NAME, OTHER_NAME = key_name(key_id_of(KEY)), key_name(key_id_of(OTHER))
 NAMED, SEALED = KEYS.seal(META, [STATE[:1000], STATE[1000:]])
 LARGE = os.urandom(2 * BLOCK_BYTES + 17)
@@ -72,19 +72,20 @@ def test_one_that_is_not_sealed_is_opened_with_and_without_keys() -> None:
 @pytest.mark.parametrize(("keys", "has"), [((), "none"), ((OTHER,), f"only {OTHER_NAME}")])
 def test_a_key_that_is_missing_is_named(keys: tuple[bytes, ...], has: str) -> None:
     with pytest.raises(BadBackup, match=f"sealed under backup key {NAME}, and this node has {has}: put that key into"):
-        BackupKeys(keys).opened(NAMED, SEALED)
+        BackupKeys(Keyring(keys)).opened(NAMED, SEALED)
 
 
 def test_after_a_rotation_the_old_key_opens_and_the_new_one_seals() -> None:
-    keys = BackupKeys([KEY])
-    keys.use([OTHER, KEY])
+    keyring = Keyring([KEY])
+    keys = BackupKeys(keyring)
+    keyring.use([OTHER, KEY])
     assert keys.opened(NAMED, SEALED) == STATE
     assert keys.seal(META, [STATE])[0].key == OTHER_NAME
 
 
 def test_without_a_key_nothing_is_sealed() -> None:
     assert not BackupKeys().seals
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="no backup key"):
         BackupKeys().seal(META, [STATE])
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import structlog
 
+from cluster.storage.sealing import Keyring
 from tests.cli.conftest import Cli, write
 from tests.cli.recorded import RecordedServer
 from tests.http.operating import NODE, OneNode
@@ -164,7 +165,7 @@ async def test_a_backup_goes_there_and_back(node: InProcessRegistry, cli: Cli) -
 
 
 async def test_a_sealed_backup_is_told_for_one_and_names_its_key(node: InProcessRegistry, cli: Cli) -> None:
-    meta, sealed = BackupKeys([bytes(32)]).seal(BackupMeta("2-7-1", 7, 2, 0), [b"state"])
+    meta, sealed = BackupKeys(Keyring([bytes(32)])).seal(BackupMeta("2-7-1", 7, 2, 0), [b"state"])
     packed = pack(meta, [sealed])
     write("x.snap", packed)
     shown = json.loads((await cli("operator", "snapshot", "inspect", "-json", "x.snap")).stdout)

@@ -104,7 +104,7 @@ class Agent:
         self._tls = tls
         self._daily: asyncio.TimerHandle | None = None
         self._keys = Keyring(node_keys(config.encryption_key_file, os.environ))
-        self._backup_keys = BackupKeys(backup_keys(config.backup_key_file))
+        self._backup_keyring = Keyring(backup_keys(config.backup_key_file))
         self.watch = Watch()
         self._machine = WatchedFsm(self.watch)
         first: tuple[Server, ...] = () if config.join else config.servers
@@ -133,7 +133,7 @@ class Agent:
         self.operating = Operating(
             config, self.log, disk, VERSION, lambda: (self.state.index, self._machine.fsm.digest()), self._used_level
         )
-        more = (*operator_routes(self.operating, self._backup_keys), metrics_route(self._families))
+        more = (*operator_routes(self.operating, BackupKeys(self._backup_keyring)), metrics_route(self._families))
         self.http = HttpServer(self, _http_settings(config, tls), more)
         self._figures = Figures(
             self.http.requests, syncs, self._machine.applies, log.counts, admission=self.http.admission
@@ -269,7 +269,7 @@ class Agent:
         if (tls is None, config.tls_http) != (self._tls is None, self.config.tls_http):
             raise TlsError("TLS can't begin or end while a node runs: restart it")
         self._keys.use(keys)
-        self._backup_keys.use(for_backups)
+        self._backup_keyring.use(for_backups)
         if tls is not None:
             self._tls = tls
             warn_of_expiry(tls, config)

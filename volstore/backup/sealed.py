@@ -1,7 +1,7 @@
 """The state in a backup as a backup key seals it: compressed, in blocks that open only as what, and where, they were.
 
 A sealed state is `magic, salt` and then blocks of nonce, AES-256-GCM ciphertext and tag. Each backup has a key of its
-own, derived from the backup key and the salt (`cluster.storage.sealing`). Each block is bound to its number, to
+own, derived from the backup key and the salt (`Keys`). Each block is bound to its number, to
 whether it is the last, and to what `meta.json` says: blocks of another backup, fewer of them, or another index
 don't open. It is compressed first, as nothing can be afterwards.
 """
@@ -12,11 +12,10 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Protocol
 
-from cluster.storage.records import NONCE_BYTES
-from cluster.storage.sealing import TAG_BYTES, Keyring, SealBroken, key_name
 from volstore.backup.archive import LARGEST_STATE, SEALED_FORMAT, BackupMeta, BadBackup
 
 BLOCK_BYTES = 1 << 20
@@ -25,36 +24,54 @@ BLOCK_BYTES = 1 << 20
 _MAGIC = b"VSBACKUP"
 _SALT_BYTES = 16
 _HEADER_BYTES = len(_MAGIC) + _SALT_BYTES
-_OVERHEAD = NONCE_BYTES + TAG_BYTES
+NONCE_BYTES = 12
+_OVERHEAD = NONCE_BYTES + 16
+"""AES-GCM's nonce and tag."""
 _place = struct.Struct("<Q?")
 
 
+class Keys(Protocol):
+    """Keys by their ids, as the agent's keyring has them. Without a key nothing is sealed, and `current` is 0."""
+
+    @property
+    def current(self) -> int: ...
+
+    @property
+    def ids(self) -> tuple[int, ...]: ...
+
+    def name(self, key_id: int) -> str:
+        """The key's name as people see it."""
+
+    def seal(self, key_id: int, scope: bytes, plain: bytes, place: bytes) -> tuple[bytes, bytes]:
+        """A fresh nonce, and `plain` sealed for `place` under the key derived for `scope`."""
+
+    def open(self, key_id: int, scope: bytes, nonce: bytes, sealed: bytes, place: bytes) -> bytes:
+        """The plain bytes. ValueError if they weren't sealed so."""
+
+
 class BackupKeys:
-    """The backup keys of a node, the current one first: it seals, all of them open. Without any, nothing is sealed."""
+    """Seals and opens the states in backups. The current key seals, every key opens; `None`: nothing is sealed."""
 
-    def __init__(self, keys: Sequence[bytes] = ()) -> None:
-        """ValueError as `cluster.storage.sealing.Keyring` has it."""
-        self._keys = Keyring(keys)
-
-    def use(self, keys: Sequence[bytes]) -> None:
-        """From now on; those of before open what they sealed until the node ends."""
-        self._keys.use(keys)
+    def __init__(self, keys: Keys | None = None) -> None:
+        self._keys = keys
 
     @property
     def seals(self) -> bool:
-        return bool(self._keys.current)
+        return self._keys is not None and bool(self._keys.current)
 
     def seal(self, meta: BackupMeta, chunks: Iterable[bytes]) -> tuple[BackupMeta, bytes]:
         """The state that the chunks are together, sealed; and `meta` with the key's name, and the sealed size.
 
-        KeyError where there is no key.
+        ValueError where there is no key.
         """
+        if self._keys is None or not self._keys.current:
+            raise ValueError("there is no backup key to seal with")
         key_id = self._keys.current
         compressor = zlib.compressobj(6)
         plain = b"".join((*map(compressor.compress, chunks), compressor.flush()))
         starts = range(0, len(plain), BLOCK_BYTES)
         size = _HEADER_BYTES + len(plain) + len(starts) * _OVERHEAD
-        named = replace(meta, version=SEALED_FORMAT, key=key_name(key_id), size=size)
+        named = replace(meta, version=SEALED_FORMAT, key=self._keys.name(key_id), size=size)
         salt = os.urandom(_SALT_BYTES)
         sealed = bytearray(_MAGIC + salt)
         for number, start in enumerate(starts):
@@ -81,10 +98,11 @@ class BackupKeys:
         return bytes(plain)
 
     def _blocks(self, meta: BackupMeta, state: bytes) -> Iterator[bytes]:
-        ids = self._keys.ids
-        key_id = next((id for id in ids if key_name(id) == meta.key), None)
-        if key_id is None:
-            has = f"only {', '.join(map(key_name, ids))}" if ids else "none"
+        keys = self._keys
+        names = {} if keys is None else {keys.name(key_id): key_id for key_id in keys.ids}
+        key_id = names.get(meta.key)
+        if keys is None or key_id is None:
+            has = f"only {', '.join(names)}" if names else "none"
             raise BadBackup(
                 f"the backup is sealed under backup key {meta.key}, and this node has {has}: put that key into its "
                 "backup_key_file and reload it (SIGHUP)"
@@ -97,8 +115,8 @@ class BackupKeys:
             raw = state[start : start + step]
             place = _bound(meta, number, last=start == starts[-1])
             try:
-                yield self._keys.open(key_id, scope, raw[:NONCE_BYTES], raw[NONCE_BYTES:], place)
-            except (SealBroken, ValueError):  # ValueError: fewer bytes than a nonce and a tag have
+                yield keys.open(key_id, scope, raw[:NONCE_BYTES], raw[NONCE_BYTES:], place)
+            except ValueError:
                 raise BadBackup(
                     f"the backup doesn't open with key {meta.key}: it was changed since it was sealed"
                 ) from None

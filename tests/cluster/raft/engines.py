@@ -9,8 +9,8 @@ from cluster.api import Member
 from cluster.closings import ALL_CLOSED, Closings
 from cluster.raft.engine import BATCH, CONFIGURATION, Engine, Message, Timing
 from cluster.raft.membership import Configuration, Configurations
-from cluster.storage.journal import Journal
-from tests.cluster.storage.memory_disk import MemoryDisk
+from cluster.raft.storage import LogStorage
+from tests.cluster.raft.memory_log import MemoryLog
 
 TIMING = Timing(heartbeat=0.05, election_min=0.3, election_max=0.6)
 
@@ -19,11 +19,13 @@ def configuration(*names: str, index: int = 0) -> Configuration:
     return Configuration(tuple(Member(name, f"{name}:1", name.encode() * 8) for name in names), index)
 
 
-def engine(name: str, names: str, closings: Closings = ALL_CLOSED, seed: int = 1) -> Engine:
+def engine(
+    name: str, names: str, closings: Closings = ALL_CLOSED, seed: int = 1, log: LogStorage | None = None
+) -> Engine:
     return Engine(
         0.0,
         name=name,
-        journal=Journal.open(MemoryDisk(Random(seed)), reserve_bytes=0),
+        journal=log if log is not None else MemoryLog(),
         configurations=Configurations(configuration(*names)),
         applied=0,
         timing=TIMING,
@@ -48,7 +50,8 @@ class Conversation:
         self.now = 0.0
         self.queue: list[tuple[str, Message]] = []
         self.cut: set[tuple[str, str]] = set()
-        self.engines = {name: engine(name, names, closings, seed) for seed, name in enumerate(names)}
+        self.logs = {name: MemoryLog() for name in names}
+        self.engines = {name: engine(name, names, closings, seed, self.logs[name]) for seed, name in enumerate(names)}
         for one in self.engines.values():
             one.peers_changed(0.0, set(names) - {one.name})
 
@@ -58,15 +61,14 @@ class Conversation:
     async def sync(self, *names: str) -> None:
         """Let these disks (all by default) catch up, and what waited for them leave."""
         for name in names or self.names:
-            one = self.engines[name]
-            await one.journal.sync()
-            one.durable(self.now)
+            self.logs[name].sync()
+            self.engines[name].durable(self.now)
 
     def collect(self) -> None:
         """Take what the engines have to say; what depends on a disk is taken only if that disk is in step."""
         for name, one in self.engines.items():
             for message in one.take_messages():
-                assert not (message.after_sync and one.journal.unsynced), "a test forgot to sync first"
+                assert not (message.after_sync and self.logs[name].unsynced), "a test forgot to sync first"
                 self.queue.append((name, message))
 
     async def deliver(self, rounds: int = 1, *, only: str | None = None) -> None:

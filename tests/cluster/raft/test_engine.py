@@ -7,6 +7,7 @@ import pytest
 from cluster.api import Role
 from cluster.raft.guard import SafetyViolation
 from tests.cluster.raft.engines import TIMING, Conversation, engine, entry
+from tests.cluster.raft.memory_log import MemoryLog
 
 
 def logs(talk: Conversation) -> dict[str, list[bytes]]:
@@ -308,8 +309,13 @@ async def test_a_vote_that_was_lost_is_given_again() -> None:
 
 
 async def test_a_restarted_node_remembers_its_term_and_vote() -> None:
-    first = engine("b", "abc")
+    log = MemoryLog()
+    first = engine("b", "abc", log=log)
     first.peers_changed(0.0, {"a", "c"})
     first.receive(0.0, "a", ["vote?", 4, 0, 0, False, False])
-    await first.journal.sync()
-    assert (first.journal.term, first.journal.voted_for) == (4, "a")
+    log.sync()
+    again = engine("b", "abc", log=log)
+    again.peers_changed(0.0, {"a", "c"})
+    again.receive(0.0, "c", ["vote?", 4, 0, 0, False, False])
+    assert [m.frame for m in again.take_messages()] == [["vote", 4, False, False]]
+    assert (log.term, log.voted_for) == (4, "a")

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.storage.entries import Entry, EntryLog
+from cluster.raft.storage import Entry
+from cluster.storage.entries import EntryLog
 
 
 def filled(count: int, *, base: int = 0, term: int = 1) -> EntryLog:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from cluster.raft.storage import Entry
 from cluster.storage.disk import RealDisk
-from cluster.storage.journal import Entry, Journal, JournalError, JournalFailed
+from cluster.storage.journal import Journal, JournalError, JournalFailed
 from cluster.storage.records import MAX_DATA_BYTES
 from cluster.storage.replay import segment_file
 from cluster.tools.inspect import verify

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cluster.storage.sealing import key_id_of, key_name
+from cluster.storage.sealing import Keyring, key_id_of, key_name
 from tests.http.operating import NODE, OneNode, cut_off
 from tests.http.registry import SERVER, InProcessRegistry
 from volstore.backup.archive import digest_header, pack, unpack
@@ -231,20 +231,21 @@ async def saved_by(node: Node) -> bytes:
 async def test_a_backup_is_sealed_where_there_is_a_key_and_restored_where_there_is_that_key() -> None:
     first, second = bytes(32), bytes([1]) * 32
     name = key_name(key_id_of(first))
-    keys = BackupKeys([first])
+    keyring = Keyring([first])
+    keys = BackupKeys(keyring)
     async for node in serving(keys):
         node.registry.apply(PutNode(NodeRow(id="n1", name="hush")))
         sealed = await saved_by(node)
         meta, state = unpack(sealed)
         assert (meta.key, b"hush" in state) == (name, False)
-        keys.use([second, first])
+        keyring.use([second, first])
         assert unpack(await saved_by(node))[0].key == key_name(key_id_of(second))
         node.registry.apply(DeleteNode("n1"))
         assert (await node.do("PUT", "/v1/operator/snapshot", data=sealed))[0] == 200
         assert node.registry.state.node("n1") is not None
     plain = pack(replace(meta, key="", version=1, size=len(opened := keys.opened(meta, state))), [opened])
     for has, known in ((), "none"), ((second,), f"only {key_name(key_id_of(second))}"):
-        async for other in serving(BackupKeys(has)):
+        async for other in serving(BackupKeys(Keyring(has))):
             before = other.registry.state.index
             status, text = await other.do("PUT", "/v1/operator/snapshot", data=sealed)
             assert status == 400
