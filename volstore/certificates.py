@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import enum
 import ipaddress
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from volstore.private_files import create_private
 
 DOMAIN = "volstore"
 """Names under it are given by role, never on request."""
@@ -234,9 +235,9 @@ def _write(
     made = Made(folder / f"{stem}.pem", folder / f"{stem}-key.pem", until)
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     try:
-        _create(made.key, pem)
+        create_private(made.key, pem)
         try:
-            _create(made.certificate, certificate.public_bytes(serialization.Encoding.PEM))
+            create_private(made.certificate, certificate.public_bytes(serialization.Encoding.PEM))
         except OSError:
             made.key.unlink()
             raise
@@ -245,9 +246,3 @@ def _write(
     except OSError as error:
         raise CertificateError(f"can't write {error.filename}: {error.strerror}") from None
     return made
-
-
-def _create(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)

@@ -12,6 +12,7 @@ import structlog
 
 from cluster.storage.sealing import KEY_BYTES, Keyring, key_id_of, key_name
 from volstore.agent.settings import KEYS_VARIABLE
+from volstore.private_files import create_private, replace_private
 
 _HEADER = (
     "# Keys of volstore: the first encrypts, the others only decrypt what they encrypted before. Secret.\n"
@@ -68,7 +69,7 @@ def create_keys(file: Path) -> str:
     """Write a file with one key; its name. Raises KeysError where there is such a file, or it can't be written."""
     key = os.urandom(KEY_BYTES)
     try:
-        _write(file, [key])
+        create_private(file, _text([key]))
     except FileExistsError:
         raise KeysError(f"{file} is there already, and is not overwritten") from None
     except OSError as error:
@@ -79,13 +80,10 @@ def create_keys(file: Path) -> str:
 def rotate_keys(file: Path) -> str:
     """Put a new key before those of the file, which stay; its name. Raises KeysError, with the file as it was."""
     keys = [os.urandom(KEY_BYTES), *read_keys(file)]
-    new = file.with_name(file.name + ".new")
     try:
-        new.unlink(missing_ok=True)
-        _write(new, keys)
-        new.rename(file)
+        replace_private(file, _text(keys))
     except OSError as error:
-        raise KeysError(f"can't write {error.filename}: {error.strerror}") from None
+        raise KeysError(f"can't write {file}: {error.strerror}") from None
     return key_name(key_id_of(keys[0]))
 
 
@@ -111,9 +109,5 @@ def _parsed(text: str, where: str) -> list[bytes]:
     return keys
 
 
-def _write(file: Path, keys: list[bytes]) -> None:
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-        stream.write(_HEADER + "".join(base64.b64encode(key).decode() + "\n" for key in keys))
-        stream.flush()
-        os.fsync(stream.fileno())
+def _text(keys: list[bytes]) -> bytes:
+    return (_HEADER + "".join(base64.b64encode(key).decode() + "\n" for key in keys)).encode()

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from volstore.cli.template import Template, TemplateError
+from volstore.private_files import replace_private
 
 NONE = "<none>"
 _BAD = ("false", "failed", "down", "lost", "left")
@@ -30,18 +31,10 @@ def complain(text: str) -> None:
 
 
 def write_private(target: Path, content: bytes) -> None:
-    """A file for its owner alone: whole or not at all, and on the disk before it has its name. Raises Failed."""
-    unfinished = target.with_name(target.name + ".unfinished")
+    """A file for its owner alone, whole or not at all. Raises Failed."""
     try:
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as written:
-            os.fchmod(descriptor, 0o600)
-            written.write(content)
-            written.flush()
-            os.fsync(descriptor)
-        unfinished.replace(target)
+        replace_private(target, content)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise Failed(f"Error writing {target}: {error.strerror}") from None
 
 
