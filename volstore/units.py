@@ -18,7 +18,7 @@ _SECONDS = {
 _DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+", re.ASCII)
 
-_SIZE = re.compile(r"(\d+\.?\d*|\.\d+) *([a-z]*)", re.ASCII | re.IGNORECASE)
+_SIZE = re.compile(r"([\d,]+\.?[\d,]*|[\d,]*\.[\d,]+)\s*([a-z]*)", re.ASCII | re.IGNORECASE)
 _BYTES = {"": 1, "b": 1}
 for _power, _letter in enumerate("kmgtpe", start=1):
     _BYTES |= {_letter: 1000**_power, f"{_letter}b": 1000**_power}
@@ -55,13 +55,15 @@ def format_duration(seconds: float) -> str:
 def parse_size(text: str) -> int:
     """Bytes of a size: a number with or without a unit, `10GiB` = 10·1024³, `20G` = `20GB` = 20·1000³, in any case.
 
-    These are Nomad's rules for `capacity_min`. Raises ValueError for everything else and past 2⁶³-1.
+    These are Nomad's rules for `capacity_min`; commas between digits mean nothing. Raises ValueError for everything
+    else and past 2⁶³-1.
     """
     found = _SIZE.fullmatch(text.strip()) if len(text) <= 100 else None
     factor = _BYTES.get(found[2].lower()) if found else None
-    if found is None or factor is None:
+    digits = found[1].replace(",", "") if found else ""
+    if found is None or factor is None or not digits.strip("."):
         raise ValueError(f'{text[:100]!r} is not a size; write one like "10GiB", "500MB" or 1048576')
-    size = int(Decimal(found[1]) * factor)
+    size = int(Decimal(digits) * factor)
     if size > MAX_INT64:
         raise ValueError(f"{text!r} is too large for a size: at most {MAX_INT64} bytes")
     return size

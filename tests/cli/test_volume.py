@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import Cli, read, write
 from tests.cli.recorded import RecordedServer
-from volstore.volume_file import parse
+from volstore.hcl.volume_file import parse
 
 
 def volume(volume_id: str, **more: Any) -> dict[str, Any]:
@@ -161,6 +161,22 @@ async def test_the_namespace_of_the_file_wins(flags: list[str], server: Recorded
     assert (await cli("volume", "register", *flags, "v.hcl")).code == 0
 
 
+async def test_the_volumes_of_a_list_go_at_once_for_each_namespace(server: RecordedServer, cli: Cli) -> None:
+    volumes = [{"ID": "a", "Namespace": "prod"}, {"ID": "b"}, {"ID": "c", "Namespace": "prod"}]
+    server.will_answer("PUT", "/v1/volume/csi/a?namespace=prod", text="")
+    server.will_answer("PUT", "/v1/volume/csi/b", status=400, text="no")
+    result = await cli("volume", "register", "-", stdin=json.dumps(volumes).encode())
+    assert [asked.body for asked in server.asked] == [{"Volumes": volumes[::2]}, {"Volumes": volumes[1:2]}]
+    assert (result.code, result.stderr) == (1, "Error registering volume: no (400); registered before it: a, c\n")
+
+
+async def test_what_a_status_hides_is_warned_of_when_it_is_registered(server: RecordedServer, cli: Cli) -> None:
+    server.will_answer("PUT", "/v1/volume/csi/v", text="")
+    result = await cli("volume", "register", "-", stdin=b'{"ID": "v", "ModifyIndex": 7, "Secrets": null}')
+    assert (result.code, server.asked[0].body) == (0, {"Volumes": [{"ID": "v"}]})
+    assert result.stderr.startswith('Warning: volume "v" comes from an answer of the API, which hides secrets and')
+
+
 async def test_warnings_of_the_server_are_shown(server: RecordedServer, cli: Cli) -> None:
     write("v.hcl", 'type = "csi"\nid = "v"\n')
     server.will_answer("PUT", "/v1/volume/csi/v", json={"Volumes": [], "Warnings": "mind the gap"})
@@ -174,11 +190,11 @@ async def test_warnings_of_the_server_are_shown(server: RecordedServer, cli: Cli
         (
             "bad.hcl",
             b'type = "csi"\nid = \n',
-            "Error decoding the volume definition: bad.hcl:2: the line ends too early",
+            "Error decoding the volume definition: bad.hcl:3:1: the file ends too early: a value is missing on line 2",
         ),
         ("notype.hcl", b'id = "x"\n', "unknown volume type: there is no type"),
-        ("host.hcl", b'type = "host"\nid = "x"\n', 'host.hcl:1: unknown volume type "host"'),
-        ("unknown.hcl", b'type = "csi"\nid = "x"\nnonsense = 1\n', "unknown.hcl:3: unexpected key nonsense"),
+        ("host.hcl", b'type = "host"\nid = "x"\n', 'host.hcl:1:1: unknown volume type "host"'),
+        ("unknown.hcl", b'type = "csi"\nid = "x"\nnonsense = 1\n', "unknown.hcl:3:1: unexpected key nonsense"),
         ("latin.hcl", b'type = "csi"\nid = "\xe9"\n', "Failed to read latin.hcl: byte 19 is not UTF-8"),
         ("large.hcl", b"#" * ((4 << 20) + 1), "Failed to read large.hcl: it is larger than 4194304 bytes"),
         ("missing.hcl", None, "Failed to read missing.hcl: No such file or directory"),
@@ -199,7 +215,7 @@ async def test_a_file_that_is_no_volume_sends_nothing(
 
 async def test_stdin_is_called_so(cli: Cli) -> None:
     result = await cli("volume", "register", "-", stdin=b"id = ")
-    assert "stdin:1: the file ends too early" in result.stderr
+    assert "stdin:1:6: the file ends too early" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -241,7 +257,7 @@ async def test_init_writes_an_example_that_can_be_registered(arguments: list[str
     again = await cli("volume", "init", *arguments)
 
     assert (first.code, first.stdout) == (0, f"Example volume specification written to {name}\n")
-    assert parse(written, name)["PluginID"] == "plugin-id1"
+    assert parse(written, name).volumes[0]["PluginID"] == "plugin-id1"
     assert (again.code, again.stderr) == (1, f'Volume specification "{name}" already exists\n')
     assert read(name) == written
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from volstore import volume_file
 from volstore.cli.arguments import Group, complete_volume, connected, output_options
 from volstore.cli.claims import claim, detach, release, show_claims
 from volstore.cli.files import read_file
@@ -26,6 +25,7 @@ from volstore.cli.output import (
 )
 from volstore.cli.sample_volume import SAMPLE_HCL, SAMPLE_JSON
 from volstore.client import Client, ClientError, HttpError, segment
+from volstore.hcl import volume_file
 
 
 @click.group(cls=Group)
@@ -205,25 +205,41 @@ def show_allocations(allocations: list[dict[str, Any]] | None, *, verbose: bool)
     table(["ID", "Node ID", "Task Group", "Version", "Desired", "Status", "Created", "Modified"], rows)
 
 
-@volume.command(short_help="Register the volume of a file.")
+@volume.command(short_help="Register the volumes of a file.")
 @click.argument("file", metavar="FILE", type=click.Path(allow_dash=True))
 @connected
 def register(client: Client, file: str) -> None:
     """Register the volume that FILE specifies, in Nomad's HCL or JSON; `-` reads it from stdin.
 
-    A namespace in the file beats --namespace and the variables, as it does in Nomad. A volume that exists and is not
-    in use is replaced.
+    JSON may also be the API's body, what `volume status -json ID` prints, or a list of volumes: all of a namespace are
+    registered, or none. A namespace in the file beats --namespace and the variables, as it does in Nomad. A volume
+    that exists and is not in use is replaced.
     """
     text, name = read_file(file)
     try:
-        body = volume_file.parse(text, name)
+        parsed = volume_file.parse(text, name)
     except volume_file.VolumeFileError as error:
         raise Failed(f"Error decoding the volume definition: {error}") from None
-    namespace = {"namespace": body["Namespace"]} if body.get("Namespace") else {}
-    try:
-        answer = client.put(f"/v1/volume/csi/{segment(body['ID'])}", volume_file.register_body(body), **namespace)
-    except ClientError as error:
-        raise Failed(f"Error registering volume: {error}") from None
+    for warning in parsed.warnings:
+        complain(f"Warning: {warning}")
+    by_namespace: dict[str, list[dict[str, Any]]] = {}
+    for one in parsed.volumes:
+        by_namespace.setdefault(one.get("Namespace", ""), []).append(one)
+    registered: list[str] = []
+    for namespace, volumes in by_namespace.items():
+        try:
+            _register(client, namespace, volumes)
+        except ClientError as error:
+            before = f"; registered before it: {', '.join(registered)}" if registered else ""
+            raise Failed(f"Error registering volume: {error}{before}") from None
+        registered += [one["ID"] for one in volumes]
+
+
+def _register(client: Client, namespace: str, volumes: list[dict[str, Any]]) -> None:
+    """All of one namespace at once; the path is the first one's, for a body of many may have any."""
+    parameters = {"namespace": namespace} if namespace else {}
+    path = f"/v1/volume/csi/{segment(volumes[0]['ID'])}"
+    answer = client.put(path, volume_file.register_body(volumes), **parameters)
     if isinstance(answer, dict) and answer.get("Warnings"):
         complain(f"Warning: {answer['Warnings']}")
 

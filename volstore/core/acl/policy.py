@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterable
 
-from volstore.acl_syntax import Fields, PolicySyntaxError, Value, parse
 from volstore.core.acl.rights import (
     AREAS,
     CAPABILITIES,
@@ -19,6 +18,8 @@ from volstore.core.acl.rights import (
     NamedRule,
     Rules,
 )
+from volstore.hcl import json_form, parser
+from volstore.hcl.tree import HclError, Items, Value
 
 LONGEST_RULES = 64 * 1024
 """Bytes of a policy's text; it is kept by every member."""
@@ -30,6 +31,10 @@ class PolicyError(ValueError):
     """The text is no policy; the message is what Nomad says of it, as far as its parser's words can be had."""
 
 
+class _Misstated(ValueError):
+    """The text can't be read, or states something in a form that no policy has."""
+
+
 def parse_policy(text: str) -> Rules:
     """The rules that `text` states; empty text states none. Raises PolicyError."""
     if not text:
@@ -38,11 +43,11 @@ def parse_policy(text: str) -> Rules:
     if size > LONGEST_RULES:
         raise PolicyError(f"Failed to parse ACL Policy: {size} bytes are too long, at most {LONGEST_RULES} are taken")
     try:
-        fields = parse(text)
+        fields = _parse(text)
         areas = {area: _area(area, fields) for area in AREAS}
         namespaces = tuple(_named(fields, "namespace"))
         host_volumes = tuple(_named(fields, "host_volume"))
-    except PolicySyntaxError as error:
+    except _Misstated as error:
         raise PolicyError(f"Failed to parse ACL Policy: {error}") from None
     if not (namespaces or host_volumes or any(stated is not None for stated in areas.values())):
         raise PolicyError(f"Invalid policy: {_cut(text)}")
@@ -52,6 +57,16 @@ def parse_policy(text: str) -> Rules:
         if stated is not None and stated not in AREAS[area]:
             raise PolicyError(f"Invalid {area} policy: &acl.{area.capitalize()}Policy{{Policy:{_quoted(stated)}}}")
     return Rules(namespaces, host_volumes, *(areas[area] or "" for area in AREAS))
+
+
+def _parse(text: str) -> Items:
+    if "\0" in text:
+        raise _Misstated("a null character can't be part of a policy")
+    try:
+        return json_form.parse(text) if json_form.is_json(text) else parser.parse(text)
+    except HclError as error:
+        place = "At {}:{}: ".format(*error.place) if error.placed else ""
+        raise _Misstated(f"{place}{error.reference}") from None
 
 
 # What Go's struct is called in Nomad's texts, the words for it, and what its policies and capabilities may be.
@@ -73,7 +88,7 @@ def _checked(rule: NamedRule, kind: _Named) -> NamedRule:
     return NamedRule(rule.name, rule.policy, (*rule.capabilities, *policies.get(rule.policy, ())))
 
 
-def _named(fields: Fields, kind: str) -> Iterable[NamedRule]:
+def _named(fields: Items, kind: str) -> Iterable[NamedRule]:
     """Every `kind "name" { … }`, in the order of the text."""
     for field in fields:
         if field.keys[0] != kind:
@@ -82,14 +97,14 @@ def _named(fields: Fields, kind: str) -> Iterable[NamedRule]:
             yield NamedRule(name, _text(body, "policy") or "", _texts(body, "capabilities"))
 
 
-def _bodies(labels: tuple[str, ...], value: Value) -> Iterable[tuple[str, Fields]]:
+def _bodies(labels: tuple[str, ...], value: Value) -> Iterable[tuple[str, Items]]:
     """The bodies under a key: named by its label, or (as JSON has it) by the names of what it holds."""
     if isinstance(value, list):
         for element in value:
             yield from _bodies(labels, element)
         return
     if not isinstance(value, tuple):
-        raise PolicySyntaxError("expected an object with a policy or capabilities")
+        raise _Misstated("expected an object with a policy or capabilities")
     if labels:
         yield labels[0], value
     elif value and all(isinstance(field.value, tuple | list) and field.keys != ("capabilities",) for field in value):
@@ -99,31 +114,31 @@ def _bodies(labels: tuple[str, ...], value: Value) -> Iterable[tuple[str, Fields
         yield "", value
 
 
-def _area(area: str, fields: Fields) -> str | None:
+def _area(area: str, fields: Items) -> str | None:
     """The policy of `area { policy = "…" }`, None when the area isn't mentioned."""
     stated = [body for field in fields if field.keys[0] == area for body in _bodies((area,), field.value)]
     if len(stated) > 1:
-        raise PolicySyntaxError(f"{area} is given twice")
+        raise _Misstated(f"{area} is given twice")
     return (_text(stated[0][1], "policy") or "") if stated else None
 
 
-def _text(body: Fields, key: str) -> str | None:
+def _text(body: Items, key: str) -> str | None:
     found = [field.value for field in body if field.keys == (key,)]
     if len(found) > 1:
-        raise PolicySyntaxError(f"{key} is given twice")
+        raise _Misstated(f"{key} is given twice")
     if found and not isinstance(found[0], str):
-        raise PolicySyntaxError(f"{key}: expected a string")
+        raise _Misstated(f"{key}: expected a string")
     return found[0] if found and isinstance(found[0], str) else None
 
 
-def _texts(body: Fields, key: str) -> tuple[str, ...]:
+def _texts(body: Items, key: str) -> tuple[str, ...]:
     texts: list[str] = []
     for field in body:
         if field.keys != (key,):
             continue
         for text in field.value if isinstance(field.value, list) else [field.value]:
             if not isinstance(text, str):
-                raise PolicySyntaxError(f"{key}: expected a list of strings")
+                raise _Misstated(f"{key}: expected a list of strings")
             texts.append(text)
     return tuple(texts)
 
