@@ -143,6 +143,121 @@ def test_the_examples_of_volume_init_say_the_same() -> None:
     assert parse(SAMPLE_HCL, "volume.hcl") == parse(SAMPLE_JSON, "volume.json")
 
 
+NOMADS_OWN = """
+id        = "ebs_prod_db1"
+namespace = "default"
+name      = "database"
+type      = "csi"
+plugin_id = "plugin_id"
+
+# For 'nomad volume register', the external ID
+external_id = "vol-23452345"
+snapshot_id = "snap-12345"
+# clone_id    = "vol-abcdef"
+capacity_min = "10GiB"
+capacity_max = "20G"
+
+capability {
+  access_mode     = "single-node-writer"
+  attachment_mode = "file-system"
+}
+capability {
+  access_mode     = "single-node-reader"
+  attachment_mode = "block-device"
+}
+mount_options {
+  fs_type     = "ext4"
+  mount_flags = ["ro"]
+}
+topology_request {
+  preferred {
+    topology { segments { rack = "R1" } }
+  }
+  required {
+    topology { segments { rack = "R1" } }
+    topology { segments { rack = "R2", zone = "us-east-1a" } }
+  }
+}
+"""
+
+
+def test_the_form_of_nomads_own_example_is_read_with_the_modes_that_it_has() -> None:
+    volume = parse(NOMADS_OWN, "volume.hcl")
+    assert [one["AccessMode"] for one in volume["RequestedCapabilities"]] == [
+        "single-node-writer",
+        "single-node-reader",
+    ]
+    assert volume["RequestedTopologies"] == {
+        "Required": [{"Segments": {"rack": "R1"}}, {"Segments": {"rack": "R2", "zone": "us-east-1a"}}],
+        "Preferred": [{"Segments": {"rack": "R1"}}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "expected"),
+    [
+        ('secrets { a = true, b = 0770 }\nSecrets { "c" = 2.50 }', "Secrets", {"a": "1", "b": "504", "c": "2.5"}),
+        ('parameters = [{ a = "1" }, { b = "2" }]', "Parameters", {"a": "1", "b": "2"}),
+        ("context = []", "Context", {}),
+        (
+            "mount_options { fs_type = true mount_flags = [0770, false, 2.50] }",
+            "MountOptions",
+            {"FSType": "true", "MountFlags": ["0770", "false", "2.50"]},
+        ),
+        ('Mount_Options { fs_type = "x" }', "MountOptions", {"FSType": "x"}),
+        ("capability { access_mode = true }", "RequestedCapabilities", [{"AccessMode": "1"}]),
+        (
+            "topology_request { required { topology { segments { a = 010 b = true } segments {} } } required {} }",
+            "RequestedTopologies",
+            {"Required": [{"Segments": {"a": "010", "b": "true"}}]},
+        ),
+        (
+            'topologies { segments { a = "1" } }\ntopologies { segments { a = "2" } }',
+            "Topologies",
+            [{"Segments": {"a": "1"}}, {"Segments": {"a": "2"}}],
+        ),
+        ('access_mode = "multi-node-reader-only"', "AccessMode", "multi-node-reader-only"),
+        ('CAPACITY_MIN = ""', "RequestedCapacityMin", 0),
+        ("capacity_min = 0770", "RequestedCapacityMin", 770),
+        ('capacity_min = "1,024.5\tKiB "', "RequestedCapacityMin", 1049088),
+        ("capacity_min = 9007199254740993", "RequestedCapacityMin", 9007199254740993),
+    ],
+)
+def test_a_field_is_read_as_nomads_decoder_reads_it(text: str, field: str, expected: Any) -> None:
+    """`segments` and `mount_options` keep what is written; all else goes through mapstructure."""
+    assert parse(START + text, "v.hcl")[field] == expected
+
+
+@pytest.mark.parametrize(
+    ("members", "field", "expected"),
+    [
+        ({"topology_request": {"required": {"topology": {"segments": {"a": 1}}}}}, "RequestedTopologies",
+         {"Required": [{"Segments": {"a": "1"}}]}),
+        ({"topology_request": {"required": [{"topology": {"segments": {"a": "1"}}},
+                                            {"topology": [{"segments": [{"a": "2"}, {"a": "3"}]}]}]}},
+         "RequestedTopologies", {"Required": [{"Segments": {"a": one}} for one in "123"]}),
+        ({"secrets": {"a": None, "b": False, "c": 1e3}}, "Secrets", {"a": "", "b": "0", "c": "1000"}),
+        ({"NAME": "n", "clone_id": None}, "Name", "n"),
+    ],
+)  # fmt: skip
+def test_json_is_read_by_the_same_rules(members: dict[str, Any], field: str, expected: Any) -> None:
+    volume = parse(json.dumps({"type": "csi", "id": "v", **members}), "v.json")
+    assert volume[field] == expected
+    assert "CloneID" not in volume
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["capacity_min = 0x10", "capacity_min = 1e9", "capacity_min = -5", 'capacity_min = "1.2.3"', 'capacity_min = ","',
+     'capacity_min = "10 GiB each"', "capacity_max {}", "secrets = 5", 'id = ["w"]', "context { a { b = 1 } }",
+     'context { a "b" { } }', 'topology_request "x" { }', "topology_request { required { topology { rack = 1 } } }",
+     "capability { access_mode = [1] }"],
+)  # fmt: skip
+def test_what_nomad_refuses_or_drops_is_refused(text: str) -> None:
+    with pytest.raises(VolumeFileError, match=r"^v\.hcl:\d+:\d+: "):
+        parse((START.replace('id = "v"\n', "") if text.startswith("id") else START) + text, "v.hcl")
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
@@ -227,7 +342,7 @@ def outcome(text: str) -> str | None:
         (START + "name: 1", "v.hcl:3:5: unexpected ':'; write = between a name and its value"),
         (START + "name = 'v'", 'v.hcl:3:8: unexpected "\'"; strings need double quotes'),
         (START + "capacity_min = 10GiB", "v.hcl:3:16: a value that begins with digits and isn't a number needs quotes"),
-        (START + "name = 0779", "v.hcl:3:8: 0779 is no octal number"),
+        (START + "name = 0779", "v.hcl:3:8: 0779 begins with 0 and is no octal number"),
         (START + "name = 99999999999999999999", "v.hcl:3:1: name: the number is too large"),
         (START + "name = 1e999", "v.hcl:3:1: name: the number is too large"),
         (START + 'mount_options { mount_flags = ["a" "b"] }', "v.hcl:3:36: unexpected a string in a list: a ','"),

@@ -15,11 +15,20 @@ external_id = "vol-0a1b2c3d"
 # The plugin that serves it; `volstore plugin status` lists them.
 plugin_id = "plugin-id1"
 
-# How it may be used. access_mode is one of single-node-reader-only, single-node-writer, multi-node-reader-only,
-# multi-node-single-writer, multi-node-multi-writer; attachment_mode is file-system or block-device.
+# How large it was wished to be; kept for the record.
+capacity_min = "10GiB"
+capacity_max = "20G"
+
+# How it may be used, one block for each way. access_mode is one of single-node-reader-only, single-node-writer,
+# multi-node-reader-only, multi-node-single-writer, multi-node-multi-writer; attachment_mode is file-system or
+# block-device.
 capability {
   access_mode     = "single-node-writer"
   attachment_mode = "file-system"
+}
+capability {
+  access_mode     = "single-node-reader-only"
+  attachment_mode = "block-device"
 }
 
 # How a file system is mounted. Never shown again.
@@ -40,11 +49,15 @@ context {
 }
 
 # Where it can be reached from.
-# topology_request {
-#   required {
-#     topology { segments { "rack" = "r1" } }
-#   }
-# }
+topology_request {
+  required {
+    topology { segments { rack = "R1" } }
+    topology { segments { rack = "R2", zone = "us-east-1a" } }
+  }
+  preferred {
+    topology { segments { rack = "R1" } }
+  }
+}
 """
 
 SAMPLE_JSON = """\
@@ -54,10 +67,16 @@ SAMPLE_JSON = """\
   "name": "disk of the database",
   "external_id": "vol-0a1b2c3d",
   "plugin_id": "plugin-id1",
+  "capacity_min": "10GiB",
+  "capacity_max": "20G",
   "capability": [
     {
       "access_mode": "single-node-writer",
       "attachment_mode": "file-system"
+    },
+    {
+      "access_mode": "single-node-reader-only",
+      "attachment_mode": "block-device"
     }
   ],
   "mount_options": {
@@ -72,6 +91,21 @@ SAMPLE_JSON = """\
   },
   "context": {
     "endpoint": "http://192.0.2.1:9425"
+  },
+  "topology_request": {
+    "required": [
+      {
+        "topology": [
+          { "segments": { "rack": "R1" } },
+          { "segments": { "rack": "R2", "zone": "us-east-1a" } }
+        ]
+      }
+    ],
+    "preferred": [
+      {
+        "topology": [{ "segments": { "rack": "R1" } }]
+      }
+    ]
   }
 }
 """

@@ -73,11 +73,12 @@ class Lexer:
     def _skip(self) -> int:
         """Past blanks and comments."""
         text, at = self._text, self._at
-        while at < len(text):
-            character = text[at]
+        while True:
             if blanks := _BLANKS.match(text, at):
                 at = blanks.end()
-            elif character == "#" or text.startswith("//", at):
+            if text[at : at + 1] not in ("#", "/"):
+                return at
+            if text[at] == "#" or text.startswith("//", at):
                 at = text.find("\n", at)
                 if at < 0:
                     return len(text)
@@ -87,8 +88,7 @@ class Lexer:
                     raise self.fault(at, 'a comment that /* begins has no end; write "*/"', "comment not terminated")
                 at = end + 2
             else:
-                break
-        return at
+                return at
 
     def _illegal(self, at: int) -> HclError:
         character = self._text[at]
@@ -106,9 +106,10 @@ class Lexer:
     def _check_number(self, number: str, at: int) -> None:
         if _OCTAL.fullmatch(number):
             raise self.fault(
-                at, f"{number[:32]} is no octal number, as the 0 in front makes it one; put it in quotes if it is a text",
+                at,
+                f"{number[:32]} begins with 0 and is no octal number; put it in quotes if it is a text",
                 "illegal octal number",
-            )  # fmt: skip
+            )
         if _GLUED.match(self._text, self._at):
             raise self.fault(
                 at, "a value that begins with digits and isn't a number needs quotes", "expected a number's end"
