@@ -18,10 +18,12 @@ class Token(NamedTuple):
 
 _BLANKS = re.compile(r"[ \t\r\n]+")
 _TOKEN = re.compile(
-    r"""(?P<IDENT>[^\W\d][\w.-]*)
+    r"""[ \t\r\n]*+
+    (?: (?P<IDENT>[^\W\d][\w.-]*)
+      | "(?P<STRING>[^"\\\n$]*)"
       | (?P<NUMBER>-?0[xX][0-9a-fA-F]+ | (?:-?[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
       | (?P<HEREDOC><<-?\w+\r*\n)
-      | (?P<LBRACE>\{) | (?P<RBRACE>\}) | (?P<LBRACK>\[) | (?P<RBRACK>\]) | (?P<ASSIGN>=) | (?P<COMMA>,)""",
+      | (?P<LBRACE>\{) | (?P<RBRACE>\}) | (?P<LBRACK>\[) | (?P<RBRACK>\]) | (?P<ASSIGN>=) | (?P<COMMA>,))""",
     re.VERBOSE,
 )
 _GLUED = re.compile(r"[\w.]")
@@ -52,23 +54,33 @@ class Lexer:
 
     def scan(self) -> Token:
         """The next token. Raises HclError."""
-        text, at = self._text, self._skip()
-        if at >= len(text):
-            return Token("EOF", "", at)
-        if text[at] == '"':
-            return self._string(at)
-        found = _TOKEN.match(text, at)
+        found = _TOKEN.match(self._text, self._at)
         if found is None:
-            raise self._illegal(at)
+            return self._scan_rare()
         kind = str(found.lastgroup)
+        text, at = found[kind], found.start(kind)
         self._at = found.end()
-        if kind == "HEREDOC":
-            return self._heredoc(at, found[0])
-        if kind == "NUMBER":
-            self._check_number(found[0], at)
-        elif kind == "IDENT" and found[0] in ("true", "false"):
+        if kind == "STRING":
+            at -= 1
+        elif kind == "HEREDOC":
+            return self._heredoc(at, text)
+        elif kind == "NUMBER":
+            self._check_number(text, at)
+        elif text in ("true", "false"):
             kind = "BOOL"
-        return Token(kind, found[0], at)
+        return Token(kind, text, at)
+
+    def _scan_rare(self) -> Token:
+        """The next token where it comes after a comment, is the end, or is a string with more than plain text."""
+        at = self._skip()
+        if at >= len(self._text):
+            return Token("EOF", "", at)
+        if self._text[at] == '"':
+            return self._string(at)
+        if at == self._at:
+            raise self._illegal(at)
+        self._at = at
+        return self.scan()
 
     def _skip(self) -> int:
         """Past blanks and comments."""
