@@ -6,9 +6,11 @@ import json
 import re
 from typing import Any
 
+import msgspec
 import pytest
 
 from volstore.hcl.volume_file import VolumeFileError, parse
+from volstore.http.endpoints.views import ClaimedVolumeView, VolumeView
 
 VOLUME = {
     "ID": "v",
@@ -69,6 +71,13 @@ def test_a_list_may_have_volumes_of_both_spellings() -> None:
     assert file.volumes == [{"ID": "a", "PluginID": "p"}, {"ID": "b"}, {"ID": "a", "Namespace": "other"}]
 
 
+@pytest.mark.parametrize("view", [VolumeView, ClaimedVolumeView])
+def test_each_field_that_our_own_server_answers_is_known(view: type[msgspec.Struct]) -> None:
+    """None of them is refused as unknown, so that `status -json` can always be registered."""
+    names = [field.encode_name for field in msgspec.structs.fields(view)]
+    assert read(dict.fromkeys(names) | {"ID": "v"}).volumes == [{"ID": "v"}]
+
+
 def test_what_the_server_computes_is_left_out_of_a_status() -> None:
     file = read(VOLUME | COMPUTED)
     assert (file.volumes, file.warnings) == ([VOLUME], [])
@@ -86,7 +95,7 @@ def test_what_a_status_hides_is_warned_of() -> None:
     assert file.volumes == [{key: value for key, value in VOLUME.items() if key not in ("Secrets", "MountOptions")}]
     assert file.warnings == [
         'volume "v" comes from an answer of the API, which hides secrets and mount options: '
-        "it is registered without them"
+        "it is registered with none, unless you add them"
     ]
     assert read(VOLUME | {"Secrets": None}).warnings == []
 

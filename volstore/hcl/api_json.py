@@ -20,7 +20,7 @@ _COMPUTED = (
     "Allocations", "ReadAllocs", "WriteAllocs", "ReadClaims", "WriteClaims", "PastClaims", "Schedulable", "Provider",
     "ProviderVersion", "ControllerRequired", "ControllersHealthy", "ControllersExpected", "NodesHealthy",
     "NodesExpected", "ResourceExhausted", "CreateIndex", "ModifyIndex", "CreateTime", "ModifyTime", "CurrentReaders",
-    "CurrentWriters",
+    "CurrentWriters", "Version",
 )  # fmt: skip
 _NAMES = {name.lower(): name for name in (*_SETTABLE, *_COMPUTED)}
 _IN_FILES_TOO = frozenset(("id", "name", "namespace", "secrets", "parameters", "context", "topologies"))
@@ -123,7 +123,7 @@ def _of_an_answer(volume: dict[str, Any], computed: set[str]) -> tuple[dict[str,
         return volume, []
     return volume, [
         f"volume {identifier} comes from an answer of the API, which hides {' and '.join(hidden)}: "
-        "it is registered without them"
+        "it is registered with none, unless you add them"
     ]
 
 
