@@ -17,7 +17,10 @@ from volstore.hcl import volume_file
 from volstore.hcl.volume_file import VolumeFileError, register_body
 
 START = 'type = "csi"\nid = "v"\n'
-CASES = Path(__file__).parents[1] / "cases" / "volume-files.jsonl"
+CASES = Path(__file__).parents[1] / "cases"
+"""`volume-files.jsonl` has the answers of Nomad's decoder. Those of the generated file are of a decoder that puts
+hashicorp/hcl 1.0.0 (with its pull request 277, which Nomad's version has), mapstructure and go-humanize together as
+Nomad's command/volume_register_csi.go does; it gives the first file's answers too."""
 
 
 def parse(text: str, name: str) -> dict[str, Any]:
@@ -29,7 +32,8 @@ def parse(text: str, name: str) -> dict[str, Any]:
 
 
 def cases() -> list[Any]:
-    read = (json.loads(line) for line in CASES.read_text(encoding="utf-8").splitlines())
+    lines = [line for file in sorted(CASES.glob("volume-files*.jsonl")) for line in file.read_text("utf-8").split("\n")]
+    read = (json.loads(line) for line in lines if line)
     return [pytest.param(case, id=case["name"]) for case in read]
 
 
