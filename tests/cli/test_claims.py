@@ -89,18 +89,23 @@ async def test_a_volume_is_claimed_shown_and_released(registry: InProcessRegistr
     whole = words((await cli("volume", "status", "-verbose", "disk")).stdout)
     assert whole[-1] == [ALLOCATION, NODE, "write", "taken"]
     assert "Claims" not in (await cli("volume", "status", "-short", "disk")).stdout
-    for _ in range(2):
-        released = await cli("volume", "release", "disk", ALLOCATION)
-        assert (released.code, released.stdout) == (0, f"Volume disk is free of allocation {ALLOCATION}\n")
+    released = await cli("volume", "release", "disk", ALLOCATION)
+    assert (released.code, released.stdout) == (0, f"Volume disk is free of allocation {ALLOCATION}\n")
+    again = await cli("volume", "release", "disk", ALLOCATION)
+    assert (again.code, again.stdout) == (1, "")
+    assert again.stderr == (
+        f"Error releasing volume: nothing to release: allocation {ALLOCATION} has no claim on volume disk (404)\n"
+    )
     assert (await cli("volume", "status", "disk")).stdout == before
 
 
 async def test_secrets_are_printed_only_where_json_is_asked_for(registry: InProcessRegistry, cli: Cli) -> None:
     plain = await cli("volume", "claim", "disk", ALLOCATION)
     assert "s3cr3t" not in plain.stdout + plain.stderr
-    for arguments in (("claim", "-json", "disk", ALLOCATION), ("release", "-json", "disk", ALLOCATION)):
-        answer: dict[str, Any] = json.loads((await cli("volume", *arguments)).stdout)
-        assert answer["Secrets"] == {"key": "s3cr3t"}
+    claimed: dict[str, Any] = json.loads((await cli("volume", "claim", "-json", "disk", ALLOCATION)).stdout)
+    assert claimed["Secrets"] == {"key": "s3cr3t"}
+    released: dict[str, Any] = json.loads((await cli("volume", "release", "-json", "disk", ALLOCATION)).stdout)
+    assert released["Secrets"] is None
 
 
 async def test_a_refusal_is_told_in_the_servers_words_and_its_command_works(

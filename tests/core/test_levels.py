@@ -113,7 +113,7 @@ def test_the_state_tells_the_highest_level_that_was_used(monkeypatch: pytest.Mon
     with monkeypatch.context() as newer:
         at(newer, DeleteNode, LEVEL + 1)
         machine = machine_with_plugin()
-        assert machine.state.level == LEVEL
+        assert machine.state.level == 1
         assert machine.do(DeleteNode("nobody")).status == 404  # refused, but the log holds it
         machine.done(PutNode(node("n2")))
         assert machine.state.level == LEVEL + 1

@@ -1,4 +1,4 @@
-"""Copies of this tree as other builds: one as it is, and one of the next feature level, with a command of its own."""
+"""Copies of this tree as other builds: one as it is, one of the level before, and one of the next, with a command of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _OFTEN = {"cluster/node/applier.py": [("MARK_EVERY = 1024", "MARK_EVERY = 16")]}
 """Members compare their states every few entries: a difference between builds can't hide in a short test."""
 
 _NEXT = {
-    "volstore/core/levels.py": [("LEVEL = 1\n", "LEVEL = 2\n")],
+    "volstore/core/levels.py": [("LEVEL = 2\n", "LEVEL = 3\n")],
     "volstore/core/acl/commands.py": [
         (
             'class DeleteNamespace(Frozen, frozen=True, tag="delete-',
@@ -24,7 +24,7 @@ _NEXT = {
     ],
     "volstore/core/commands.py": [
         ("    DeleteNamespace,\n    Put", "    DeleteNamespace,\n    DescribeNamespace,\n    Put"),
-        ("    DeleteNamespace: 1,\n", "    DeleteNamespace: 1,\n    DescribeNamespace: 2,\n"),
+        ("    DeleteNamespace: 1,\n", "    DeleteNamespace: 1,\n    DescribeNamespace: 3,\n"),
     ],
     "volstore/core/acl/apply.py": [
         ("    DeleteNamespace,\n", "    DeleteNamespace,\n    DescribeNamespace,\n"),
@@ -43,6 +43,14 @@ _NEXT = {
     ],
 }
 """In the next build, a namespace's description takes a command that this one doesn't know."""
+
+
+_BEFORE = {"volstore/core/levels.py": [("LEVEL = 2\n", "LEVEL = 1\n")]}
+"""The build before says less, and stops at what this one says more."""
+
+
+def build_before(folder: Path) -> Path:
+    return _copy(folder / "before", _OFTEN, _BEFORE)
 
 
 def this_build(folder: Path) -> Path:

@@ -98,7 +98,7 @@ async def test_a_rolling_upgrade_fails_no_request_and_its_last_step_brings_what_
         assert await asyncio.to_thread(back.stop) == 0
         back.tree = old
         back.start()
-        assert "feature level 2, and this version of volstore is at 1" in (said := await ends(back))
+        assert "feature level 3, and this version of volstore is at 2" in (said := await ends(back))
         assert "upgrade this node" in said
         back.tree = new
         back.start()

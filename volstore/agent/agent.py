@@ -173,8 +173,12 @@ class Agent:
         caller: Caller | None = None,
     ) -> Outcome:
         level = commands.level_of(command)
-        if level > 1 and (why := lacking(level, self._known_members())):
-            raise NotKnownToAll(why)
+        # Once the log holds a command of this level, every member knows it.
+        if level > self.state.level and (why := lacking(level, self._known_members())):
+            known = commands.for_level_one(command)
+            if known is None:
+                raise NotKnownToAll(why)
+            command = known
         stamped = Stamped(time.time_ns(), command, idempotency, caller)
         outcome = await self.log.propose(commands.encode(stamped), deadline)
         if isinstance(outcome, Applied):

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from itertools import chain, islice
 
 from volstore.core.commands import ClaimKey, Command, DeleteNode, SweepClaims
-from volstore.core.holders import claims, is_alive
+from volstore.core.holders import is_alive
+from volstore.core.model import Volume
+from volstore.core.queries import Key
 from volstore.core.state import State
 
 CLAIMS_AT_ONCE = 64
@@ -39,15 +41,23 @@ def _orphaned(state: State) -> Iterator[ClaimKey]:
 
     One that runs, as far as is known, keeps its claims: its node may not have reported itself yet.
     """
+    found: dict[Key, dict[str, set[str]]] = {}
     for node_id in state.claimed_node_ids():
         if state.node(node_id) is not None:
             continue
         for volume in state.volumes_claimed_on(node_id):
-            for allocation_id in sorted(
-                {
-                    claim.allocation_id
-                    for claim in claims(volume)
-                    if claim.node_id == node_id and not is_alive(state, claim)
-                }
-            ):
+            key = (volume.namespace, volume.id)
+            if key not in found:  # all of its nodes at once: a volume that thousands share may be on thousands
+                found[key] = _dead_by_node(state, volume)
+            for allocation_id in sorted(found[key].get(node_id, ())):
                 yield ClaimKey(volume.namespace, volume.id, allocation_id, node_id)
+
+
+def _dead_by_node(state: State, volume: Volume) -> dict[str, set[str]]:
+    """The allocations that claim the volume and have ended or vanished, by the nodes that their claims name."""
+    dead: dict[str, set[str]] = {}
+    for by_allocation in (volume.read_claims, volume.write_claims, volume.past_claims):
+        for claim in by_allocation.values():
+            if not is_alive(state, claim):
+                dead.setdefault(claim.node_id, set()).add(claim.allocation_id)
+    return dead

@@ -39,10 +39,10 @@ def claim(client: Client, volume_id: str, allocation_id: str, mode: str, as_json
 @click.command(cls=SingleDash, short_help="Release an allocation's claim.")
 @_VOLUME
 @_ALLOCATION
-@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON, secrets included.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 @connected
 def release(client: Client, volume_id: str, allocation_id: str, as_json: bool) -> None:
-    """Release what ALLOCATION claims of VOLUME; it may be gone already, and may have claimed nothing.
+    """Release what ALLOCATION claims of VOLUME; it may be gone already. If it claims nothing, that is an error.
 
     Be sure that it has unmounted the volume: whoever claims it next may mount it at once.
     """

@@ -6,10 +6,19 @@ Functions of the state and a command; nothing here changes anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from volstore.core.commands import ClaimVolume, DeleteAllocation, DetachVolume, PutAllocations
-from volstore.core.holders import claims, holders, is_alive
+from volstore.core.commands import (
+    ClaimVolume,
+    Command,
+    DeleteAllocation,
+    DetachVolume,
+    PutAllocations,
+    ReleaseClaim,
+    ReportAllocations,
+    TakeClaim,
+    releasing,
+    taking,
+)
+from volstore.core.holders import claims_of, claims_on, holders, is_alive
 from volstore.core.model import (
     CLIENT_STATUSES,
     DESIRED_STATUSES,
@@ -19,7 +28,6 @@ from volstore.core.model import (
     TAKEN,
     WRITE,
     Allocation,
-    Claim,
     Plugin,
     Volume,
 )
@@ -33,7 +41,7 @@ READER_ONLY_MODES = ("single-node-reader-only", "multi-node-reader-only")
 # Allocations.
 
 
-def check_put_allocations(state: State, command: PutAllocations) -> Refusal | None:
+def check_put_allocations(state: State, command: PutAllocations | ReportAllocations) -> Refusal | None:
     """Every allocation by its form and against what it holds; the first that fails."""
     if not command.allocations:
         return Refusal(400, "validation: missing allocation definition")
@@ -78,7 +86,7 @@ def allocation_refusal(allocation: Allocation) -> str | None:
 def _change_refusal(state: State, allocation: Allocation) -> Refusal | None:
     """While an allocation holds a volume, what the claim says of it stays true: its node, job and namespace."""
     for volume in state.volumes_claimed_by(allocation.id):
-        for claim in _claims_of(volume, allocation.id):
+        for claim in claims_of(volume, allocation.id):
             for name, held, new in (
                 ("node", claim.node_id, allocation.node_id),
                 ("job", claim.job_id, allocation.job_id),
@@ -121,10 +129,73 @@ def check_claim(state: State, command: ClaimVolume) -> Refusal | None:
     )
 
 
+def check_take(state: State, command: TakeClaim) -> Refusal | None:
+    """As check_claim, and the allocation must be of the volume's namespace: rights end with that."""
+    asked = taking(command)
+    if command.mode == RELEASE:
+        return Refusal(400, "validation: a claim is taken to read (0) or to write (1)")
+    refusal = _claim_form_refusal(asked)
+    if refusal is None and state.volume(command.namespace, command.id) is not None:
+        allocation = state.allocation(command.allocation_id)
+        if allocation is None or allocation.namespace != command.namespace:
+            refusal = _unknown_allocation(command)
+    return refusal or check_claim(state, asked)
+
+
+def check_release(state: State, command: ReleaseClaim) -> Refusal | None:
+    """As check_claim, and there must be something to release."""
+    refusal = check_claim(state, releasing(command))
+    if refusal is not None:
+        return refusal
+    volume = state.volume(command.namespace, command.id)
+    if volume is None or not any(claims_of(volume, command.allocation_id)):
+        return _nothing_to_release(command)
+    return None
+
+
+def foreseen_refusal(state: State, command: Command) -> Refusal | None:
+    """Why a claim or release is certain to be refused by what level 2 asks of it, as far as `state` has what it names.
+
+    Asked where it comes in: a member of level 1 would let it pass.
+    """
+    if not isinstance(command, TakeClaim | ReleaseClaim):
+        return None
+    volume = state.volume(command.namespace, command.id)
+    if volume is None:
+        return None
+    if isinstance(command, ReleaseClaim):
+        return check_release(state, command) if not any(claims_of(volume, command.allocation_id)) else None
+    allocation = state.allocation(command.allocation_id)
+    elsewhere = allocation is not None and allocation.namespace != command.namespace
+    return _unknown_allocation(command) if elsewhere else None
+
+
+def _unknown_allocation(command: TakeClaim) -> Refusal:
+    """The same words whether it is in another namespace or nowhere: who may not see it there learns nothing."""
+    return Refusal(
+        404,
+        f"Unknown allocation: {short(command.allocation_id)}: none of this ID is in namespace "
+        f"{quoted(command.namespace)}, where the volume is",
+    )
+
+
+def _nothing_to_release(command: ReleaseClaim) -> Refusal:
+    return Refusal(
+        404, f"nothing to release: allocation {short(command.allocation_id)} has no claim on volume {short(command.id)}"
+    )
+
+
 def already_claimed(volume: Volume, command: ClaimVolume) -> bool:
     """Whether the allocation holds just the claim that it asks for."""
     held = volume.read_claims if command.mode == READ else volume.write_claims
     return command.allocation_id in held
+
+
+def is_held(volume: Volume, command: TakeClaim) -> bool:
+    """Whether the claim that was asked for is there, and not merely its release's note."""
+    held = volume.read_claims if command.mode == READ else volume.write_claims
+    claim = held.get(command.allocation_id)
+    return claim is not None and claim.state == TAKEN
 
 
 def _claim_form_refusal(command: ClaimVolume) -> Refusal | None:
@@ -147,7 +218,7 @@ def _claim_form_refusal(command: ClaimVolume) -> Refusal | None:
 
 def _check_release(state: State, volume: Volume, command: ClaimVolume) -> Refusal | None:
     """An allocation that vanished may be released too; its claim still knows its node."""
-    for claim in _claims_of(volume, command.allocation_id):
+    for claim in claims_of(volume, command.allocation_id):
         return _node_refusal(command, claim.node_id)
     allocation = state.allocation(command.allocation_id)
     return None if allocation is None else _node_refusal(command, allocation.node_id)
@@ -174,9 +245,9 @@ def _terminal_refusal(allocation: Allocation) -> Refusal | None:
 def _other_node_refusal(state: State, volume: Volume, allocation: Allocation) -> Refusal | None:
     if volume.access_mode not in SINGLE_NODE_MODES:
         return None
-    elsewhere = [claim for claim in claims(volume) if claim.node_id != allocation.node_id]
-    if not elsewhere:
+    if not state.claimed_nodes(volume).keys() - {allocation.node_id}:
         return None
+    elsewhere = claims_on(volume, allocation.node_id, elsewhere=True)
     return Refusal(
         409,
         f"volume max claim reached: {volume.access_mode} is for one node at a time: claimed by "
@@ -193,13 +264,13 @@ def _capacity_refusal(state: State, volume: Volume, allocation: Allocation, mode
         return None
     if volume.access_mode in READER_ONLY_MODES:
         return Refusal(409, f"unschedulable: access mode {volume.access_mode} takes no writers")
+    if not state.writing_jobs(volume).keys() - {(allocation.namespace, allocation.job_id)}:
+        return None
     others = [
         claim
         for claim in volume.write_claims.values()
         if (claim.namespace, claim.job_id) != (allocation.namespace, allocation.job_id)
     ]
-    if not others:
-        return None
     others.sort(key=lambda claim: claim.allocation_id)
     return Refusal(
         409,
@@ -213,13 +284,6 @@ def _ill_health(plugin: Plugin | None) -> str:
         return "gone"
     nodes = f"{plugin.nodes_healthy} of {plugin.nodes_expected} nodes"
     return f"not healthy: {nodes} and {plugin.controllers_healthy} of {plugin.controllers_expected} controllers are"
-
-
-def _claims_of(volume: Volume, allocation_id: str) -> Iterator[Claim]:
-    for by_allocation in (volume.read_claims, volume.write_claims, volume.past_claims):
-        claim = by_allocation.get(allocation_id)
-        if claim is not None:
-            yield claim
 
 
 # Detaching.
@@ -237,7 +301,7 @@ def check_detach(state: State, command: DetachVolume) -> Refusal | None:
     node = state.node(command.node_id)
     if node is None or node.status == "down":
         return None
-    alive = [claim for claim in claims(volume) if claim.node_id == command.node_id and is_alive(state, claim)]
+    alive = [claim for claim in claims_on(volume, command.node_id) if is_alive(state, claim)]
     if not alive:
         return None
     return Refusal(

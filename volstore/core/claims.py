@@ -12,19 +12,30 @@ from typing import Any
 from msgspec.structs import replace
 
 from volstore.core import claim_rules
-from volstore.core.commands import ClaimKey, ClaimVolume, DeleteAllocation, DetachVolume, PutAllocations, SweepClaims
-from volstore.core.holders import is_alive
+from volstore.core.claim_changes import ClaimChanges
+from volstore.core.commands import (
+    ClaimVolume,
+    DeleteAllocation,
+    DetachVolume,
+    PutAllocations,
+    ReleaseClaim,
+    ReportAllocations,
+    SweepClaims,
+    TakeClaim,
+    releasing,
+    taking,
+)
+from volstore.core.holders import claims_of, claims_on, is_alive
 from volstore.core.model import READ, READY_TO_FREE, RELEASE, Allocation, Claim, Volume
 from volstore.core.rules import Refusal
 from volstore.core.state import State
 
-Held = Callable[[Claim], bool]
 
-
-def _put_allocations(state: State, command: PutAllocations) -> Refusal | None:
+def _put_allocations(state: State, command: PutAllocations | ReportAllocations) -> Refusal | None:
     refusal = claim_rules.check_put_allocations(state, command)
     if refusal is not None:
         return refusal
+    changes = ClaimChanges(state)
     for allocation in command.allocations:
         old = state.allocation(allocation.id)
         state.put_allocation(
@@ -34,19 +45,20 @@ def _put_allocations(state: State, command: PutAllocations) -> Refusal | None:
                 modify_index=state.index,
             )
         )
-        _follow_allocation(state, allocation)
+        _follow_allocation(state, allocation, changes)
+    changes.put()
     return None
 
 
-def _follow_allocation(state: State, allocation: Allocation) -> None:
+def _follow_allocation(state: State, allocation: Allocation, changes: ClaimChanges) -> None:
     """What an allocation's report means for the plugins that it runs, which show it, and for the volumes that it
     claims: they show it, or are free of it."""
     _move_plugins(state, allocation.id)
     for volume in state.volumes_claimed_by(allocation.id):
         if allocation.ended:
-            _release(state, volume, lambda claim: claim.allocation_id == allocation.id)
+            changes.release(volume, allocation.id)
         else:
-            _touch(state, volume, allocation.id)
+            changes.show(volume, allocation.id)
 
 
 def _move_plugins(state: State, allocation_id: str) -> None:
@@ -61,16 +73,39 @@ def _delete_allocation(state: State, command: DeleteAllocation) -> Refusal | Non
         return refusal
     state.remove_allocation(command.id)
     _move_plugins(state, command.id)
+    changes = ClaimChanges(state)
     for volume in state.volumes_claimed_by(command.id):
-        _touch(state, volume, command.id)
+        changes.show(volume, command.id)
+    changes.put()
     return None
 
 
 def _claim_volume(state: State, command: ClaimVolume) -> Refusal | None:
     refusal = claim_rules.check_claim(state, command)
+    if refusal is None:
+        _carry_out(state, command)
+    return refusal
+
+
+def _take_claim(state: State, command: TakeClaim) -> Refusal | None:
+    refusal = claim_rules.check_take(state, command)
+    if refusal is None:
+        _carry_out(state, taking(command))
+    return refusal
+
+
+def _release_claim(state: State, command: ReleaseClaim) -> Refusal | None:
+    refusal = claim_rules.check_release(state, command)
+    if refusal is None:
+        _carry_out(state, releasing(command))
+    return refusal
+
+
+def _carry_out(state: State, command: ClaimVolume) -> None:
+    """A claim or release that passed the rules."""
     volume = state.volume(command.namespace, command.id)
-    if refusal is not None or volume is None:
-        return refusal
+    if volume is None:
+        raise ValueError("a volume that is claimed is there")
     if command.mode == RELEASE:
         moved = _released(volume, command)
     elif claim_rules.already_claimed(volume, command):
@@ -78,8 +113,7 @@ def _claim_volume(state: State, command: ClaimVolume) -> Refusal | None:
     else:
         moved = _claimed(state, volume, command)
     # Also one that changed nothing: whoever claims sees its own write (contract.md).
-    _put(state, moved)
-    return None
+    state.put_volume(replace(moved, modify_index=state.index, touch_index=state.index), (command.allocation_id,))
 
 
 def _claimed(state: State, volume: Volume, command: ClaimVolume) -> Volume:
@@ -87,7 +121,7 @@ def _claimed(state: State, volume: Volume, command: ClaimVolume) -> Volume:
     allocation = state.allocation(command.allocation_id)
     if allocation is None:
         raise ValueError("a claim is taken by an allocation that is there")
-    free = _without(volume, lambda claim: claim.allocation_id == allocation.id)
+    free = _without(volume, allocation.id)
     claim = Claim(
         allocation_id=allocation.id,
         node_id=allocation.node_id,
@@ -108,7 +142,7 @@ def _released(volume: Volume, command: ClaimVolume) -> Volume:
     """
     id = command.allocation_id
     if command.state == READY_TO_FREE:
-        return _without(volume, lambda claim: claim.allocation_id == id)
+        return _without(volume, id)
     held = volume.write_claims.get(id) or volume.read_claims.get(id) or volume.past_claims.get(id)
     if held is None:
         return volume
@@ -121,43 +155,50 @@ def _detach_volume(state: State, command: DetachVolume) -> Refusal | None:
     volume = state.volume(command.namespace, command.id)
     if refusal is not None or volume is None:
         return refusal
-    _release(state, volume, lambda claim: claim.node_id == command.node_id)
+    changes = ClaimChanges(state)
+    _free_node(changes, volume, command.node_id)
+    changes.put()
     return None
 
 
 def _sweep_claims(state: State, command: SweepClaims) -> Refusal | None:
     """What was found to hang is judged again here, as it may have changed since: then it stays, and none is refused."""
+    changes = ClaimChanges(state)
     for key in command.claims:
         volume = state.volume(key.namespace, key.volume_id)
-        if volume is not None and state.node(key.node_id) is None:
-            _release(state, volume, _hanging(state, key))
+        if volume is None or state.node(key.node_id) is not None:
+            continue
+        if any(
+            claim.node_id == key.node_id and not is_alive(state, claim)
+            for claim in claims_of(volume, key.allocation_id)
+        ):
+            changes.release(volume, key.allocation_id, key.node_id)
+    changes.put()
     return None
-
-
-def _hanging(state: State, key: ClaimKey) -> Held:
-    def hangs(claim: Claim) -> bool:
-        found = (claim.allocation_id, claim.node_id) == (key.allocation_id, key.node_id)
-        return found and not is_alive(state, claim)
-
-    return hangs
 
 
 def release_node(state: State, node_id: str) -> None:
     """Release all that is claimed on a node which has just been removed."""
+    changes = ClaimChanges(state)
     for volume in state.volumes_claimed_on(node_id):
-        _release(state, volume, lambda claim: claim.node_id == node_id)
+        _free_node(changes, volume, node_id)
+    changes.put()
 
 
-def _release(state: State, volume: Volume, held: Held) -> None:
-    """Take the claims that `held` says out of the volume; its row moves only if there are any."""
-    free = _without(volume, held)
-    if free != volume:
-        _put(state, free)
+def _free_node(changes: ClaimChanges, volume: Volume, node_id: str) -> None:
+    for claim in claims_on(volume, node_id):
+        changes.release(volume, claim.allocation_id, node_id)
 
 
-def _without(volume: Volume, held: Held) -> Volume:
+def _without(volume: Volume, allocation_id: str) -> Volume:
+    """The volume without the claims of this allocation."""
+
     def kept(claims: dict[str, Claim]) -> dict[str, Claim]:
-        return {id: claim for id, claim in claims.items() if not held(claim)}
+        if allocation_id not in claims:
+            return claims
+        kept = dict(claims)
+        del kept[allocation_id]
+        return kept
 
     return replace(
         volume,
@@ -167,20 +208,13 @@ def _without(volume: Volume, held: Held) -> Volume:
     )
 
 
-def _put(state: State, volume: Volume) -> None:
-    state.put_volume(replace(volume, modify_index=state.index, touch_index=state.index))
-
-
-def _touch(state: State, volume: Volume, allocation_id: str) -> None:
-    """A volume's answer shows the allocations that read or write it; its own row stays as it is."""
-    if allocation_id in volume.read_claims or allocation_id in volume.write_claims:
-        state.put_volume(replace(volume, touch_index=state.index))
-
-
 APPLIERS: dict[type, Callable[[State, Any], Refusal | None]] = {
     PutAllocations: _put_allocations,
+    ReportAllocations: _put_allocations,
     DeleteAllocation: _delete_allocation,
     ClaimVolume: _claim_volume,
+    TakeClaim: _take_claim,
+    ReleaseClaim: _release_claim,
     DetachVolume: _detach_volume,
     SweepClaims: _sweep_claims,
 }

@@ -20,9 +20,10 @@ from volstore.core.acl.commands import (
     PutAclToken,
     PutNamespace,
 )
+from volstore.core.acl.rights import level_of_rules
 from volstore.core.frozen import Frozen
 from volstore.core.levels import LEVEL
-from volstore.core.model import Allocation, Node, Volume
+from volstore.core.model import RELEASE, TAKEN, Allocation, Node, Volume
 from volstore.core.snapshot import level_of as level_of_state
 
 
@@ -87,6 +88,34 @@ class ClaimVolume(Frozen, frozen=True, tag="claim-volume"):
     node_id: str = ""
 
 
+class TakeClaim(Frozen, frozen=True, tag="take-claim"):
+    """Claim a volume for an allocation of its own namespace. `mode` as in model.Claim: read or write. `node_id` empty:
+    the allocation's."""
+
+    namespace: str
+    id: str
+    allocation_id: str
+    mode: int
+    node_id: str = ""
+
+
+class ReleaseClaim(Frozen, frozen=True, tag="release-claim"):
+    """Release a claim that is held, or note how far its unmounting has come (`state` as in model.Claim). `node_id`
+    empty: the claim's."""
+
+    namespace: str
+    id: str
+    allocation_id: str
+    state: int
+    node_id: str = ""
+
+
+class ReportAllocations(Frozen, frozen=True, tag="report-allocations"):
+    """As PutAllocations; a node's secret reports only those that were placed on that node before."""
+
+    allocations: tuple[Allocation, ...]
+
+
 class DetachVolume(Frozen, frozen=True, tag="detach-volume"):
     """Release what is claimed on a node where nothing that claims it runs any more."""
 
@@ -136,6 +165,12 @@ class CommitRestore(Frozen, frozen=True, tag="commit-restore"):
     id: str
 
 
+class AdoptRestore(Frozen, frozen=True, tag="adopt-restore"):
+    """As CommitRestore; management's alone."""
+
+    id: str
+
+
 class AbandonRestore(Frozen, frozen=True, tag="abandon-restore"):
     """Drop the pieces that came."""
 
@@ -160,6 +195,10 @@ Command = (
     | RestorePiece
     | CommitRestore
     | AbandonRestore
+    | TakeClaim
+    | ReleaseClaim
+    | ReportAllocations
+    | AdoptRestore
     | AclCommand
 )
 
@@ -185,16 +224,48 @@ CAME_AT: dict[type, int] = {
     DeleteAclToken: 1,
     PutNamespace: 1,
     DeleteNamespace: 1,
+    TakeClaim: 2,
+    ReleaseClaim: 2,
+    ReportAllocations: 2,
+    AdoptRestore: 2,
 }
 """The level with which each kind came. It is proposed only where every member knows that level."""
 
 
 def level_of(command: Command) -> int:
-    """The level that a member needs in order to apply `command`; of a backup's first piece, also to read the backup."""
+    """The level that a member needs in order to apply `command`; of a backup's first piece, also to read the backup,
+    and of a policy, to know what it grants."""
     level = CAME_AT[type(command)]
     if type(command) is RestorePiece and command.number == 1:
         return max(level, level_of_state(command.data))
+    if type(command) is PutAclPolicy:
+        return max(level, level_of_rules(command.rules))
     return level
+
+
+def taking(command: TakeClaim) -> ClaimVolume:
+    """As level 1 says it."""
+    return ClaimVolume(command.namespace, command.id, command.allocation_id, command.mode, TAKEN, command.node_id)
+
+
+def releasing(command: ReleaseClaim) -> ClaimVolume:
+    """As level 1 says it."""
+    return ClaimVolume(command.namespace, command.id, command.allocation_id, RELEASE, command.state, command.node_id)
+
+
+def for_level_one(command: Command) -> Command | None:
+    """What does the same, though it is less strict, while a member is still at level 1; None where nothing does."""
+    match command:
+        case TakeClaim():
+            return taking(command)
+        case ReleaseClaim():
+            return releasing(command)
+        case ReportAllocations():
+            return PutAllocations(command.allocations)
+        case AdoptRestore():
+            return CommitRestore(command.id)
+        case _:
+            return None
 
 
 class Idempotency(Frozen, frozen=True):

@@ -18,6 +18,7 @@ from volstore.core.acl import apply as acl_tables
 from volstore.core.acl.check import check_caller
 from volstore.core.commands import (
     AbandonRestore,
+    AdoptRestore,
     BeginRestore,
     CommitRestore,
     DeleteNode,
@@ -248,7 +249,7 @@ def _restore_piece(state: State, command: RestorePiece) -> Refusal | None:
     return None
 
 
-def _commit_restore(state: State, command: CommitRestore) -> Refusal | None:
+def _commit_restore(state: State, command: CommitRestore | AdoptRestore) -> Refusal | None:
     pieces = state.staging.whole(command.id)
     if isinstance(pieces, str):
         return Refusal(409, pieces)
@@ -277,6 +278,7 @@ _APPLIERS: dict[type, Callable[[State, Any], Refusal | None]] = {
     BeginRestore: _begin_restore,
     RestorePiece: _restore_piece,
     CommitRestore: _commit_restore,
+    AdoptRestore: _commit_restore,
     AbandonRestore: _abandon_restore,
     **claims.APPLIERS,
     **acl_tables.APPLIERS,

@@ -21,6 +21,28 @@ def claims(volume: Volume) -> Iterator[Claim]:
             yield by_allocation[id]
 
 
+def claims_of(volume: Volume, allocation_id: str) -> Iterator[Claim]:
+    """Those of one allocation: as reader, as writer, past."""
+    for by_allocation in (volume.read_claims, volume.write_claims, volume.past_claims):
+        claim = by_allocation.get(allocation_id)
+        if claim is not None:
+            yield claim
+
+
+def claims_on(volume: Volume, node_id: str, *, elsewhere: bool = False) -> list[Claim]:
+    """Those from one node (`elsewhere`: from all others), in the order of `claims`."""
+    found: list[Claim] = []
+    for by_allocation in (volume.read_claims, volume.write_claims, volume.past_claims):
+        there = [claim for claim in by_allocation.values() if (claim.node_id == node_id) is not elsewhere]
+        there.sort(key=_by_allocation)
+        found += there
+    return found
+
+
+def _by_allocation(claim: Claim) -> str:
+    return claim.allocation_id
+
+
 def is_alive(state: State, claim: Claim) -> bool:
     """Whether the claimant is known and not terminal."""
     allocation = state.allocation(claim.allocation_id)

@@ -15,6 +15,10 @@ from volstore.core.tables import Table
 KEPT_FOR = 600 * 10**9
 """Nanoseconds of log time."""
 CAPACITY = 100_000
+TOO_MANY_OF_ONE = (
+    f"{CAPACITY} Idempotency-Keys are remembered at most, each for 10 minutes, and a caller has no more of them than "
+    "are free: repeat later, or send none"
+)
 FORGOTTEN_AT_ONCE = 64
 """At most so many expired rows leave with one command: more than one, so that expired rows never fill the table."""
 
@@ -41,11 +45,19 @@ class Remembered(Frozen, frozen=True, kw_only=True):
 class Outcomes:
     """Remembered outcomes by caller and key; the rows of the table are in the order of their time."""
 
-    __slots__ = ("_queue", "table")
+    __slots__ = ("_by_caller", "_queue", "table")
 
     def __init__(self) -> None:
         self.table: Table[tuple[str, str], Remembered] = Table("outcomes", Remembered, _key)
         self._queue: deque[Remembered] = deque()
+        self._by_caller: dict[str, int] = {}
+
+    def has_its_share(self, caller: str) -> bool:
+        """Whether a caller has as many keys here as there are places left: so nobody, nor any few, can take them all.
+
+        Asked where a request comes in, not in `apply`: requests under way may go a little beyond.
+        """
+        return self._by_caller.get(caller, 0) >= CAPACITY - len(self.table)
 
     @property
     def full(self) -> bool:
@@ -59,7 +71,7 @@ class Outcomes:
         """Keep `outcome` from `now` on. An expired row of the same key leaves; the new one goes to the end."""
         key = (asked.caller, asked.key)
         if key in self.table.rows:
-            self.table.remove(key)
+            self._remove(key)
         row = Remembered(
             caller=asked.caller,
             key=asked.key,
@@ -70,7 +82,7 @@ class Outcomes:
             text=outcome.text,
         )
         self.table.put(row)
-        self._queue.append(row)
+        self._add(row)
 
     def forget_expired(self, now: int) -> None:
         """Drop the oldest expired rows, at most FORGOTTEN_AT_ONCE.
@@ -82,7 +94,7 @@ class Outcomes:
         while self._queue and dropped < FORGOTTEN_AT_ONCE and _expired(self._queue[0], now):
             row = self._queue.popleft()
             if self.table.get(_key(row)) is row:
-                self.table.remove(_key(row))
+                self._remove(_key(row))
                 dropped += 1
 
     def load(self, encoded: bytes) -> None:
@@ -90,7 +102,19 @@ class Outcomes:
         row = self.table.load(encoded)
         if self._queue and row.time < self._queue[-1].time:
             raise ValueError("the outcomes are not in the order of their time")
+        self._add(row)
+
+    def _add(self, row: Remembered) -> None:
         self._queue.append(row)
+        self._by_caller[row.caller] = self._by_caller.get(row.caller, 0) + 1
+
+    def _remove(self, key: tuple[str, str]) -> None:
+        caller = self.table.remove(key).caller
+        count = self._by_caller[caller] - 1
+        if count:
+            self._by_caller[caller] = count
+        else:
+            del self._by_caller[caller]
 
 
 def _key(row: Remembered) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-LEVEL = 1
+LEVEL = 2
 """This build's."""
 
 META = "level"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby, repeat, takewhile
 
+from volstore.core.claim_counts import MANY, ClaimCounts, size
 from volstore.core.model import Volume
 from volstore.core.ordered import Ordered, with_prefix
 
 Key = tuple[str, str]
 """A volume's namespace and ID."""
+
+_NOWHERE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,14 @@ def claimed_nodes(volume: Volume) -> frozenset[str]:
 def claimants(volume: Volume) -> set[str]:
     """The IDs of the allocations that hold the volume, by any claim."""
     return {*volume.read_claims, *volume.write_claims, *volume.past_claims}
+
+
+def _holds(volume: Volume, allocation_id: str) -> bool:
+    return (
+        allocation_id in volume.read_claims
+        or allocation_id in volume.write_claims
+        or allocation_id in volume.past_claims
+    )
 
 
 class _Keys:
@@ -142,16 +153,22 @@ class _Groups:
 class VolumeIndex:
     """The keys of all volumes in the order of lists: whole, by plugin, by node and by allocation."""
 
-    __slots__ = ("_all", "_by_allocation", "_by_node", "_by_plugin")
+    __slots__ = ("_all", "_by_allocation", "_by_node", "_by_plugin", "_counts")
 
     def __init__(self) -> None:
         self._all = _Keys()
         self._by_plugin = _Groups()
         self._by_node = _Groups()
         self._by_allocation: dict[str, set[Key]] = {}
+        self._counts: dict[Key, ClaimCounts] = {}
 
-    def replace(self, key: Key, old: Volume | None, new: Volume | None) -> None:
-        """Follow the volume of `key` from `old` to `new`; None where it wasn't there or isn't any more."""
+    def replace(
+        self, key: Key, old: Volume | None, new: Volume | None, changed: Collection[str] | None = None
+    ) -> frozenset[str] | set[str]:
+        """Follow the volume of `key` from `old` to `new`; None where it wasn't there or isn't any more.
+
+        `changed`: the allocations whose claims alone differ; None: any may. Returns the nodes that claim it no more.
+        """
         if old is None:
             self._all.add(key)
         elif new is None:
@@ -163,19 +180,31 @@ class VolumeIndex:
                 self._by_plugin.remove(old_plugin, key)
             if new_plugin is not None:
                 self._by_plugin.add(new_plugin, key)
-        self._follow_claims(key, old, new)
+        return self._follow_claims(key, old, new, changed)
 
-    def _follow_claims(self, key: Key, old: Volume | None, new: Volume | None) -> None:
+    def _follow_claims(
+        self, key: Key, old: Volume | None, new: Volume | None, changed: Collection[str] | None
+    ) -> frozenset[str] | set[str]:
         if (old is None or not old.in_use) and (new is None or not new.in_use):
-            return
-        old_nodes = claimed_nodes(old) if old else frozenset()
-        new_nodes = claimed_nodes(new) if new else frozenset()
-        for node in old_nodes - new_nodes:
+            return _NOWHERE
+        counts = self._counts.get(key)
+        left: frozenset[str] | set[str]
+        came: frozenset[str] | set[str]
+        if counts is not None and changed is not None and old is not None and new is not None:
+            left, came = counts.move(old, new, changed)
+            before = {id for id in changed if _holds(old, id)}
+            after = {id for id in changed if _holds(new, id)}
+        else:
+            old_nodes = claimed_nodes(old) if old else _NOWHERE
+            new_nodes = claimed_nodes(new) if new else _NOWHERE
+            left, came = old_nodes - new_nodes, new_nodes - old_nodes
+            before = claimants(old) if old else set()
+            after = claimants(new) if new else set()
+            counts = None
+        for node in left:
             self._by_node.remove(node, key)
-        for node in new_nodes - old_nodes:
+        for node in came:
             self._by_node.add(node, key)
-        before = claimants(old) if old else set()
-        after = claimants(new) if new else set()
         for allocation in before - after:
             keys = self._by_allocation[allocation]
             keys.remove(key)
@@ -183,6 +212,21 @@ class VolumeIndex:
                 del self._by_allocation[allocation]
         for allocation in after - before:
             self._by_allocation.setdefault(allocation, set()).add(key)
+        self._keep_counts(key, new, counts)
+        return left
+
+    def _keep_counts(self, key: Key, volume: Volume | None, counts: ClaimCounts | None) -> None:
+        """`counts` are the volume's, if they were moved with it. They stay a while below the bound, as the next claim
+        would make them again."""
+        claims = 0 if volume is None else size(volume)
+        if volume is not None and counts is None and claims > MANY:
+            self._counts[key] = ClaimCounts(volume)
+        elif claims <= MANY // 2 or (counts is None and claims <= MANY):
+            self._counts.pop(key, None)
+
+    def counts(self, volume: Volume) -> ClaimCounts:
+        """Of the claims that this volume's present row has. Not to be changed."""
+        return self._counts.get((volume.namespace, volume.id)) or ClaimCounts(volume)
 
     def candidates(self, query: VolumeQuery, after: Key | None) -> Iterator[Key]:
         """Keys in order, strictly after `after`, among them all that `query` takes; exact in namespace and prefix.

@@ -6,13 +6,14 @@ indexes, the digest, the departures and the events in step; only `fsm.py` and it
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
 from volstore.core import departures, snapshot
 from volstore.core.acl.tables import Access
 from volstore.core.allocations import Allocations
+from volstore.core.claim_counts import Job
 from volstore.core.departures import Departures
 from volstore.core.events import (
     AllocationChanged,
@@ -154,6 +155,14 @@ class State:
         """Those with any claim from this node, known or not, by namespace and ID."""
         return self._volumes.claimed_on(node_id)
 
+    def claimed_nodes(self, volume: Volume) -> Mapping[str, int]:
+        """How many claims of any kind the volume has from each node. Costs nothing for one with many claims."""
+        return self._volumes.counts(volume).nodes
+
+    def writing_jobs(self, volume: Volume) -> Mapping[Job, int]:
+        """How many writers the volume has of each job."""
+        return self._volumes.counts(volume).writers
+
     def claimed_node_ids(self) -> Iterator[str]:
         """The nodes on which anything is claimed, known or not, in order."""
         return self._volumes.claimed_node_ids()
@@ -224,9 +233,18 @@ class State:
         events, self._events = self._events, []
         return events
 
-    def put_volume(self, volume: Volume) -> None:
-        """Add or replace; its `touch_index` must be the present index."""
-        self._events.append(VolumeChanged(self._volumes.put(volume, self.index), volume))
+    def put_volume(self, volume: Volume, changed: Collection[str] | None = None, *, noted: bool = False) -> None:
+        """Add or replace; its `touch_index` must be the present index.
+
+        `changed`: the allocations whose claims alone differ from the row before; None: any may. `noted`: that it left
+        nodes was said by `volume_left`.
+        """
+        old = self._volumes.put(volume, self.index, changed, noted=noted)
+        self._events.append(VolumeChanged(old, volume))
+
+    def volume_left(self, volume: Volume, nodes: Iterable[str]) -> None:
+        """The volume isn't claimed on these nodes any more."""
+        self._volumes.left(volume, nodes, self.index)
 
     def remove_volume(self, namespace: str, id: str) -> None:
         self._events.append(VolumeChanged(self._volumes.remove(namespace, id, self.index), None))

@@ -14,25 +14,32 @@ V = TypeVar("V", bound=msgspec.Struct)
 _encode = msgspec.msgpack.Encoder().encode
 _MASK = (1 << 128) - 1
 
+AT_MOST_LATER = 16
+"""Rows whose bytes are still to be made, at most: whoever asks for the whole waits for all of them."""
+
 
 class Table(Generic[K, V]):
     """Rows by key, changed only by `put` and `remove`.
 
-    `frames` holds each row as it lies in a snapshot: its length (4 bytes, big endian) and its msgpack bytes. Rows and
+    Frames hold each row as it lies in a snapshot: its length (4 bytes, big endian) and its msgpack bytes. Rows and
     frames keep the order in which keys came; that order is the same on every member, because commands are, and it
     survives a restore, because snapshots list rows in it. `sum` adds blake2b-128 of every frame modulo 2^128, with
     the table's name as personalisation; a row holds its own key, so the sum is one of the keys too.
+
+    A large row's bytes may be made `later`: at the latest when somebody asks for frames or sum, or when AT_MOST_LATER
+    others wait too. Until then its frame and its part in the sum are those of the row before.
     """
 
-    __slots__ = ("_decode", "_empty_hash", "_key", "frames", "get", "name", "row_type", "rows", "sum")
+    __slots__ = ("_decode", "_empty_hash", "_frames", "_key", "_later", "_sum", "get", "name", "row_type", "rows")
 
     def __init__(self, name: str, row_type: type[V], key: Callable[[V], K]) -> None:
         self.name = name
         self.row_type = row_type
         self.rows: dict[K, V] = {}
         self.get = self.rows.get
-        self.frames: dict[K, bytes] = {}
-        self.sum = 0
+        self._frames: dict[K, bytes] = {}
+        self._sum = 0
+        self._later: dict[K, None] = {}
         self._key = key
         self._empty_hash = blake2b(digest_size=16, person=name.encode())
         self._decode = msgspec.msgpack.Decoder(row_type).decode
@@ -43,15 +50,42 @@ class Table(Generic[K, V]):
     def __iter__(self) -> Iterator[V]:
         return iter(self.rows.values())
 
-    def put(self, row: V, key: K | None = None) -> V | None:
+    @property
+    def sum(self) -> int:
+        self._settle_all()
+        return self._sum
+
+    @property
+    def frames(self) -> dict[K, bytes]:
+        """All of them, by key. Not to be changed."""
+        self._settle_all()
+        return self._frames
+
+    def _settle_all(self) -> None:
+        while self._later:
+            self._settle(next(iter(self._later)))
+
+    def put(self, row: V, key: K | None = None, *, later: bool = False) -> V | None:
         """Add or replace the row of this key; the row that was there before. `key` is its key, if it is at hand."""
-        encoded = _encode(row)
-        return self._set(self._key(row) if key is None else key, row, len(encoded).to_bytes(4, "big") + encoded)
+        if key is None:
+            key = self._key(row)
+        if later and key in self.rows:
+            old = self.rows[key]
+            self.rows[key] = row
+            self._later[key] = None
+            if len(self._later) > AT_MOST_LATER:
+                self._settle(next(iter(self._later)))
+            return old
+        return self._set(key, row, _frame(row))
+
+    def _settle(self, key: K) -> None:
+        self._set(key, self.rows[key], _frame(self.rows[key]))
 
     def remove(self, key: K) -> V:
         """Take the row out and return it. KeyError when there is none."""
         row = self.rows.pop(key)
-        self.sum = (self.sum - self._weight(self.frames.pop(key))) & _MASK
+        self._later.pop(key, None)
+        self._sum = (self._sum - self._weight(self._frames.pop(key))) & _MASK
         return row
 
     def load(self, encoded: bytes) -> V:
@@ -73,13 +107,20 @@ class Table(Generic[K, V]):
         old = self.rows.get(key)
         change = self._weight(frame)
         if old is not None:
-            change -= self._weight(self.frames[key])
+            change -= self._weight(self._frames[key])
+            if self._later:
+                self._later.pop(key, None)
         self.rows[key] = row
-        self.frames[key] = frame
-        self.sum = (self.sum + change) & _MASK
+        self._frames[key] = frame
+        self._sum = (self._sum + change) & _MASK
         return old
 
     def _weight(self, frame: bytes) -> int:
         hashed = self._empty_hash.copy()
         hashed.update(frame)
         return int.from_bytes(hashed.digest(), "big")
+
+
+def _frame(row: msgspec.Struct) -> bytes:
+    encoded = _encode(row)
+    return len(encoded).to_bytes(4, "big") + encoded

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from volstore.core import departures
+from volstore.core.claim_counts import MANY, ClaimCounts, size
 from volstore.core.departures import Departure, Departures
 from volstore.core.model import Plugin, Volume
-from volstore.core.queries import Key, VolumeIndex, VolumeQuery, claimed_nodes
+from volstore.core.queries import Key, VolumeIndex, VolumeQuery
 from volstore.core.tables import Table
-
-_NOWHERE: frozenset[str] = frozenset()
 
 
 class Volumes:
@@ -28,23 +27,26 @@ class Volumes:
         self._plugins = plugins
         self._departures = left
 
-    def put(self, volume: Volume, index: int) -> Volume | None:
-        """Add or replace, at FSM index `index`; the row that was there before."""
+    def put(
+        self, volume: Volume, index: int, changed: Collection[str] | None = None, *, noted: bool = False
+    ) -> Volume | None:
+        """Add or replace, at FSM index `index`; the row that was there before.
+
+        `changed`: the allocations whose claims alone differ from it; None: any may. `noted`: that it left nodes was
+        said before.
+        """
         key = (volume.namespace, volume.id)  # one for the table and the index
-        old = self.table.put(volume, key)
-        self._index.replace(key, old, volume)
+        old = self.table.put(volume, key, later=volume.in_use and size(volume) > MANY)
+        nodes = self._index.replace(key, old, volume, changed)
         self._touched[volume.namespace] = index
-        if old is not None:
-            nodes = claimed_nodes(old) - claimed_nodes(volume) if old.in_use else _NOWHERE
-            if nodes or old.plugin_id != volume.plugin_id:
-                self._left(old, nodes, index)
+        if old is not None and ((nodes and not noted) or old.plugin_id != volume.plugin_id):
+            self.left(old, nodes, index)
         return old
 
     def remove(self, namespace: str, id: str, index: int) -> Volume:
         key = (namespace, id)
         old = self.table.remove(key)
-        self._index.replace(key, old, None)
-        self._left(old, claimed_nodes(old), index)
+        self.left(old, self._index.replace(key, old, None), index)
         return old
 
     def load(self, encoded: bytes) -> None:
@@ -102,7 +104,11 @@ class Volumes:
             or any(row.touch_index > index and self._index.uses_plugin(row.id, namespace) for row in self._plugins)
         )
 
-    def _left(self, old: Volume, nodes: frozenset[str], index: int) -> None:
+    def counts(self, volume: Volume) -> ClaimCounts:
+        return self._index.counts(volume)
+
+    def left(self, old: Volume, nodes: Iterable[str], index: int) -> None:
+        """Note that the volume left a filter's sight: it is claimed on `nodes` no more, or has another plugin."""
         self._departures.record(
             index, departures.VOLUME, old.id, namespace=old.namespace, plugin_id=old.plugin_id, node_ids=nodes
         )

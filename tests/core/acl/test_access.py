@@ -24,6 +24,7 @@ from volstore.core.acl.policy import parse_policy
 from volstore.core.acl.tables import POLICY, TOKEN
 from volstore.core.commands import (
     AbandonRestore,
+    AdoptRestore,
     BeginRestore,
     ClaimVolume,
     Command,
@@ -37,10 +38,13 @@ from volstore.core.commands import (
     PutAllocations,
     PutNode,
     RegisterVolumes,
+    ReleaseClaim,
+    ReportAllocations,
     RestorePiece,
     SetNodeStatus,
     Stamped,
     SweepClaims,
+    TakeClaim,
     decode_outcome,
     encode,
 )
@@ -89,6 +93,7 @@ def prepared() -> Machine:
         "read": 'namespace "default" { policy = "read" } plugin { policy = "read" }',
         "nodes": 'node { policy = "write" }',
         "operate": 'operator { policy = "write" }',
+        "node-n2": 'namespace "lent" { capabilities = ["csi-mount-volume"] }',
     }.items():
         assert put_policy(machine, name, text).status == 200
         assert put_token(machine, name, name).status == 200
@@ -117,6 +122,12 @@ COMMANDS: list[tuple[Command, set[str]]] = [
     (ClaimVolume("default", "v", "a1", 0, node_id="n2"), {"write"}),
     (ClaimVolume("default", "v", "vanished", 2, 3, node_id="n1"), {"write", "n1"}),
     (ClaimVolume("default", "v", "vanished", 2, 3), {"write"}),
+    (TakeClaim("default", "v", "a1", 0), {"write", "n1"}),
+    (TakeClaim("default", "v", "a2", 0), {"write", "n2"}),
+    (TakeClaim("default", "v", "a1", 0, node_id="n2"), {"write"}),
+    (TakeClaim("other", "v", "a1", 0), {"n1"}),
+    (ReleaseClaim("default", "v", "vanished", 3, node_id="n1"), {"write", "n1"}),
+    (ReleaseClaim("default", "v", "vanished", 3), {"write"}),
     (DetachVolume("default", "v", "n1"), {"write", "n1"}),
     (PutNode(REPORT), set(CALLERS)),  # the report itself shows the node's secret
     (PutNode(node("n1")), {"nodes", "n1"}),
@@ -127,12 +138,23 @@ COMMANDS: list[tuple[Command, set[str]]] = [
     (PutAllocations((allocation("a1"), allocation("a3"))), {"nodes", "n1"}),
     (PutAllocations((allocation("a1"), allocation("a2", node_id="n2"))), {"nodes"}),
     (PutAllocations((allocation("a2"),)), {"nodes"}),  # n2's, which n1 would take
+    (ReportAllocations((allocation("a1"),)), {"nodes", "n1"}),
+    (ReportAllocations((allocation("a1", client_status="complete"),)), {"nodes", "n1"}),
+    (ReportAllocations((allocation("a1"), allocation("a3"))), {"nodes"}),  # a3 was never placed
+    (ReportAllocations((allocation("a1", namespace="other"),)), {"nodes"}),
+    (ReportAllocations((allocation("a1", job_id="another"),)), {"nodes"}),
+    (ReportAllocations((allocation("a2"),)), {"nodes"}),
+    (ReportAllocations((allocation("a2", node_id="n2"), allocation("a1"))), {"nodes"}),
+    (ReportAllocations((allocation("mine", node_id="n2", namespace="lent"),)), {"nodes", "n2"}),  # by n2's policy
+    (ReportAllocations((allocation("mine", node_id="n1", namespace="lent"),)), {"nodes"}),
+    (ReportAllocations((allocation("mine", node_id="n2", namespace="other"),)), {"nodes"}),
     (DeleteAllocation("a1"), {"nodes", "n1"}),
     (DeleteAllocation("none"), {"nodes"}),
     (BeginRestore("id", 1, b""), {"operate"}),
     (RestorePiece("id", 1, b""), {"operate"}),
     (CommitRestore("id"), {"operate"}),
     (AbandonRestore("id"), {"operate"}),
+    (AdoptRestore("id"), set()),
     (SweepClaims(()), set()),
     (BootstrapAcl("accessor", b"hash"), set(CALLERS)),
     (PutAclPolicy("p", "", "", parse_policy("")), set()),

@@ -11,6 +11,7 @@ import pytest
 from tests.http.conftest import Api
 from tests.process.agents import until
 
+NOTHING = "nothing to release: allocation a1 has no claim on volume v"
 VOLUME = "/v1/volume/csi/v"
 SECRETS = {"key": "s3cr3t", "other": ""}
 OPTIONS = {"FSType": "ext4", "MountFlags": ["noatime", "password=s3cr3t"]}
@@ -67,11 +68,14 @@ async def test_a_mode_is_a_word_or_gos_number(claimable: Api, mode: Any, shown: 
 
 
 @pytest.mark.parametrize("mode", ["release", 2])
-async def test_a_release_without_a_state_frees_and_may_be_repeated(claimable: Api, mode: Any) -> None:
+async def test_a_release_without_a_state_frees_and_a_repeated_one_finds_nothing(claimable: Api, mode: Any) -> None:
     await claimable.claim("v", "a1", "write")
-    for _ in range(2):
-        status, released = await claimable.claim("v", "a1", mode)
-        assert (status, released["WriteClaims"], released["PastClaims"]) == (200, {}, {})
+    status, released = await claimable.claim("v", "a1", mode)
+    assert (status, released["WriteClaims"], released["PastClaims"]) == (200, {}, {})
+    assert (released["Secrets"], released["MountOptions"]) == (None, None)
+    index = released["ModifyIndex"]
+    assert await claimable.claim("v", "a1", mode) == (404, NOTHING)
+    assert (await claimable.get(VOLUME))[2]["ModifyIndex"] == index
 
 
 async def test_a_release_with_a_state_tells_how_far_it_has_come(claimable: Api) -> None:
@@ -138,7 +142,10 @@ async def test_a_bad_claim_is_a_400_that_says_what_is_wrong_and_changes_nothing(
 
 async def test_what_is_not_there_is_a_404_and_what_another_holds_a_409(claimable: Api) -> None:
     assert (await claimable.claim("none", "a1")) == (404, "volume not found: none")
-    assert (await claimable.claim("v", "none")) == (404, "Unknown allocation: none")
+    assert (await claimable.claim("v", "none")) == (
+        404,
+        'Unknown allocation: none: none of this ID is in namespace "default", where the volume is',
+    )
     assert (await claimable.claim("", "a1")) == (400, "missing volume ID")
     await claimable.claim("v", "a1", "write")
     status, text = await claimable.claim("v", "d1", "write")

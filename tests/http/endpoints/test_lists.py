@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.http.registry import InProcessRegistry
 from tests.http.server.test_wakeups import BEGINNING, STEPS, VOLUMES, Restore
+from volstore.core.acl.check import UNRESTRICTED
 from volstore.core.acl.commands import PutNamespace
 from volstore.core.commands import (
     ClaimVolume,
@@ -126,7 +127,7 @@ async def test_what_is_kept_is_bounded(registry: InProcessRegistry, monkeypatch:
 
 def read_all(renderer: VolumeRenderer, state: State, ids: list[str] = IDS) -> list[bytes]:
     found = (state.volume("default", id) for id in ids)
-    return [renderer.view(state, volume) for volume in found if volume is not None]
+    return [renderer.view(state, volume, UNRESTRICTED) for volume in found if volume is not None]
 
 
 def test_of_what_is_read_no_more_than_a_bound_is_kept(
@@ -138,7 +139,7 @@ def test_of_what_is_read_no_more_than_a_bound_is_kept(
     for number in range(30):
         assert read_all(renderer, registry.state) == read_all(VolumeRenderer(), registry.state)
         assert 0 < renderer._bytes <= size // 2
-        assert renderer._bytes == sum(len(json) for _, _, json in renderer._kept.values())
+        assert renderer._bytes == sum(len(kept.json) for kept in renderer._kept.values())
         rename(registry, str(number))
 
 
@@ -202,4 +203,6 @@ async def _play(steps: list[Command | Restore]) -> None:
             assert (await kept.page(state, page)).json.raw == b"[" + b",".join(items) + b"]"
         for volume in state.volumes(VolumeQuery(None)):
             plugin = state.plugin_row(volume.plugin_id)
-            assert renderer.view(state, volume) == encode(volume_view(state, volume, plugin))
+            assert renderer.view(state, volume, UNRESTRICTED) == encode(
+                volume_view(state, volume, plugin, lambda allocation: True)
+            )

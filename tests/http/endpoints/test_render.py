@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import asdict
 
 from volstore.core.model import Capability, Claim, MountOptions, Plugin, Topology, TopologyRequest, Volume
 from volstore.core.state import State
-from volstore.http.endpoints.render import claimed_volume_view, volume_view
+from volstore.http.endpoints.render import claimed_volume_view, nobody, volume_view
 from volstore.http.endpoints.views import ClaimView
 
 PLUGIN = Plugin(
@@ -54,7 +56,7 @@ VOLUME = Volume(
 
 
 def test_every_field_stands_under_its_name() -> None:
-    shown = asdict(volume_view(State(), VOLUME, PLUGIN))
+    shown = asdict(volume_view(State(), VOLUME, PLUGIN, nobody))
     wanted = [asdict(view) for view in shown.pop("requested_capabilities")]
     topologies = asdict(shown.pop("requested_topologies"))
     assert wanted == [
@@ -101,11 +103,13 @@ def test_every_field_stands_under_its_name() -> None:
     }
 
 
-def test_only_a_claims_answer_shows_what_is_needed_to_mount() -> None:
-    read, claimed = volume_view(State(), VOLUME, PLUGIN), claimed_volume_view(State(), VOLUME, PLUGIN)
-    shown = asdict(claimed)
+def test_only_the_answer_to_a_claim_that_is_held_shows_what_is_needed_to_mount() -> None:
+    read = asdict(volume_view(State(), VOLUME, PLUGIN, nobody))
+    shown = asdict(claimed_volume_view(State(), VOLUME, PLUGIN, "writer", nobody, held=True))
     assert asdict(shown.pop("mount_options")) == {"fs_type": "ext4", "mount_flags": ["noatime"]}
     assert shown.pop("secrets") == {"password": "secret"}
-    rest = asdict(read)
-    assert (rest.pop("mount_options"), rest.pop("secrets")) == (None, None)
-    assert shown == rest
+    released = asdict(claimed_volume_view(State(), VOLUME, PLUGIN, "writer", nobody, held=False))
+    for answer in (read, released):
+        assert (answer.pop("mount_options"), answer.pop("secrets")) == (None, None)
+    others: dict[str, Any] = {key: {} for key in ("read_allocs", "read_claims", "past_claims")}
+    assert shown == released == {**read, **others}

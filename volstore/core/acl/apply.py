@@ -71,10 +71,17 @@ def token_refusal(command: PutAclToken) -> Refusal | None:
     return _errors("token 0 invalid", errors)
 
 
-def _bootstrap(state: State, command: BootstrapAcl) -> Refusal | None:
+def bootstrap_refusal(state: State, command: object) -> Refusal | None:
     done = state.access.bootstrapped
-    if done is not None and command.reset_index != done.index:
+    if done is not None and isinstance(command, BootstrapAcl) and command.reset_index != done.index:
         return Refusal(400, f"ACL bootstrap already done (reset index: {done.index})")
+    return None
+
+
+def _bootstrap(state: State, command: BootstrapAcl) -> Refusal | None:
+    refusal = bootstrap_refusal(state, command)
+    if refusal is not None:
+        return refusal
     state.access.put_token(
         AclToken(
             accessor_id=command.accessor_id,

@@ -23,6 +23,7 @@ from volstore.core.acl.rights import MANAGEMENT, Acl
 from volstore.core.acl.tables import AclToken
 from volstore.core.commands import (
     AbandonRestore,
+    AdoptRestore,
     BeginRestore,
     ClaimVolume,
     Command,
@@ -34,17 +35,22 @@ from volstore.core.commands import (
     PutAllocations,
     PutNode,
     RegisterVolumes,
+    ReleaseClaim,
+    ReportAllocations,
     RestorePiece,
     SetNodeStatus,
     SweepClaims,
+    TakeClaim,
 )
-from volstore.core.holders import claims
+from volstore.core.holders import claims_of
+from volstore.core.model import Allocation
 from volstore.core.rules import Refusal
 from volstore.core.state import State
 
 TOKEN_NOT_FOUND = Refusal(403, "ACL token not found")
 PERMISSION_DENIED = Refusal(403, "Permission denied")
 
+READ_JOB = ("read-job",)
 MOUNT, WRITE_VOLUME = "csi-mount-volume", "csi-write-volume"
 
 
@@ -104,13 +110,13 @@ def _may_mount(rights: Rights, namespace: str) -> bool:
     return rights.acl.allows(MOUNT, namespace) and rights.acl.allows_area("plugin", "read")
 
 
-def _claim(state: State, rights: Rights, command: ClaimVolume) -> bool:
+def _claim(state: State, rights: Rights, command: ClaimVolume | TakeClaim | ReleaseClaim) -> bool:
     if _may_mount(rights, command.namespace):
         return True
     return _is_node_of_all(state, rights, _nodes_of_claim(state, command))
 
 
-def _nodes_of_claim(state: State, command: ClaimVolume) -> set[str]:
+def _nodes_of_claim(state: State, command: ClaimVolume | TakeClaim | ReleaseClaim) -> set[str]:
     """Every node that the command would act on or from: a node's secret must be good for all of them."""
     found = {command.node_id} if command.node_id else set()
     allocation = state.allocation(command.allocation_id)
@@ -118,7 +124,7 @@ def _nodes_of_claim(state: State, command: ClaimVolume) -> set[str]:
         found.add(allocation.node_id)
     volume = state.volume(command.namespace, command.id)
     if volume is not None:
-        found |= {claim.node_id for claim in claims(volume) if claim.allocation_id == command.allocation_id}
+        found |= {claim.node_id for claim in claims_of(volume, command.allocation_id)}
     return found
 
 
@@ -149,6 +155,28 @@ def _put_allocations(state: State, rights: Rights, command: PutAllocations) -> b
     return _is_node_of_all(state, rights, nodes)
 
 
+def _report_allocations(state: State, rights: Rights, command: ReportAllocations) -> bool:
+    """A node reports how those are that were placed on it. To place one, by its secret alone, is to reach for the
+    secrets of its namespace's volumes: it may where the node's own policy lets it mount volumes."""
+    if rights.acl.allows_area("node", "write"):
+        return True
+    nodes: set[str] = set()
+    for new in command.allocations:
+        old = state.allocation(new.id)
+        nodes |= {new.node_id} if old is None else {new.node_id, old.node_id}
+        if not _was_placed(old, new) and not state.access.acl_of_node(new.node_id).allows(MOUNT, new.namespace):
+            return False
+    return _is_node_of_all(state, rights, nodes)
+
+
+def _was_placed(old: Allocation | None, new: Allocation) -> bool:
+    """Whether `new` reports of an allocation that is there, has its node, job and namespace, and hasn't come to an end
+    from which it would return."""
+    if old is None or (old.ended and not new.ended):
+        return False
+    return (old.node_id, old.job_id, old.namespace) == (new.node_id, new.job_id, new.namespace)
+
+
 def _delete_allocation(state: State, rights: Rights, command: DeleteAllocation) -> bool:
     if rights.acl.allows_area("node", "write"):
         return True
@@ -162,6 +190,7 @@ def _once(state: State, rights: Rights, command: Command) -> bool:
 
 
 def _operate(state: State, rights: Rights, command: Command) -> bool:
+    """Nothing that comes in as a request: of those, a restore needs management from its beginning."""
     return rights.acl.allows_area("operator", "write")
 
 
@@ -173,21 +202,41 @@ def _is_node_of_all(state: State, rights: Rights, node_ids: set[str]) -> bool:
     return all(node is not None and node.secret_hash == rights.node_secret_hash for node in nodes)
 
 
+def sees_allocation(state: State, rights: Rights, allocation: Allocation) -> bool:
+    """Whether its stub may be shown: to those who may read it, and to the node that it is on."""
+    if rights.acl.allows_one(READ_JOB, allocation.namespace):
+        return True
+    node = state.node(allocation.node_id)
+    return bool(rights.node_secret_hash) and node is not None and node.secret_hash == rights.node_secret_hash
+
+
 ALLOWED: dict[type, Callable[[State, Rights, Any], bool]] = {
     RegisterVolumes: _register,
     DeregisterVolume: _deregister,
     ClaimVolume: _claim,
+    TakeClaim: _claim,
+    ReleaseClaim: _claim,
     DetachVolume: _detach,
     PutNode: _put_node,
     SetNodeStatus: _change_node,
     DeleteNode: _change_node,
     PutAllocations: _put_allocations,
+    ReportAllocations: _report_allocations,
     DeleteAllocation: _delete_allocation,
     BootstrapAcl: _once,
     **dict.fromkeys((BeginRestore, RestorePiece, CommitRestore, AbandonRestore), _operate),
 }
 
 MANAGEMENT_ALONE: frozenset[type] = frozenset(
-    (PutAclPolicy, DeleteAclPolicy, PutAclToken, DeleteAclToken, PutNamespace, DeleteNamespace, SweepClaims)
+    (
+        PutAclPolicy,
+        DeleteAclPolicy,
+        PutAclToken,
+        DeleteAclToken,
+        PutNamespace,
+        DeleteNamespace,
+        SweepClaims,
+        AdoptRestore,
+    )
 )
 """Named only so that a test can tell a decision from a command that was forgotten."""

@@ -12,9 +12,12 @@ from collections.abc import Iterable
 from volstore.core.acl.rights import (
     AREAS,
     CAPABILITIES,
+    DENY,
     HOST_VOLUME_CAPABILITIES,
     HOST_VOLUME_POLICIES,
     NAMESPACE_POLICIES,
+    OPERATOR_CAPABILITIES,
+    WRITE,
     NamedRule,
     Rules,
 )
@@ -45,6 +48,7 @@ def parse_policy(text: str) -> Rules:
     try:
         fields = _parse(text)
         areas = {area: _area(area, fields) for area in AREAS}
+        granted = _operator_capabilities(fields)
         namespaces = tuple(_named(fields, "namespace"))
         host_volumes = tuple(_named(fields, "host_volume"))
     except _Misstated as error:
@@ -54,8 +58,15 @@ def parse_policy(text: str) -> Rules:
     namespaces = tuple(_checked(rule, _NAMESPACES) for rule in namespaces)
     host_volumes = tuple(_checked(rule, _HOST_VOLUMES) for rule in host_volumes)
     for area, stated in areas.items():
-        if stated is not None and stated not in AREAS[area]:
+        alone = area == "operator" and stated == "" and granted
+        if stated is not None and stated not in AREAS[area] and not alone:
             raise PolicyError(f"Invalid {area} policy: &acl.{area.capitalize()}Policy{{Policy:{_quoted(stated)}}}")
+    for capability in granted:
+        if capability not in OPERATOR_CAPABILITIES:
+            known = ", ".join(sorted(OPERATOR_CAPABILITIES))
+            raise PolicyError(f"Invalid operator capability '{_cut(capability)}', one of: {known}")
+    if areas["operator"] not in (DENY, WRITE):  # with these, nothing that is granted besides changes anything
+        areas["operator"] = " ".join(word for word in (areas["operator"], *sorted(set(granted))) if word)
     return Rules(namespaces, host_volumes, *(areas[area] or "" for area in AREAS))
 
 
@@ -120,6 +131,11 @@ def _area(area: str, fields: Items) -> str | None:
     if len(stated) > 1:
         raise _Misstated(f"{area} is given twice")
     return (_text(stated[0][1], "policy") or "") if stated else None
+
+
+def _operator_capabilities(fields: Items) -> tuple[str, ...]:
+    bodies = [body for field in fields if field.keys[0] == "operator" for body in _bodies(("operator",), field.value)]
+    return _texts(bodies[0][1], "capabilities") if bodies else ()
 
 
 def _text(body: Items, key: str) -> str | None:

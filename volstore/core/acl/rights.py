@@ -62,6 +62,11 @@ AREAS: dict[str, tuple[str, ...]] = {
 those before it."""
 
 
+SNAPSHOT_SAVE = "snapshot-save"
+OPERATOR_CAPABILITIES = frozenset((SNAPSHOT_SAVE,))
+"""What `operator { capabilities = […] }` may grant besides its policy. `write` includes all of it, `read` nothing."""
+
+
 class NamedRule(Frozen, frozen=True):
     """What a policy says of the namespaces (or host volumes) that `name` matches; a `*` is any run of characters.
 
@@ -74,7 +79,10 @@ class NamedRule(Frozen, frozen=True):
 
 
 class Rules(Frozen, frozen=True):
-    """What one policy says; an empty string where it says nothing of an area."""
+    """What one policy says; an empty string where it says nothing of an area.
+
+    `operator` is a level, capabilities, or both, with a space between.
+    """
 
     namespaces: tuple[NamedRule, ...] = ()
     host_volumes: tuple[NamedRule, ...] = ()
@@ -89,10 +97,15 @@ class Rules(Frozen, frozen=True):
         return self == Rules()
 
 
+def level_of_rules(rules: Rules) -> int:
+    """The feature level (levels.py) that a member needs to know what `rules` grant."""
+    return 1 if rules.operator in ("", *AREAS["operator"]) else 2
+
+
 class Acl:
     """The rights of all of a token's policies together. Nothing stated is nothing granted."""
 
-    __slots__ = ("_areas", "_exact", "_globs", "_known", "management")
+    __slots__ = ("_areas", "_exact", "_globs", "_known", "_operator", "management")
 
     def __init__(self, policies: Iterable[Rules] = (), *, management: bool = False) -> None:
         self.management = management
@@ -100,14 +113,17 @@ class Acl:
         self._globs: dict[str, frozenset[str]] = {}
         self._areas: dict[str, int] = {}
         self._known: dict[str, frozenset[str]] = {}
+        self._operator: set[str] = set()
         for rules in policies:
             for rule in rules.namespaces:
                 table = self._globs if "*" in rule.name else self._exact
                 table[rule.name] = _with_deny(table.get(rule.name, frozenset()) | set(rule.capabilities))
             for area, levels in AREAS.items():
-                stated = getattr(rules, area)
-                if stated:
-                    self._raise(area, levels.index(stated))
+                for stated in getattr(rules, area).split():
+                    if stated in levels:
+                        self._raise(area, levels.index(stated))
+                    else:
+                        self._operator.add(stated)
 
     def _raise(self, area: str, level: int) -> None:
         """Level 0 is deny, which nothing lifts again."""
@@ -124,6 +140,11 @@ class Acl:
     def allows_area(self, area: str, level: str) -> bool:
         """Whether `level` (as AREAS names them) is granted for "agent", "node", "operator", "quota" or "plugin"."""
         return self.management or self._areas.get(area, 0) >= AREAS[area].index(level) > 0
+
+    def allows_operator(self, capability: str) -> bool:
+        """Whether one of OPERATOR_CAPABILITIES is granted; a deny of the area wins."""
+        denied = self._areas.get("operator") == 0
+        return self.allows_area("operator", WRITE) or (capability in self._operator and not denied)
 
     def capabilities(self, namespace: str) -> frozenset[str]:
         """What is granted in a namespace (management aside, which needs none)."""

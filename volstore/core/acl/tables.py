@@ -23,6 +23,9 @@ TOKEN_TYPES = (CLIENT_TYPE, MANAGEMENT_TYPE)
 ANONYMOUS = "anonymous"
 """The policy of whoever shows no token."""
 
+NODE_POLICY = "node-"
+"""Before a node's ID: the policy that says in which namespaces this node may place allocations by its secret alone."""
+
 POLICY, TOKEN = "policy", "token"
 """Kinds of departure and of change."""
 
@@ -121,7 +124,13 @@ class Access:
         """The rights of a token, or (None) of the anonymous."""
         if token is not None and token.type == MANAGEMENT_TYPE:
             return MANAGEMENT
-        names = (ANONYMOUS,) if token is None else token.policies
+        return self._acl_of((ANONYMOUS,) if token is None else token.policies)
+
+    def acl_of_node(self, node_id: str) -> Acl:
+        """What the policy that is named for this node grants to it; nothing without one."""
+        return self._acl_of((NODE_POLICY + node_id,))
+
+    def _acl_of(self, names: tuple[str, ...]) -> Acl:
         acl = self._acls.get(names)
         if acl is None:
             if len(self._acls) >= _ACLS_KEPT:

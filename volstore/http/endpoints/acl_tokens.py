@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from volstore.core.acl.apply import token_refusal
+from volstore.core.acl.apply import bootstrap_refusal, token_refusal
 from volstore.core.acl.check import TOKEN_NOT_FOUND
 from volstore.core.acl.commands import BootstrapAcl, DeleteAclToken, PutAclToken
 from volstore.core.acl.tables import TOKEN, AclToken
@@ -244,6 +244,7 @@ BOOTSTRAP = Write(
     summary="Make the first management token",
     answer=AclTokenView,
     command=_bootstrap,
+    foresee=bootstrap_refusal,
     render=_made,
     index_only=True,
 )

@@ -98,9 +98,11 @@ def _rules_json(policy: AclPolicy) -> dict[str, Any]:
         "Namespaces": _named(policy.rules.namespaces),
         "Raw": policy.text,
     }
-    for area in AREAS:
-        level = getattr(policy.rules, area)
-        shown[area.capitalize()] = {"Policy": level} if level else None
+    for area, levels in AREAS.items():
+        stated = getattr(policy.rules, area).split()
+        granted = [word for word in stated if word not in levels]
+        level = {"Policy": next((word for word in stated if word in levels), "")}
+        shown[area.capitalize()] = (level | {"Capabilities": granted} if granted else level) if stated else None
     return shown
 
 

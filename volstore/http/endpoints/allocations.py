@@ -7,7 +7,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from volstore.core.commands import Command, DeleteAllocation, PutAllocations
+from volstore.core.acl.check import READ_JOB
+from volstore.core.commands import Command, DeleteAllocation, ReportAllocations
 from volstore.core.errors import ApiError
 from volstore.core.model import Allocation
 from volstore.core.state import State
@@ -19,7 +20,6 @@ from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import printable
 from volstore.http.registry import Contact
 from volstore.http.server.asker import Asker
-from volstore.http.server.authorize import READ_JOB
 from volstore.http.server.call import Call
 from volstore.http.server.declaration import Absent, Question, Read, Write
 from volstore.http.server.watch import AllocationsTopic, AllocationTopic, Topic
@@ -78,11 +78,11 @@ def _put(call: Call) -> Command:
             f'validation: the path names allocation "{printable(path_id)}" and the body '
             f'"{printable(allocation.id)}"; they must be the same',
         )
-    return PutAllocations((_placed(call, replace(allocation, id=path_id)),))
+    return ReportAllocations((_placed(call, replace(allocation, id=path_id)),))
 
 
 def _put_many(call: Call) -> Command:
-    return PutAllocations(tuple(_placed(call, allocation) for allocation in read_allocations(call.body)))
+    return ReportAllocations(tuple(_placed(call, allocation) for allocation in read_allocations(call.body)))
 
 
 def _placed(call: Call, allocation: Allocation) -> Allocation:

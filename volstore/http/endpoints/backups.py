@@ -15,9 +15,9 @@ from volstore.backup.sealed import BackupKeys
 from volstore.core.commands import (
     RESTORE_PIECE_BYTES,
     AbandonRestore,
+    AdoptRestore,
     BeginRestore,
     Command,
-    CommitRestore,
     Outcome,
     RestorePiece,
 )
@@ -110,7 +110,7 @@ async def _restore(call: Call, keys: BackupKeys) -> Reply:
         await _done(call, BeginRestore(id, len(data), digest))
         for number, start in enumerate(range(0, len(data), RESTORE_PIECE_BYTES), 1):
             await _done(call, RestorePiece(id, number, data[start : start + RESTORE_PIECE_BYTES]))
-        outcome = await _done(call, CommitRestore(id))
+        outcome = await _done(call, AdoptRestore(id))
     except ApiError as error:
         # Pieces that can't be dropped now are dropped by the next restore, or after an hour.
         _log.warning("restore_failed", restore=id, reason=error.text)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from volstore.core.commands import ClaimVolume, Command, DetachVolume, Outcome
+from volstore.core.acl.check import sees_allocation
+from volstore.core.claim_rules import foreseen_refusal, is_held
+from volstore.core.commands import Command, DetachVolume, Outcome, ReleaseClaim, TakeClaim
 from volstore.core.errors import ApiError
 from volstore.core.model import READY_TO_FREE, RELEASE, TAKEN
-from volstore.http.endpoints.render import claimed_volume_view
+from volstore.http.endpoints.render import Sees, claimed_volume_view, nobody
 from volstore.http.endpoints.views import ClaimedVolumeView, encode
 from volstore.http.endpoints.volume_body import IDENTIFIER
 from volstore.http.endpoints.volumes import no_body, volume_id
 from volstore.http.json.reader import read_json
 from volstore.http.json.replies import Json
 from volstore.http.json.shape import Integer, Misshapen, Nullable, Object, expected, printable
+from volstore.http.server.asker import Denied
 from volstore.http.server.call import Call
 from volstore.http.server.declaration import Write
 
@@ -69,19 +73,39 @@ def _claim(call: Call) -> Command:
     asked = read_json(call.body, REQUEST)
     if asked.mode is None:
         raise ApiError(400, f"validation: missing claim mode, one of: {', '.join(MODES)}")
-    state = asked.state
-    if state is None:
-        state = READY_TO_FREE if asked.mode == RELEASE else TAKEN
-    return ClaimVolume(call.query.namespace, volume_id(call), asked.allocation_id, asked.mode, state, asked.node_id)
+    namespace, id, state = call.query.namespace, volume_id(call), asked.state
+    if asked.mode == RELEASE:
+        return ReleaseClaim(
+            namespace, id, asked.allocation_id, READY_TO_FREE if state is None else state, asked.node_id
+        )
+    if state not in (None, TAKEN):
+        raise ApiError(400, f"validation: claim state {state} is for releases: a claim begins as 0 (taken)")
+    return TakeClaim(namespace, id, asked.allocation_id, asked.mode, asked.node_id)
 
 
 def _claimed(call: Call, command: Command, outcome: Outcome) -> Json:
-    """The volume as read, with what a node needs to mount it: who may claim may mount."""
+    """The volume as read, and for a claim that is held now (also after a repeat under an Idempotency-Key), with what a
+    node needs to mount it: who may claim may mount."""
+    if not isinstance(command, TakeClaim | ReleaseClaim):
+        raise TypeError(f"{type(command).__name__} is no claim")
     state = call.service.registry.state
-    volume = state.volume(call.query.namespace, volume_id(call))
+    volume = state.volume(command.namespace, command.id)
     if volume is None:  # somebody else has removed it meanwhile
-        raise ApiError(404, f"volume not found: {printable(volume_id(call))}")
-    return Json(encode(claimed_volume_view(state, volume, state.plugin_row(volume.plugin_id))))
+        raise ApiError(404, f"volume not found: {printable(command.id)}")
+    plugin = state.plugin_row(volume.plugin_id)
+    try:
+        sees: Sees = partial(sees_allocation, state, call.asker.rights(state))
+    except Denied:  # the token went after the claim was done: to refuse it now would be no answer to what is done
+        sees = nobody
+    view = claimed_volume_view(
+        state,
+        volume,
+        plugin,
+        command.allocation_id,
+        sees,
+        held=isinstance(command, TakeClaim) and is_held(volume, command),
+    )
+    return Json(encode(view))
 
 
 def _detach(call: Call) -> Command:
@@ -99,6 +123,7 @@ CLAIM = Write(
     statuses=(404,),
     body=REQUEST,
     command=_claim,
+    foresee=foreseen_refusal,
     render=_claimed,
 )
 DETACH = Write(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from volstore.core.acl.check import READ_JOB
 from volstore.core.errors import ApiError
 from volstore.core.state import State
 from volstore.http.endpoints.render import plugin_item, plugin_view
@@ -12,7 +13,6 @@ from volstore.http.json.parameters import BLOCKING
 from volstore.http.json.replies import Json, Reply
 from volstore.http.registry import Contact
 from volstore.http.server.asker import Asker
-from volstore.http.server.authorize import READ_JOB
 from volstore.http.server.call import Call
 from volstore.http.server.declaration import Absent, Question, Read
 from volstore.http.server.watch import ALL_PLUGINS, PluginTopic, Topic

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from volstore.core.model import Allocation, Capability, Claim, Fingerprint, Namespace, Node, Plugin, Topology, Volume
 from volstore.core.state import State
@@ -58,7 +60,16 @@ def volume_item(volume: Volume, plugin: Plugin | None) -> VolumeItem:
     )
 
 
-def volume_view(state: State, volume: Volume, plugin: Plugin | None) -> VolumeView:
+Sees = Callable[[Allocation], bool]
+"""Whether an allocation's stub may be shown to whoever asked."""
+
+
+def nobody(allocation: Allocation) -> bool:
+    """For answers that show no allocations."""
+    return False
+
+
+def volume_view(state: State, volume: Volume, plugin: Plugin | None, sees: Sees) -> VolumeView:
     shown = plugin or Plugin(id=volume.plugin_id, provider=volume.provider, version=volume.provider_version)
     request = volume.requested_topologies
     # Most volumes are held by nobody, and have nothing where nothing is looked for here: a register answers with this.
@@ -66,7 +77,7 @@ def volume_view(state: State, volume: Volume, plugin: Plugin | None) -> VolumeVi
     # By position, in the order of the names: to pair 35 of them takes as long as all the rest of an answer's view.
     return VolumeView(
         volume.access_mode,
-        _claimants(state, volume) if readers or writers else [],
+        _claimants(state, volume, sees) if readers or writers else [],
         volume.attachment_mode,
         volume.capacity,
         volume.clone_id,
@@ -107,10 +118,10 @@ def volume_view(state: State, volume: Volume, plugin: Plugin | None) -> VolumeVi
     )
 
 
-def _claimants(state: State, volume: Volume) -> list[dict[str, Any]]:
+def _claimants(state: State, volume: Volume, sees: Sees) -> list[dict[str, Any]]:
     """The allocations that hold the volume, those that read it first."""
     ids = [*sorted(volume.read_claims), *sorted(volume.write_claims.keys() - volume.read_claims.keys())]
-    return [stub_of(found) for id in ids if (found := state.allocation(id)) is not None]
+    return [stub_of(found) for id in ids if (found := state.allocation(id)) is not None and sees(found)]
 
 
 @lru_cache(maxsize=64)
@@ -122,14 +133,32 @@ def _capabilities(capabilities: tuple[Capability, ...]) -> list[CapabilityView]:
     ]
 
 
-def claimed_volume_view(state: State, volume: Volume, plugin: Plugin | None) -> ClaimedVolumeView:
-    """For the answer of a claim alone: it must not be kept, nor shown to anybody else."""
-    read, options = volume_view(state, volume, plugin), volume.mount_options
-    shown: dict[str, Any] = {
-        **msgspec.structs.asdict(read),
-        "mount_options": options and MountOptionsView(fs_type=options.fs_type, mount_flags=list(options.mount_flags)),
-        "secrets": volume.secrets,
-    }
+def claimed_volume_view(
+    state: State, volume: Volume, plugin: Plugin | None, allocation_id: str, sees: Sees, *, held: bool
+) -> ClaimedVolumeView:
+    """For the answer to an allocation's claim (`held`: it holds the volume now, and gets what mounting it takes) or
+    release: it must not be kept, nor shown to anybody else.
+
+    Of claims and allocations it shows those of this allocation alone, so that it costs the same on a volume that
+    thousands share.
+    """
+
+    def own(claims: dict[str, Claim]) -> dict[str, Claim]:
+        return {allocation_id: claims[allocation_id]} if allocation_id in claims else {}
+
+    alone = replace(
+        volume,
+        read_claims=own(volume.read_claims),
+        write_claims=own(volume.write_claims),
+        past_claims=own(volume.past_claims),
+    )
+    shown: dict[str, Any] = msgspec.structs.asdict(volume_view(state, alone, plugin, sees))
+    if held:
+        options = volume.mount_options
+        shown["mount_options"] = options and MountOptionsView(
+            fs_type=options.fs_type, mount_flags=list(options.mount_flags)
+        )
+        shown["secrets"] = volume.secrets
     return ClaimedVolumeView(**shown)
 
 

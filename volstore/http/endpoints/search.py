@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain, islice
 
+from volstore.core.acl.check import READ_JOB
 from volstore.core.acl.rights import Acl
 from volstore.core.errors import ApiError
 from volstore.core.queries import VolumeQuery
@@ -17,7 +18,7 @@ from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import Object, Text, printable
 from volstore.http.registry import Contact
 from volstore.http.server.asker import Asker
-from volstore.http.server.authorize import LIST_VOLUMES, READ_JOB, visible_namespaces
+from volstore.http.server.authorize import LIST_VOLUMES, visible_namespaces
 from volstore.http.server.call import Call
 from volstore.http.server.declaration import Question, Read
 from volstore.http.server.watch import Topic

@@ -13,7 +13,7 @@ from volstore.core.queries import VolumeQuery
 from volstore.core.rules import form_refusal
 from volstore.core.state import State
 from volstore.http.endpoints.lists import Page, VolumeLists
-from volstore.http.endpoints.render import volume_view
+from volstore.http.endpoints.render import nobody, volume_view
 from volstore.http.endpoints.rendered import VolumeRenderer
 from volstore.http.endpoints.views import RegisteredView, VolumeItem, VolumeView, encode
 from volstore.http.endpoints.volume_body import REGISTER, path_disagrees, read_volumes
@@ -60,6 +60,7 @@ class ReadVolume:
     renderer: VolumeRenderer
     namespace: str
     id: str
+    asker: Asker
 
     def topic(self, state: State) -> tuple[Topic, str]:
         volume = state.volume(self.namespace, self.id)
@@ -72,7 +73,7 @@ class ReadVolume:
         volume = state.volume(self.namespace, self.id)
         if volume is None:
             raise Absent("volume not found")
-        return Reply(json=Json(self.renderer.view(state, volume)))
+        return Reply(json=Json(self.renderer.view(state, volume, self.asker.rights(state))))
 
 
 def _list(call: Call) -> Question | Reply:
@@ -90,7 +91,7 @@ def _list(call: Call) -> Question | Reply:
 
 
 def _read(call: Call) -> Question:
-    return ReadVolume(call.service.renderer, call.query.namespace, volume_id(call))
+    return ReadVolume(call.service.renderer, call.query.namespace, volume_id(call), call.asker)
 
 
 def _register(call: Call) -> Command:
@@ -122,14 +123,17 @@ def _has_modes(volume: Volume) -> bool:
 
 
 def _registered(call: Call, command: Command, outcome: Outcome) -> Json:
-    """The volumes as read. One that somebody else has removed meanwhile isn't there any more."""
+    """The volumes as read, without allocations: one that is in use can't be registered.
+
+    One that somebody else has removed meanwhile isn't there any more.
+    """
     state = call.service.registry.state
     views = []
     if isinstance(command, RegisterVolumes):
         for volume in command.volumes:
             row = state.volume(command.namespace, volume.id)
             if row is not None:
-                views.append(encode(volume_view(state, row, state.plugin_row(row.plugin_id))))
+                views.append(encode(volume_view(state, row, state.plugin_row(row.plugin_id), nobody)))
     return Json(b'{"Volumes":[' + b",".join(views) + b'],"Warnings":""}')
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from volstore.core.acl.check import Rights
-from volstore.core.acl.rights import Acl
+from volstore.core.acl.check import READ_JOB, Rights
+from volstore.core.acl.rights import SNAPSHOT_SAVE, Acl
 from volstore.core.errors import ApiError
 from volstore.core.state import State
 from volstore.http.server.asker import permission_denied
@@ -19,7 +19,6 @@ from volstore.http.server.declaration import Endpoint, Write
 
 LIST_VOLUMES = ("csi-list-volume", "csi-read-volume", "csi-mount-volume", "list-jobs")
 READ_VOLUME = ("csi-read-volume", "csi-mount-volume", "read-job")
-READ_JOB = ("read-job",)
 SEARCH = ("read-job", "list-jobs", "csi-list-volume", "csi-read-volume")
 EVERY = "*"
 """The namespace of a request that asks for all that the caller may see."""
@@ -62,8 +61,6 @@ NEEDS: dict[str, Need] = {
     "autopilotHealth": Need(area=("operator", "read")),
     "operatorNode": Need(area=("operator", "read")),
     "operatorHealth": Need(area=("operator", "read")),
-    "saveSnapshot": Need(area=("operator", "read")),
-    "restoreSnapshot": Need(area=("operator", "write")),
     # What is shown here is only what the caller may see; the questions see to it.
     "listNamespaces": NOTHING,
     "listAclPolicies": NOTHING,
@@ -92,7 +89,7 @@ NEEDS: dict[str, Need] = {
 }
 
 MANAGEMENT_ALONE = frozenset(
-    ("raftConfiguration", "addRaftPeer", "removeRaftPeer", "transferLeadership", "listAclTokens")
+    ("raftConfiguration", "addRaftPeer", "removeRaftPeer", "transferLeadership", "listAclTokens", "restoreSnapshot")
 )
 """Named only so that a test can tell a decision from an endpoint that was forgotten."""
 
@@ -124,6 +121,11 @@ def _metrics(call: Call, state: State, rights: Rights) -> bool:
     return not call.service.settings.metrics_require_token or rights.acl.allows_area("agent", "read")
 
 
+def _save(call: Call, state: State, rights: Rights) -> bool:
+    """A backup shows every secret, and a restore makes any token: it is management's."""
+    return rights.acl.allows_operator(SNAPSHOT_SAVE)
+
+
 def _namespace(call: Call, state: State, rights: Rights) -> bool:
     return sees_namespace(rights.acl, call.ids[0])
 
@@ -134,6 +136,7 @@ SPECIAL: dict[str, Callable[[Call, State, Rights], bool]] = {
     "readAllocation": _allocation,
     "heartbeat": _heartbeat,
     "metrics": _metrics,
+    "saveSnapshot": _save,
     "readNamespace": _namespace,
 }
 """What depends on the thing that is asked for."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from volstore.core.commands import Command, Outcome
 from volstore.core.errors import ApiError
+from volstore.core.rules import Refusal
 from volstore.core.state import State
 from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import Kind
@@ -67,11 +68,13 @@ class Read(Endpoint):
 class Write(Endpoint):
     """parse → validate → authorize → submit → render. `render` gives the answer's JSON, None for an empty body.
 
+    `foresee`: why a command is certain to be refused, as the state has it: then it costs no entry of the log.
     `index_only`: of the three headers of freshness the answer carries the index alone, as Nomad's does here.
     """
 
     command: Callable[[Call], Command]
     render: Callable[[Call, Command, Outcome], Json | None]
+    foresee: Callable[[State, Command], Refusal | None] | None = None
     index_only: bool = False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
@@ -10,6 +11,8 @@ from msgspec.structs import replace
 from volstore.core.acl.check import may
 from volstore.core.commands import Command, Idempotency
 from volstore.core.errors import ApiError, NoLeader
+from volstore.core.idempotency import TOO_MANY_OF_ONE
+from volstore.core.rules import Refusal
 from volstore.core.state import State
 from volstore.http.json.parameters import WAIT_JITTER
 from volstore.http.json.replies import Reply, refusal
@@ -20,6 +23,8 @@ from volstore.http.server.call import Call
 from volstore.http.server.declaration import Absent, Endpoint, Local, Operation, Question, Read, Write
 from volstore.http.server.forward import on_leader
 from volstore.http.server.limits import WaitersOfCallers
+
+Foresee = Callable[[State, Command], Refusal | None]
 
 _WRITTEN = Contact(last_contact=0, known_leader=True)
 
@@ -106,7 +111,9 @@ class Pipeline:
         if asker.restricted:
             await self._authorize_here(call, endpoint, command)
         if idempotency is not None and asker.restricted:
-            idempotency = replace(idempotency, caller=asker.name(registry.state))
+            idempotency = _key_of(call, idempotency)
+        if endpoint.foresee is not None:
+            await self._refuse_here(call, endpoint.foresee, command, idempotency)
         deadline = asyncio.get_running_loop().time() + settings.deadline
         outcome = await registry.submit(command, deadline, idempotency, asker.caller(registry.state))
         if outcome.status != 200:
@@ -134,6 +141,19 @@ class Pipeline:
                 raise denied from None
             _allow(call, endpoint, command, registry.state)
 
+    async def _refuse_here(self, call: Call, foresee: Foresee, command: Command, key: Idempotency | None) -> None:
+        """Raise ApiError where this node's state, and that after a barrier, is certain to refuse; nothing of what a key
+        is remembered for: its outcome is known already."""
+        registry = call.service.registry
+        refusal = _foreseen(registry.state, foresee, command, key)
+        if refusal is None:
+            return
+        with contextlib.suppress(NoLeader):
+            await self._barrier(call)
+            refusal = _foreseen(registry.state, foresee, command, key)
+        if refusal is not None:
+            raise ApiError(*refusal)
+
     async def _barrier(self, call: Call) -> Contact:
         deadline = asyncio.get_running_loop().time() + call.service.settings.deadline
         registry, max_stale = call.service.registry, call.query.max_stale
@@ -143,6 +163,23 @@ class Pipeline:
             if contact.known_leader and 0 < contact.last_contact <= max_stale * 1000:
                 return contact
         return await registry.barrier(stale=call.query.stale and max_stale is None, deadline=deadline)
+
+
+def _key_of(call: Call, idempotency: Idempotency) -> Idempotency:
+    """The key as its caller's. Raises ApiError for whoever has no name to keep it under, or too many of them."""
+    state = call.service.registry.state
+    if call.asker.anonymous:
+        raise ApiError(400, "validation: an Idempotency-Key is kept for the token that sends it: send one, or no key")
+    key = replace(idempotency, caller=call.asker.name(state))
+    if state.outcomes.has_its_share(key.caller) and state.outcomes.find(key, state.log_time) is None:
+        raise ApiError(429, TOO_MANY_OF_ONE, retry_after=1)
+    return key
+
+
+def _foreseen(state: State, foresee: Foresee, command: Command, key: Idempotency | None) -> Refusal | None:
+    if key is not None and state.outcomes.find(key, state.log_time) is not None:
+        return None
+    return foresee(state, command)
 
 
 def _allow(call: Call, endpoint: Endpoint, command: Command | None, state: State) -> None:
