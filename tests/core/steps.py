@@ -17,9 +17,12 @@ from volstore.core.commands import (
     PutAllocations,
     PutNode,
     RegisterVolumes,
+    ReleaseClaim,
+    ReportAllocations,
     SetNodeStatus,
     Stamped,
     SweepClaims,
+    TakeClaim,
     encode,
 )
 from volstore.core.fsm import Fsm
@@ -118,6 +121,7 @@ _allocations = st.builds(
     st.sampled_from(("", "name")),
     st.sampled_from(("default",) * 5 + ("other",)),
 )
+_maybe_node_ids = st.sampled_from(("", "", *NODE_IDS))
 _claim_keys = st.builds(ClaimKey, _namespaces, _volume_ids, _allocation_ids, _node_ids)
 _claims: st.SearchStrategy[Command] = st.one_of(
     st.builds(PutAllocations, st.lists(_allocations, min_size=1, max_size=2).map(tuple)),
@@ -132,6 +136,9 @@ _claims: st.SearchStrategy[Command] = st.one_of(
         st.integers(-1, 4),
         st.sampled_from(("", *NODE_IDS)),
     ),
+    st.builds(ReportAllocations, st.lists(_allocations, min_size=1, max_size=2).map(tuple)),
+    st.builds(TakeClaim, _namespaces, _volume_ids, _allocation_ids, st.sampled_from((0, 1, 1, 2)), _maybe_node_ids),
+    st.builds(ReleaseClaim, _namespaces, _volume_ids, _allocation_ids, st.integers(-1, 4), _maybe_node_ids),
     st.builds(DetachVolume, _namespaces, _volume_ids, _node_ids),
     st.builds(DeleteAllocation, _allocation_ids),
     st.builds(SweepClaims, st.lists(_claim_keys, max_size=3).map(tuple)),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.core.machine import SECOND, Machine, allocation, fingerprint, volume
 from tests.core.steps import Step, new_fsm, perform, sequences
 from volstore.agent import sweep
+from volstore.core.acl.commands import PutNamespace
 from volstore.core.claim_rules import READER_ONLY_MODES, SINGLE_NODE_MODES
 from volstore.core.commands import (
     ClaimVolume,
@@ -20,7 +21,11 @@ from volstore.core.commands import (
     DeregisterVolume,
     DetachVolume,
     PutAllocations,
+    RegisterVolumes,
+    ReleaseClaim,
+    ReportAllocations,
     SetNodeStatus,
+    TakeClaim,
 )
 from volstore.core.model import ACCESS_MODES, READ, RELEASE, WRITE, Claim, Volume
 from volstore.core.queries import VolumeQuery
@@ -132,3 +137,38 @@ def test_no_claim_gets_stuck_once_its_node_is_gone_and_nothing_runs(mode: str, c
             machine.done(found)
     assert not any(found.in_use for found in machine.state.volumes(VolumeQuery()))
     assert list(machine.state.claimed_node_ids()) == []
+
+
+PLACES = {row.id: row.node_id for row in ALLOCATIONS}
+_of_level_two = st.one_of(
+    st.builds(TakeClaim, st.sampled_from(("default", "other")), st.just("v"), _ids, st.sampled_from((READ, WRITE))),
+    st.builds(ReleaseClaim, st.sampled_from(("default", "other")), st.just("v"), _ids, st.integers(0, 3)),
+    st.builds(
+        lambda id, status, namespace: ReportAllocations(
+            (allocation(id, node_id=PLACES[id], client_status=status, namespace=namespace),)
+        ),
+        _ids,
+        st.sampled_from(("running", "running", "complete")),
+        st.sampled_from(("default", "other")),
+    ),
+    st.builds(DeleteAllocation, _ids),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(_of_level_two, max_size=40))
+def test_no_claim_is_ever_of_another_namespace_and_no_refusal_moves_a_volume(commands: list[Command]) -> None:
+    machine = prepared("multi-node-multi-writer")
+    machine.register(volume("v", access_mode="multi-node-multi-writer"), namespace="default")
+    machine.done(PutNamespace("other"))
+    machine.done(RegisterVolumes("other", (volume("v", access_mode="multi-node-multi-writer"),)))
+    for command in commands:
+        before = list(machine.state.volumes(VolumeQuery()))
+        outcome = machine.do(command)
+        after = list(machine.state.volumes(VolumeQuery()))
+        assert outcome.status == 200 or [id(row) for row in after] == [id(row) for row in before]
+        for found in after:
+            assert {claim.namespace for claim in claims_of(found)} <= {found.namespace}
+            for claim in claims_of(found):
+                row = machine.state.allocation(claim.allocation_id)
+                assert row is None or row.namespace == found.namespace

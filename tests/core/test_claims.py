@@ -6,7 +6,7 @@ import pytest
 
 from tests.core.claimable import claimable, held, release, set_status, take
 from tests.core.machine import allocation, fingerprint, volume
-from volstore.core.commands import ClaimVolume, DeleteAllocation, PutAllocations
+from volstore.core.commands import ClaimVolume, DeleteAllocation, PutAllocations, ReleaseClaim, TakeClaim
 from volstore.core.model import ACCESS_MODES, READ, RELEASE, WRITE, Claim, Namespace
 from volstore.core.queries import VolumeQuery
 
@@ -212,3 +212,74 @@ def test_an_allocation_wakes_the_volumes_that_show_it_but_not_their_rows(mode: i
     index = machine.state.index
     set_status(machine, "running", "web2")
     assert not machine.state.volume_moved_since("default", "v", index)
+
+
+# Level 2.
+
+
+def test_an_allocation_claims_what_is_in_its_own_namespace() -> None:
+    machine = claimable("multi-node-multi-writer", allocation("other", namespace="other"))
+    before = machine.volume("v")
+    told = ': none of this ID is in namespace "default", where the volume is'
+    for id in ("other", "never-seen"):
+        for mode in (READ, WRITE):
+            outcome = machine.do(TakeClaim("default", "v", id, mode))
+            assert (outcome.status, outcome.text) == (404, f"Unknown allocation: {id}{told}")
+    assert machine.volume("v") is before
+    assert machine.do(TakeClaim("default", "v", "web1", WRITE)).status == 200
+    assert held(machine) == ([], ["web1"], [])
+
+
+@pytest.mark.parametrize("state", [0, 1, 2, 3])
+@pytest.mark.parametrize("id", ["web1", "never-seen"])
+def test_a_release_of_nothing_is_refused_and_moves_nothing(id: str, state: int) -> None:
+    machine = claimable()
+    before = machine.volume("v")
+    outcome = machine.do(ReleaseClaim("default", "v", id, state))
+    assert (outcome.status, outcome.text) == (404, f"nothing to release: allocation {id} has no claim on volume v")
+    assert machine.volume("v") is before
+    take(machine, "web1")
+    assert machine.do(ReleaseClaim("default", "v", "web1", state)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "text"),
+    [
+        (TakeClaim("default", "", "web1", READ), 400, "missing volume ID"),
+        (TakeClaim("default", "none", "web1", READ), 404, "volume not found: none"),
+        (TakeClaim("default", "v", "", READ), 400, "validation: missing allocation id"),
+        (TakeClaim("default", "v", "web1", RELEASE), 400, "validation: a claim is taken to read (0) or to write (1)"),
+        (TakeClaim("default", "v", "web1", 7), 400, "validation: unknown claim mode 7"),
+        (TakeClaim("default", "v", "web1", READ, "n2"), 400, 'validation: allocation web1 is on node "n1"'),
+        (ReleaseClaim("default", "none", "web1", 3), 404, "volume not found: none"),
+        (ReleaseClaim("default", "v", "web1", 4), 400, "validation: unknown claim state 4"),
+        (ReleaseClaim("default", "v", "web1", 3, "n2"), 400, 'validation: allocation web1 is on node "n1"'),
+    ],
+)
+def test_what_level_two_says_without_sense_is_refused(
+    command: TakeClaim | ReleaseClaim, status: int, text: str
+) -> None:
+    machine = claimable()
+    outcome = machine.do(command)
+    assert (outcome.status, outcome.text[: len(text)]) == (status, text)
+
+
+@pytest.mark.parametrize("mode", ["single-node-writer", "multi-node-single-writer"])
+def test_a_volume_that_thousands_claim_refuses_as_any_other(mode: str) -> None:
+    many = tuple(allocation(f"r{number:04}", node_id="n1") for number in range(300))
+    machine = claimable(mode, *many)
+    for one in many:
+        machine.done(TakeClaim("default", "v", one.id, READ))
+    machine.done(TakeClaim("default", "v", "web1", WRITE))
+    elsewhere = machine.do(TakeClaim("default", "v", "web3", READ))
+    other_job = machine.do(TakeClaim("default", "v", "db1", WRITE))
+    assert other_job.text.startswith(
+        f"volume max claim reached: {mode} takes writers of one job at a time: claimed by "
+    )
+    if mode == "single-node-writer":
+        assert elsewhere.text.startswith("volume max claim reached: single-node-writer is for one node at a time")
+        assert "claimed by allocation r0000 (job web, node n1" in elsewhere.text
+        assert elsewhere.text.endswith(" and 298 more")
+    else:
+        assert elsewhere.status == 200
+    assert machine.restored().fsm.digest() == machine.fsm.digest()

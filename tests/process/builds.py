@@ -1,4 +1,4 @@
-"""Copies of this tree as other builds: one as it is, one of the level before, and one of the next, with a command of its own."""
+"""Copies of this tree as other builds: as it is, of the level before, and of the next, with a command of its own."""
 
 from __future__ import annotations
 

@@ -23,8 +23,10 @@ from volstore.core.commands import (
     PutAllocations,
     PutNode,
     RegisterVolumes,
+    ReleaseClaim,
     SetNodeStatus,
     Stamped,
+    TakeClaim,
 )
 from volstore.http.server.watch import Watch
 
@@ -194,7 +196,8 @@ class RegistryFlavour:
             ),
             RegisterVolumes("default", (volume(shared, access_mode=_SHARED[shared]),)),
             ClaimVolume("default", shared, f"{job}-{draw.randrange(2)}", draw.choice((0, 1, 1, 2)), 0, ""),
-            ClaimVolume("default", shared, f"{job}-{draw.randrange(2)}", 1, 0, ""),
+            TakeClaim("default", shared, f"{job}-{draw.randrange(2)}", draw.choice((0, 1, 1))),
+            ReleaseClaim("default", shared, f"{job}-{draw.randrange(2)}", draw.choice((1, 3))),
             DetachVolume("default", shared, name),
             SetNodeStatus(name, draw.choice(("ready", "down"))),
             DeleteNode(name),

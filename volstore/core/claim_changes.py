@@ -79,7 +79,7 @@ class _Draft:
                 continue
             if not self._copied[kind]:
                 self._copied[kind] = True
-                self.claims[kind] = by_allocation = dict(by_allocation)
+                self.claims[kind] = by_allocation = by_allocation.copy()
             del by_allocation[allocation_id]
             ended.append(claim)
         left = set()

@@ -131,8 +131,15 @@ def _claimed(state: State, volume: Volume, command: ClaimVolume) -> Volume:
         taken_at=state.log_time,
     )
     if command.mode == READ:
-        return replace(free, read_claims={**free.read_claims, allocation.id: claim})
-    return replace(free, write_claims={**free.write_claims, allocation.id: claim})
+        return replace(free, read_claims=_with(free.read_claims, claim))
+    return replace(free, write_claims=_with(free.write_claims, claim))
+
+
+def _with(claims: dict[str, Claim], claim: Claim) -> dict[str, Claim]:
+    # A copy by `copy()`: the other ways take ten times as long once something was deleted from a dictionary.
+    more = claims.copy()
+    more[claim.allocation_id] = claim
+    return more
 
 
 def _released(volume: Volume, command: ClaimVolume) -> Volume:
@@ -147,7 +154,7 @@ def _released(volume: Volume, command: ClaimVolume) -> Volume:
     if held is None:
         return volume
     noted = replace(held, mode=RELEASE, state=command.state)
-    return replace(volume, past_claims={**volume.past_claims, id: noted})
+    return replace(volume, past_claims=_with(volume.past_claims, noted))
 
 
 def _detach_volume(state: State, command: DetachVolume) -> Refusal | None:
@@ -196,7 +203,7 @@ def _without(volume: Volume, allocation_id: str) -> Volume:
     def kept(claims: dict[str, Claim]) -> dict[str, Claim]:
         if allocation_id not in claims:
             return claims
-        kept = dict(claims)
+        kept = claims.copy()
         del kept[allocation_id]
         return kept
 

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from volstore.core.acl.commands import PutAclPolicy
 from volstore.core.acl.policy import LONGEST_RULES, PolicyError, parse_policy
-from volstore.core.acl.rights import AREAS, NAMESPACE_POLICIES, NamedRule, Rules
+from volstore.core.acl.rights import AREAS, NAMESPACE_POLICIES, Acl, NamedRule, Rules, level_of_rules
+from volstore.core.commands import level_of
 
 READ = NamedRule("default", "read", NAMESPACE_POLICIES["read"])
 STORY = Path(__file__).parents[2] / "reference" / "acl.jsonl"
@@ -88,6 +90,28 @@ def test_everything_that_a_policy_may_say() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "stated", "saves", "level"),
+    [
+        ('operator { policy = "read" }', "read", False, 1),
+        ('operator { policy = "write" }', "write", True, 1),
+        ('operator { capabilities = ["snapshot-save"] }', "snapshot-save", True, 2),
+        ('{"operator": {"policy": "read", "capabilities": ["snapshot-save"]}}', "read snapshot-save", True, 2),
+        ('operator { policy = "write" capabilities = ["snapshot-save"] }', "write", True, 1),
+        ('operator { policy = "deny" capabilities = ["snapshot-save"] }', "deny", False, 1),
+        ('operator { policy = "read" capabilities = [] }', "read", False, 1),
+    ],
+)
+def test_an_operator_may_be_granted_to_save_backups_alone(text: str, stated: str, saves: bool, level: int) -> None:
+    rules = parse_policy(text)
+    assert (rules.operator, level_of_rules(rules)) == (stated, level)
+    assert Acl([rules]).allows_operator("snapshot-save") == saves
+    assert Acl([rules]).allows_area("operator", "read") == ("read" in stated or "write" in stated)
+    assert not Acl([rules, Rules(operator="deny")]).allows_operator("snapshot-save")
+    # A member of level 1 would not know what it means.
+    assert level_of(PutAclPolicy("p", "", text, rules)) == level
+
+
 def test_no_text_says_nothing() -> None:
     assert parse_policy("").empty
 
@@ -98,6 +122,8 @@ def test_no_text_says_nothing() -> None:
         ("  ", "Invalid policy:   "),
         ('agent { policy = "list" }', 'Invalid agent policy: &acl.AgentPolicy{Policy:"list"}'),
         ('agent { policy = "scale" }', 'Invalid agent policy: &acl.AgentPolicy{Policy:"scale"}'),
+        ('operator { policy = "read snapshot-save" }', "Invalid operator policy: &acl.OperatorPolicy{Policy:"),
+        ('operator { capabilities = ["save"] }', "Invalid operator capability 'save', one of: snapshot-save"),
         ("operator {}", 'Invalid operator policy: &acl.OperatorPolicy{Policy:""}'),
         (
             'host_volume "a b" { policy = "read" }',

@@ -25,7 +25,8 @@ from volstore.core.events import (
     Restored,
     VolumeChanged,
 )
-from volstore.core.queries import VolumeQuery
+from volstore.core.ordered import Ordered, with_prefix
+from volstore.core.queries import VolumeQuery, claimed_nodes
 from volstore.http.server.deadlines import Deadlines, wake
 
 Key = TypeVar("Key")
@@ -197,11 +198,17 @@ class Watch:
                 if volume is None:
                     return
                 yield VolumeTopic(volume.namespace, volume.id)
+                volumes = [row for row in (event.old, event.new) if row is not None]
+                nodes: Ordered[str] | None = None
                 for query in self._lists_over(volume.namespace):
-                    if (event.old is not None and query.matches(event.old)) or (
-                        event.new is not None and query.matches(event.new)
-                    ):
-                        yield query
+                    if not any(query.fits(row.namespace, row.id, row.plugin_id) for row in volumes):
+                        continue
+                    if query.node_id:
+                        if nodes is None:  # once for all queries: each node may wait for its own volumes
+                            nodes = Ordered(sorted(frozenset[str]().union(*map(claimed_nodes, volumes))))
+                        if next(with_prefix(nodes, query.node_id), None) is None:
+                            continue
+                    yield query
             case PluginChanged():
                 plugin = event.new or event.old
                 if plugin is None:
