@@ -12,8 +12,10 @@ import aiohttp
 import pytest
 
 from tests.process.agents import Agent, add_plugin, agents, get, leader, until, volume
-from tests.process.builds import next_build, this_build
+from tests.process.builds import build_before, next_build, this_build
 from tests.process.test_operations import joining, loaded, members, more, quiet, ready, registered
+from volstore.backup.archive import unpack
+from volstore.core.snapshot import level_of
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -141,3 +143,40 @@ async def test_either_build_joins_a_cluster_of_the_other_until_that_used_what_is
         late = await joined(session, nodes, old, "s4")
         await until(lambda: "upgrade 's4' first" in late.output(), what="the refusal of an older build")
         assert set(await members(session, first)) == {"s1", "s2"}
+
+
+async def test_claims_go_on_beside_a_member_of_the_level_before_and_stay_in_their_namespace(tmp_path: Path) -> None:
+    old, new = build_before(tmp_path), this_build(tmp_path)
+    async with cluster(tmp_path, new, 3) as (nodes, session):
+        await turned(session, nodes[0], old)
+
+        async def put(node: Agent, path: str, body: object) -> tuple[int, str]:
+            async with session.put(f"{node.url}{path}", json=body) as response:
+                return response.status, await response.text()
+
+        assert (await put(nodes[1], "/v1/volume/csi/v", {"Volumes": [volume("v")]}))[0] == 200
+        for id, namespace in (("here", "default"), ("there", "other")):
+            stub = {"NodeID": "n", "JobID": "j", "ClientStatus": "running", "DesiredStatus": "run"}
+            assert (await put(nodes[0], f"/v1/allocation/{id}?namespace={namespace}", stub))[0] == 200
+
+        async def claims(level: int) -> None:
+            await add_plugin(session, nodes[1].url)  # its node may have been silent for too long
+            for node in nodes:
+                for mode in ("write", "release"):
+                    status, text = await put(node, "/v1/volume/csi/v/claim", {"AllocationID": "here", "Mode": mode})
+                    assert status == 200, (node.name, text)
+                answers = [
+                    await put(node, "/v1/volume/csi/v/claim", {"AllocationID": id, "Mode": mode})
+                    for id, mode in (("there", "read"), ("here", "release"))
+                ]
+                assert [status for status, _ in answers] == [404, 404], (node.name, answers)
+                async with session.get(f"{node.url}/v1/operator/snapshot") as saved:
+                    assert level_of_backup(await saved.read()) == level
+
+        await claims(1)
+        await turned(session, nodes[0], new)
+        await claims(2)
+
+
+def level_of_backup(packed: bytes) -> int:
+    return level_of(unpack(packed)[1])
