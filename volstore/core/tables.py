@@ -76,10 +76,11 @@ class Table(Generic[K, V]):
             if len(self._later) > AT_MOST_LATER:
                 self._settle(next(iter(self._later)))
             return old
-        return self._set(key, row, _frame(row))
+        encoded = _encode(row)
+        return self._set(key, row, len(encoded).to_bytes(4, "big") + encoded)
 
     def _settle(self, key: K) -> None:
-        self._set(key, self.rows[key], _frame(self.rows[key]))
+        self.put(self.rows[key], key)
 
     def remove(self, key: K) -> V:
         """Take the row out and return it. KeyError when there is none."""
@@ -119,8 +120,3 @@ class Table(Generic[K, V]):
         hashed = self._empty_hash.copy()
         hashed.update(frame)
         return int.from_bytes(hashed.digest(), "big")
-
-
-def _frame(row: msgspec.Struct) -> bytes:
-    encoded = _encode(row)
-    return len(encoded).to_bytes(4, "big") + encoded

@@ -36,7 +36,7 @@ class Volumes:
         said before.
         """
         key = (volume.namespace, volume.id)  # one for the table and the index
-        old = self.table.put(volume, key, later=volume.in_use and size(volume) > MANY)
+        old = self.table.put(volume, key, later=changed is not None and size(volume) > MANY)
         nodes = self._index.replace(key, old, volume, changed)
         self._touched[volume.namespace] = index
         if old is not None and ((nodes and not noted) or old.plugin_id != volume.plugin_id):
