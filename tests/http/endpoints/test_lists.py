@@ -25,7 +25,7 @@ from volstore.core.commands import (
 from volstore.core.model import Fingerprint, Node, Volume
 from volstore.core.queries import VolumeQuery
 from volstore.core.state import State
-from volstore.http.endpoints import lists, rendered
+from volstore.http.endpoints import lists, paging, rendered
 from volstore.http.endpoints.lists import Page, VolumeLists
 from volstore.http.endpoints.render import volume_item, volume_view
 from volstore.http.endpoints.rendered import VolumeRenderer
@@ -37,7 +37,9 @@ PAGES = [
     Page(VolumeQuery(None)),
     Page(VolumeQuery("default", prefix="v")),
     Page(VolumeQuery("default", plugin_id="p")),
-    Page(VolumeQuery("default"), after=("default", "v03"), size=14),
+    Page(VolumeQuery("default"), start=("default", "v03"), size=14),
+    Page(VolumeQuery("default"), start=("default", "v16"), size=14, reverse=True),
+    Page(VolumeQuery("default"), filter='ID matches "^v"'),
 ]
 
 
@@ -108,7 +110,7 @@ async def test_a_kept_list_is_given_back_until_something_in_it_moves(registry: I
         for page in PAGES:
             fresh = await VolumeLists().page(registry.state, page)
             assert (await kept.page(registry.state, page)).json.raw == fresh.json.raw
-            assert (fresh.json.raw != before[page]) or page.after
+            assert (fresh.json.raw != before[page]) or page.start
     registry.restore()
     assert (await kept.page(registry.state, PAGES[0])) is not whole
 
@@ -118,7 +120,7 @@ async def test_what_is_kept_is_bounded(registry: InProcessRegistry, monkeypatch:
     monkeypatch.setattr(lists, "KEPT_BYTES", 4 * size)
     kept = VolumeLists()
     for number in range(30):
-        listed = await kept.page(registry.state, Page(VolumeQuery("default"), after=("default", f"u{number}")))
+        listed = await kept.page(registry.state, Page(VolumeQuery("default"), start=("default", f"u{number}")))
         assert len(json.loads(listed.json.raw)) == 20
         assert kept._kept_bytes <= 4 * size
         rename(registry, str(number))
@@ -163,6 +165,10 @@ LAW_PAGES = [
     Page(VolumeQuery("other")),
     Page(VolumeQuery("default", prefix="a"), size=1),
     Page(VolumeQuery("default", plugin_id="p", node_id="n1")),
+    Page(VolumeQuery(None), start=("default", "a2"), reverse=True),
+    Page(VolumeQuery(None), start=("default", "a2"), visible=("default", "other"), size=2),
+    Page(VolumeQuery(None), filter='ID matches "^a"', size=2),
+    Page(VolumeQuery(None), filter='ID matches "^b"', reverse=True),
 ]
 ELSEWHERE = st.one_of(
     VOLUMES.map(lambda found: RegisterVolumes("other", (found,))),
@@ -179,7 +185,7 @@ def test_nothing_that_is_kept_is_ever_given_back_when_it_is_no_longer_true(
     """Each page after each step, in slices of any size, is what its volumes are one by one, as nothing keeps them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lists, "TAKEN", taken)
-        patch.setattr(lists, "RENDERED", at_once)
+        patch.setattr(paging, "RENDERED", at_once)
         asyncio.run(_play(steps))
 
 
@@ -196,11 +202,18 @@ async def _play(steps: list[Command | Restore]) -> None:
         for page in LAW_PAGES:
             shown = [volume for volume in state.volumes(VolumeQuery(None)) if page.query.matches(volume)]
             shown = [one for one in shown if page.visible is None or one.namespace in page.visible]
-            shown = [one for one in shown if page.after is None or (one.namespace, one.id) > page.after]
+            shown.sort(key=lambda one: (one.namespace, one.id), reverse=page.reverse)
+            if page.start is not None:
+                at = page.start
+                shown = [
+                    one for one in shown if (key := (one.namespace, one.id)) == at or (key > at) is not page.reverse
+                ]
+            if page.filter:
+                shown = [one for one in shown if one.id.startswith(page.filter[-3:-1].lstrip("^"))]
             if page.size:
                 shown = shown[: page.size]
             items = [encode(volume_item(one, state.plugin_row(one.plugin_id))) for one in shown]
-            assert (await kept.page(state, page)).json.raw == b"[" + b",".join(items) + b"]"
+            assert (await kept.page(state, page)).json.raw == b"[" + b",".join(items) + b"]", page
         for volume in state.volumes(VolumeQuery(None)):
             plugin = state.plugin_row(volume.plugin_id)
             assert renderer.view(state, volume, UNRESTRICTED) == encode(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 from volstore.core.acl.apply import policy_refusal
 from volstore.core.acl.commands import DeleteAclPolicy, PutAclPolicy
@@ -12,9 +13,11 @@ from volstore.core.commands import Command
 from volstore.core.errors import ApiError
 from volstore.core.state import State
 from volstore.http.endpoints.acl_views import AclPolicyItem, AclPolicyView, policy_item, policy_view
+from volstore.http.endpoints.filter_shapes import ACL_POLICY
+from volstore.http.endpoints.paging import Asked, Order, answer, wanted
 from volstore.http.endpoints.views import encode
 from volstore.http.endpoints.volumes import no_body
-from volstore.http.json.parameters import BLOCKING
+from volstore.http.json.parameters import BLOCKING, LISTING
 from volstore.http.json.reader import read_json
 from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import Object, Text
@@ -25,12 +28,15 @@ from volstore.http.server.call import Call
 from volstore.http.server.declaration import Absent, Question, Read, Write
 from volstore.http.server.watch import AccessTopic, Topic
 
+_ORDER = Order(attrgetter("name"))
 _LINE = Text(longest=1024, one_line=True)
 
 
 @dataclass(frozen=True, slots=True)
 class ListPolicies:
     asker: Asker
+    prefix: str
+    want: Asked
 
     def topic(self, state: State) -> tuple[Topic, str]:
         return AccessTopic(POLICY), ""
@@ -44,7 +50,8 @@ class ListPolicies:
         if not rights.acl.management:
             own = rights.token.policies if rights.token is not None else ()
             found = [policy for policy in found if policy.name in own]
-        return Reply(json=Json(encode([policy_item(policy) for policy in found])))
+        found = [policy for policy in found if policy.name.startswith(self.prefix)]
+        return await answer(found, self.want, _ORDER, policy_item, ACL_POLICY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ class ReadPolicy:
 
 def _list_policies(call: Call) -> Question:
     must_be_on(call)
-    return ListPolicies(call.asker)
+    return ListPolicies(call.asker, call.query.text("prefix"), wanted(call.query, ACL_POLICY))
 
 
 def _read_policy(call: Call) -> Question:
@@ -123,7 +130,7 @@ LIST = Read(
     name="listAclPolicies",
     summary="List policies: all for management, else one's own",
     answer=list[AclPolicyItem],
-    parameters=BLOCKING,
+    parameters=("prefix", *LISTING, *BLOCKING),
     ask=_list_policies,
 )
 READ = Read(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import structlog
@@ -17,9 +18,11 @@ from volstore.core.commands import Command, Outcome
 from volstore.core.errors import ApiError
 from volstore.core.state import State
 from volstore.http.endpoints.acl_views import AclTokenView, token_view
+from volstore.http.endpoints.filter_shapes import ACL_TOKEN
+from volstore.http.endpoints.paging import Asked, Order, answer, by_index_and, wanted
 from volstore.http.endpoints.views import encode
 from volstore.http.endpoints.volumes import no_body
-from volstore.http.json.parameters import BLOCKING
+from volstore.http.json.parameters import BLOCKING, LISTING
 from volstore.http.json.reader import InvalidBody, read_json
 from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import Boolean, ListOf, Misshapen, Object, Text, expected
@@ -35,6 +38,8 @@ _log = structlog.get_logger("volstore.http")
 
 MOST_POLICIES = 256
 """Of one token."""
+_BY_ACCESSOR = Order(attrgetter("accessor_id"))
+_AS_MADE = by_index_and(attrgetter("accessor_id"))
 _LINE = Text(longest=1024, one_line=True)
 
 
@@ -43,6 +48,7 @@ class ListTokens:
     asker: Asker
     prefix: str
     only_global: bool
+    want: Asked
 
     def topic(self, state: State) -> tuple[Topic, str]:
         return AccessTopic(TOKEN), ""
@@ -53,11 +59,12 @@ class ListTokens:
     async def answer(self, state: State, contact: Contact) -> Reply:
         tokens = state.access.sorted_tokens(self.asker.now(state))
         shown = [
-            token_view(token)
+            token
             for token in tokens
             if token.accessor_id.startswith(self.prefix) and (token.global_ or not self.only_global)
         ]
-        return Reply(json=Json(encode(shown)))
+        order = _BY_ACCESSOR if self.prefix or self.only_global else _AS_MADE
+        return await answer(shown, self.want, order, token_view, ACL_TOKEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,8 @@ class ReadToken:
 
 def _list_tokens(call: Call) -> Question:
     must_be_on(call)
-    return ListTokens(call.asker, call.query.text("prefix"), call.query.flag("global"))
+    query = call.query
+    return ListTokens(call.asker, query.text("prefix"), query.flag("global"), wanted(call.query, ACL_TOKEN))
 
 
 def _read_token(call: Call) -> Question:
@@ -252,7 +260,7 @@ LIST = Read(
     name="listAclTokens",
     summary="List tokens",
     answer=list[AclTokenView],
-    parameters=("prefix", "global", *BLOCKING),
+    parameters=("prefix", "global", *LISTING, *BLOCKING),
     ask=_list_tokens,
 )
 READ = Read(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from msgspec.structs import replace
@@ -13,9 +14,11 @@ from volstore.core.errors import ApiError
 from volstore.core.model import Allocation
 from volstore.core.state import State
 from volstore.http.endpoints.allocation_body import MANY, ONE, read_allocation, read_allocations, stub_of
+from volstore.http.endpoints.filter_shapes import ALLOCATION
+from volstore.http.endpoints.paging import Asked, Order, answer, by_index_and, wanted
 from volstore.http.endpoints.views import encode
 from volstore.http.endpoints.volumes import no_body
-from volstore.http.json.parameters import BLOCKING
+from volstore.http.json.parameters import BLOCKING, LISTING
 from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import printable
 from volstore.http.registry import Contact
@@ -24,11 +27,17 @@ from volstore.http.server.call import Call
 from volstore.http.server.declaration import Absent, Question, Read, Write
 from volstore.http.server.watch import AllocationsTopic, AllocationTopic, Topic
 
+_BY_ID = Order(attrgetter("id"))
+_AS_MADE = by_index_and(attrgetter("id"))
+
 
 @dataclass(frozen=True, slots=True)
 class ListAllocations:
     prefix: str
     namespace: str | None
+    want: Asked
+    hidden: tuple[str, ...]
+    """Fields of the stub that weren't asked for."""
     asker: Asker
 
     def topic(self, state: State) -> tuple[Topic, str]:
@@ -40,8 +49,16 @@ class ListAllocations:
     async def answer(self, state: State, contact: Contact) -> Reply:
         acl = self.asker.rights(state).acl
         found = state.allocations(self.prefix, self.namespace)
-        seen = [stub_of(allocation) for allocation in found if acl.allows_one(READ_JOB, allocation.namespace)]
-        return Reply(json=Json(encode(seen)))
+        seen = [allocation for allocation in found if acl.allows_one(READ_JOB, allocation.namespace)]
+        order = _BY_ID if self.prefix else _AS_MADE
+        return await answer(seen, self.want, order, self._item, ALLOCATION, stub_of)
+
+    def _item(self, allocation: Allocation) -> dict[str, Any]:
+        stub = stub_of(allocation)
+        for name in self.hidden:
+            if name in stub:
+                stub[name] = None
+        return stub
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +79,15 @@ class ReadAllocation:
 
 
 def _list(call: Call) -> Question:
-    namespace = call.query.namespace
-    return ListAllocations(call.query.text("prefix"), None if namespace == "*" else namespace, call.asker)
+    query = call.query
+    shown = {"AllocatedResources": query.field_flag("resources"), "TaskStates": query.field_flag("task_states", True)}
+    return ListAllocations(
+        query.text("prefix"),
+        None if query.namespace == "*" else query.namespace,
+        wanted(call.query, ALLOCATION),
+        tuple(name for name, asked in shown.items() if not asked),
+        call.asker,
+    )
 
 
 def _read(call: Call) -> Question:
@@ -111,7 +135,7 @@ LIST = Read(
     name="listAllocations",
     summary="List allocations",
     answer=list[dict[str, Any]],
-    parameters=("namespace", "prefix", *BLOCKING),
+    parameters=("namespace", "prefix", "resources", "task_states", *LISTING, *BLOCKING),
     ask=_list,
 )
 READ = Read(

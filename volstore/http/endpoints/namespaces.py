@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 from volstore.core.acl.apply import namespace_refusal
 from volstore.core.acl.commands import DeleteNamespace, PutNamespace
 from volstore.core.commands import Command
 from volstore.core.errors import ApiError
 from volstore.core.state import State
+from volstore.http.endpoints.filter_shapes import NAMESPACE
+from volstore.http.endpoints.paging import Asked, Order, answer, wanted
 from volstore.http.endpoints.render import namespace_view
 from volstore.http.endpoints.views import NamespaceView, encode
 from volstore.http.endpoints.volumes import no_body
-from volstore.http.json.parameters import BLOCKING
+from volstore.http.json.parameters import BLOCKING, LISTING
 from volstore.http.json.reader import read_json
 from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import Object, Text
@@ -23,6 +26,8 @@ from volstore.http.server.call import Call
 from volstore.http.server.declaration import Absent, Question, Read, Write
 from volstore.http.server.watch import NamespacesTopic, Topic
 
+_ORDER = Order(attrgetter("name"))
+
 
 @dataclass(frozen=True, slots=True)
 class ListNamespaces:
@@ -30,6 +35,7 @@ class ListNamespaces:
 
     asker: Asker
     prefix: str
+    want: Asked
 
     def topic(self, state: State) -> tuple[Topic, str]:
         return NamespacesTopic(), ""
@@ -40,11 +46,11 @@ class ListNamespaces:
     async def answer(self, state: State, contact: Contact) -> Reply:
         acl = self.asker.rights(state).acl
         shown = [
-            namespace_view(namespace)
+            namespace
             for namespace in state.namespaces()
             if namespace.name.startswith(self.prefix) and sees_namespace(acl, namespace.name)
         ]
-        return Reply(json=Json(encode(shown)))
+        return await answer(shown, self.want, _ORDER, namespace_view, NAMESPACE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,7 @@ BODY: Object[NamespaceBody] = Object(
 
 
 def _list(call: Call) -> Question:
-    return ListNamespaces(call.asker, call.query.text("prefix"))
+    return ListNamespaces(call.asker, call.query.text("prefix"), wanted(call.query, NAMESPACE))
 
 
 def _read(call: Call) -> Question:
@@ -119,7 +125,7 @@ LIST = Read(
     name="listNamespaces",
     summary="List namespaces",
     answer=list[NamespaceView],
-    parameters=("prefix", *BLOCKING),
+    parameters=("prefix", *LISTING, *BLOCKING),
     ask=_list,
 )
 READ = Read(

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from operator import attrgetter
 
 from msgspec.structs import replace
 
 from volstore.core.commands import Command, DeleteNode, Outcome, PutNode, SetNodeStatus
 from volstore.core.errors import ApiError
 from volstore.core.state import State
+from volstore.http.endpoints.filter_shapes import NODE
 from volstore.http.endpoints.node_body import REPORT, STATUS, read_node, read_status
+from volstore.http.endpoints.paging import Asked, Order, answer, wanted
 from volstore.http.endpoints.render import node_item, node_view
 from volstore.http.endpoints.views import NodeItem, NodeReportedView, NodeView, encode
 from volstore.http.endpoints.volumes import no_body
-from volstore.http.json.parameters import BLOCKING
+from volstore.http.json.parameters import BLOCKING, LISTING
 from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import printable
 from volstore.http.registry import Contact
@@ -22,10 +25,13 @@ from volstore.http.server.call import Call
 from volstore.http.server.declaration import Absent, Operation, Question, Read, Write
 from volstore.http.server.watch import NodesTopic, NodeTopic, Topic
 
+_ORDER = Order(attrgetter("id"))
+
 
 @dataclass(frozen=True, slots=True)
 class ListNodes:
     prefix: str
+    want: Asked
 
     def topic(self, state: State) -> tuple[Topic, str]:
         return NodesTopic(self.prefix), ""
@@ -34,7 +40,7 @@ class ListNodes:
         return state.nodes_moved_since(self.prefix, index)
 
     async def answer(self, state: State, contact: Contact) -> Reply:
-        return Reply(json=Json(encode([node_item(node) for node in state.nodes(self.prefix)])))
+        return await answer(state.nodes(self.prefix), self.want, _ORDER, node_item, NODE, node_view)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,9 @@ class ReadNode:
 
 
 def _list(call: Call) -> Question:
-    return ListNodes(call.query.text("prefix"))
+    for name in ("os", "resources"):  # both show nothing here: nodes don't report what they would add
+        call.query.field_flag(name, doing="Failed to parse node list fields: ")
+    return ListNodes(call.query.text("prefix"), wanted(call.query, NODE))
 
 
 def _read(call: Call) -> Question:
@@ -122,7 +130,13 @@ def _id(call: Call) -> str:
     return id
 
 
-LIST = Read(name="listNodes", summary="List nodes", answer=list[NodeItem], parameters=("prefix", *BLOCKING), ask=_list)
+LIST = Read(
+    name="listNodes",
+    summary="List nodes",
+    answer=list[NodeItem],
+    parameters=("prefix", "os", "resources", *LISTING, *BLOCKING),
+    ask=_list,
+)
 READ = Read(name="readNode", summary="Read one node", answer=NodeView, parameters=BLOCKING, statuses=(404,), ask=_read)
 PUT = Write(
     name="reportNode",

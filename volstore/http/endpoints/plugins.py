@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 from volstore.core.acl.check import READ_JOB
 from volstore.core.errors import ApiError
 from volstore.core.state import State
+from volstore.http.endpoints.filter_shapes import PLUGIN
+from volstore.http.endpoints.paging import Asked, Order, answer, wanted
 from volstore.http.endpoints.render import plugin_item, plugin_view
 from volstore.http.endpoints.views import PluginItem, PluginView, encode
-from volstore.http.json.parameters import BLOCKING
+from volstore.http.json.parameters import BLOCKING, LISTING
 from volstore.http.json.replies import Json, Reply
 from volstore.http.registry import Contact
 from volstore.http.server.asker import Asker
@@ -17,8 +20,14 @@ from volstore.http.server.call import Call
 from volstore.http.server.declaration import Absent, Question, Read
 from volstore.http.server.watch import ALL_PLUGINS, PluginTopic, Topic
 
+_ORDER = Order(attrgetter("id"))
 
+
+@dataclass(frozen=True, slots=True)
 class ListPlugins:
+    prefix: str
+    want: Asked
+
     def topic(self, state: State) -> tuple[Topic, str]:
         return ALL_PLUGINS, ""
 
@@ -26,7 +35,8 @@ class ListPlugins:
         return state.plugins_moved_since(index)
 
     async def answer(self, state: State, contact: Contact) -> Reply:
-        return Reply(json=Json(encode([plugin_item(plugin) for plugin in state.plugins()])))
+        found = [plugin for plugin in state.plugins() if plugin.id.startswith(self.prefix)]
+        return await answer(found, self.want, _ORDER, plugin_item, PLUGIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +60,11 @@ class ReadPlugin:
 
 
 def _list(call: Call) -> Question | Reply:
-    if call.query.text("type") != "csi":
-        return Reply(json=Json(b"[]"))
-    return ListPlugins()
+    want = wanted(call.query, PLUGIN)
+    kind = call.query.text("type")
+    if kind not in ("", "csi"):
+        raise ApiError(404, "resource not found")
+    return ListPlugins(call.query.text("prefix"), want) if kind else Reply(json=Json(b"[]"))
 
 
 def _read(call: Call) -> Question:
@@ -66,7 +78,8 @@ LIST = Read(
     name="listPlugins",
     summary="List plugins",
     answer=list[PluginItem],
-    parameters=("type", *BLOCKING),
+    parameters=("type", "prefix", *LISTING, *BLOCKING),
+    statuses=(404,),
     ask=_list,
 )
 READ = Read(

@@ -9,19 +9,21 @@ from msgspec.structs import replace
 from volstore.core.commands import Command, DeregisterVolume, Outcome, RegisterVolumes
 from volstore.core.errors import ApiError
 from volstore.core.model import Volume
-from volstore.core.queries import VolumeQuery
+from volstore.core.queries import Key, VolumeQuery
 from volstore.core.rules import form_refusal
 from volstore.core.state import State
+from volstore.http.endpoints.filter_shapes import VOLUME
 from volstore.http.endpoints.lists import Page, VolumeLists
+from volstore.http.endpoints.paging import NEXT, wanted
 from volstore.http.endpoints.render import nobody, volume_view
 from volstore.http.endpoints.rendered import VolumeRenderer
 from volstore.http.endpoints.views import RegisteredView, VolumeItem, VolumeView, encode
 from volstore.http.endpoints.volume_body import REGISTER, path_disagrees, read_volumes
-from volstore.http.json.parameters import BLOCKING
+from volstore.http.json.parameters import BLOCKING, LISTING, WRITING
 from volstore.http.json.replies import Json, Reply
 from volstore.http.registry import Contact
 from volstore.http.server.asker import Asker
-from volstore.http.server.authorize import LIST_VOLUMES, visible_namespaces
+from volstore.http.server.authorize import LIST_VOLUMES, READ_VOLUME, visible_namespaces
 from volstore.http.server.call import Call
 from volstore.http.server.declaration import Absent, Local, Question, Read, Write
 from volstore.http.server.watch import Topic, VolumeTopic
@@ -48,10 +50,14 @@ class ListVolumes:
 
     async def answer(self, state: State, contact: Contact) -> Reply:
         page = self.page
-        if page.query.namespace is None:
-            page = replace(page, visible=visible_namespaces(state, self.asker.rights(state).acl, LIST_VOLUMES))
+        if page.query.namespace is None or page.filter:
+            acl = self.asker.rights(state).acl
+            if page.query.namespace is None:
+                page = replace(page, visible=visible_namespaces(state, acl, LIST_VOLUMES))
+            if page.filter:
+                page = replace(page, readable=visible_namespaces(state, acl, READ_VOLUME))
         listed = await self.lists.page(state, page)
-        headers = {"X-Nomad-NextToken": listed.next_token} if listed.next_token else {}
+        headers = {NEXT: listed.next_token} if listed.next_token else {}
         return Reply(json=listed.json, headers=headers)
 
 
@@ -77,9 +83,11 @@ class ReadVolume:
 
 
 def _list(call: Call) -> Question | Reply:
-    query = call.query
-    namespace, page_size, after = query.namespace, query.per_page, query.after
-    if query.text("type") != "csi":
+    query, want = call.query, wanted(call.query, VOLUME)
+    namespace, kind = query.namespace, query.text("type")
+    if kind not in ("", "csi", "host"):
+        raise ApiError(404, "resource not found")
+    if kind != "csi":
         return Reply(json=Json(_EMPTY_LIST))
     filters = VolumeQuery(
         namespace=None if namespace == "*" else namespace,
@@ -87,7 +95,14 @@ def _list(call: Call) -> Question | Reply:
         plugin_id=query.text("plugin_id"),
         node_id=query.text("node_id"),
     )
-    return ListVolumes(call.service.lists, Page(filters, after, page_size), call.asker)
+    page = Page(filters, _start(want.token) if want.token else None, want.size, want.reverse, want.filter)
+    return ListVolumes(call.service.lists, page, call.asker)
+
+
+def _start(token: str) -> Key:
+    """`NAMESPACE.ID`: a namespace has no dot in its name."""
+    namespace, _, id = token.partition(".")
+    return namespace, id
 
 
 def _read(call: Call) -> Question:
@@ -161,7 +176,8 @@ LIST = Read(
     name="listVolumes",
     summary="List volumes",
     answer=list[VolumeItem],
-    parameters=("namespace", "type", "prefix", "plugin_id", "node_id", "per_page", "next_token", *BLOCKING),
+    parameters=("namespace", "type", "prefix", "plugin_id", "node_id", *LISTING, *BLOCKING),
+    statuses=(404,),
     ask=_list,
 )
 READ = Read(
@@ -189,9 +205,16 @@ DEREGISTER = Write(
     command=_deregister,
     render=no_body,
 )
-CREATE = Local(name="createVolume", summary="Not supported", statuses=(501,), reply=_not_ours)
-DELETE = Local(name="deleteVolume", summary="Not supported", statuses=(501,), reply=_not_ours)
-EXTERNAL = Local(name="listExternalVolumes", summary="Not supported", statuses=(501,), reply=_not_ours)
-LIST_SNAPSHOTS = Local(name="listSnapshots", summary="Not supported", statuses=(501,), reply=_not_ours)
-CREATE_SNAPSHOT = Local(name="createSnapshot", summary="Not supported", statuses=(501,), reply=_not_ours)
-DELETE_SNAPSHOT = Local(name="deleteSnapshot", summary="Not supported", statuses=(501,), reply=_not_ours)
+_PAGED = ("plugin_id", "per_page", "next_token")
+
+
+def _unsupported(name: str, *parameters: str) -> Local:
+    return Local(name=name, summary="Not supported", parameters=parameters, statuses=(501,), reply=_not_ours)
+
+
+CREATE = _unsupported("createVolume", *WRITING)
+DELETE = _unsupported("deleteVolume", *WRITING)
+EXTERNAL = _unsupported("listExternalVolumes", *_PAGED)
+LIST_SNAPSHOTS = _unsupported("listSnapshots", *_PAGED)
+CREATE_SNAPSHOT = _unsupported("createSnapshot", *WRITING)
+DELETE_SNAPSHOT = _unsupported("deleteSnapshot", "plugin_id", "snapshot_id", *WRITING)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
+from volstore.bexpr.literals import Unconvertible, parse_bool
 from volstore.core.errors import ApiError
 from volstore.core.model import DEFAULT_NAMESPACE
 from volstore.http.json.shape import printable
@@ -21,6 +21,7 @@ WAIT_JITTER = 1 / 16
 MOST_PARAMETERS = 64
 _UINT64_MAX = 2**64 - 1
 _INT32_MAX = 2**31 - 1
+_DIGITS = re.compile(r"[0-9]{1,10}")
 
 
 class Query:
@@ -60,7 +61,10 @@ class Query:
     @property
     def stale(self) -> bool:
         """Whether any age is good enough; `consistent` wins when both are given, as it is the one that can't hurt."""
-        return "stale" in self._members and "consistent" not in self._members
+        given = self._members.get("stale")
+        if given not in (None, "", "true", "false"):
+            raise ApiError(400, "Expect `true` or `false` for `stale` query string parameter")
+        return given in ("", "true") and "consistent" not in self._members
 
     @property
     def max_stale(self) -> float | None:
@@ -100,9 +104,17 @@ class Query:
         text = self.text("per_page")
         if not text:
             return 0
-        if not (text.isascii() and text.isdigit()) or len(text) > 10 or int(text) > _INT32_MAX:
-            raise ApiError(400, f'Invalid per_page: "{printable(text, 32)}"; expected a whole number from 0')
+        if not _DIGITS.fullmatch(text) or int(text) > _INT32_MAX:
+            raise ApiError(400, "Expect a number for `per_page` query string parameter")
         return int(text)
+
+    @property
+    def reverse(self) -> bool:
+        """Only `true` turns a list round, in Nomad; what is neither it nor false is refused here, not passed over."""
+        text = self.text("reverse")
+        if text not in ("", "true", "false"):
+            raise ApiError(400, "Expect `true` or `false` for `reverse` query string parameter")
+        return text == "true"
 
     def flag(self, name: str) -> bool:
         """A boolean in Go's spellings; absent and empty are false."""
@@ -113,31 +125,29 @@ class Query:
             return True
         raise ApiError(400, f'Invalid {name}: "{printable(text, 32)}"; expected true or false')
 
-    @property
-    def after(self) -> tuple[str, str] | None:
-        """The key that `next_token` says the page before ended with."""
-        text = self.text("next_token")
-        return decode_token(text) if text else None
+    def field_flag(self, name: str, absent: bool = False, doing: str = "") -> bool:
+        """A boolean that chooses fields, with Nomad's text for a bad one; `doing` is said before it."""
+        text = self.text(name)
+        try:
+            return parse_bool(text) if text else absent
+        except Unconvertible as error:
+            raise ApiError(
+                400, f'{doing}Failed to parse value of "{name}" ({printable(text, 32)}) as a bool: {error}'
+            ) from None
 
+    def check(self, known: frozenset[str]) -> None:
+        """Raises ApiError 400 for a parameter that isn't `known`: to pass it over would be to answer another question.
 
-def encode_token(namespace: str, id: str) -> str:
-    """An opaque token for "after this volume"."""
-    return base64.urlsafe_b64encode(f"{namespace}\0{id}".encode()).decode().rstrip("=")
-
-
-def decode_token(token: str) -> tuple[str, str]:
-    try:
-        padded = token + "=" * (-len(token) % 4)
-        namespace, id = base64.b64decode(padded, altchars=b"-_", validate=True).decode().split("\0")
-    except (binascii.Error, ValueError):
-        raise _bad_token(token) from None
-    if encode_token(namespace, id) != token:
-        raise _bad_token(token)
-    return namespace, id
-
-
-def _bad_token(token: str) -> ApiError:
-    return ApiError(400, f'Invalid next_token: "{printable(token, 64)}"; give back X-Nomad-NextToken as it came')
+        A name that differs in its case alone is another: to Go too. `stale` is read also where any age is right.
+        """
+        if self._members.keys() <= known:
+            if "stale" in self._members or "max_stale" in self._members:
+                _ = self.stale, self.max_stale
+            return
+        unknown = ", ".join(f'"{printable(name, 64)}"' for name in sorted(self._members.keys() - known)[:8])
+        raise ApiError(
+            400, f"validation: the query parameter {unknown} means nothing here; known are {', '.join(sorted(known))}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +163,21 @@ _TEXT = {"type": "string"}
 _DURATION = {"type": "string", "pattern": r"^(0|([0-9]+(\.[0-9]*)?(ns|us|ms|s|m|h))+)$"}
 _NUMBER = {"type": "integer", "minimum": 0, "maximum": _INT32_MAX}
 
-EVERYWHERE = ("region", "pretty")
+EVERYWHERE = ("region", "pretty", "namespace")
+"""Clients send the namespace that they are set to with every request, also where there is nothing in one."""
 READS = ("stale", "consistent", "max_stale")
 BLOCKING = (*READS, "index", "wait")
+LISTING = ("filter", "per_page", "next_token", "reverse")
+WRITING = ("idempotency_token",)
 
 PARAMETERS: dict[str, Parameter] = {
     "region": Parameter("The cluster's region; another one is refused.", _TEXT),
     "pretty": Parameter("Indent the answer; 0 doesn't.", _TEXT),
     "namespace": Parameter("The namespace; default when absent.", _TEXT),
-    "stale": Parameter("Answer from this node's state, whatever its age.", _TEXT),
+    "stale": Parameter(
+        "Answer from this node's state, whatever its age; false: linearizable.",
+        {"type": "string", "enum": ["", "true", "false"]},
+    ),
     "consistent": Parameter("Linearizable, as without it.", _TEXT),
     "max_stale": Parameter(
         "Answer from this node's state if it heard from the leader within this time, else linearizable.", _DURATION
@@ -169,11 +185,18 @@ PARAMETERS: dict[str, Parameter] = {
     "index": Parameter("Wait until the answer changed after this index.", {"type": "integer", "minimum": 0}),
     "wait": Parameter("Wait no longer than this (Go duration, at most 10m); default 5m.", _DURATION),
     "prefix": Parameter("Only what has an ID that begins so.", _TEXT),
-    "type": Parameter("csi; every other type has nothing.", _TEXT),
+    "type": Parameter("csi; there is nothing of others.", _TEXT),
     "plugin_id": Parameter("Only volumes of plugins whose ID begins so.", _TEXT),
     "node_id": Parameter("Only volumes claimed on nodes whose ID begins so.", _TEXT),
     "per_page": Parameter("Items per page; 0 for all.", _NUMBER),
-    "next_token": Parameter("X-Nomad-NextToken of the page before.", _TEXT),
+    "next_token": Parameter("X-Nomad-NextToken of the page before: the key of this one's first row.", _TEXT),
+    "reverse": Parameter("From the last row to the first.", {"type": "string", "enum": ["", "true", "false"]}),
+    "filter": Parameter("Only rows that this expression (go-bexpr) takes, over the fields that a read shows.", _TEXT),
+    "idempotency_token": Parameter("As the header Idempotency-Key.", _TEXT),
+    "os": Parameter("Show each node's Attributes, as far as they were reported.", {"type": "boolean"}),
+    "resources": Parameter("Show resources, as far as they were reported.", {"type": "boolean"}),
+    "task_states": Parameter("Show TaskStates; true when absent.", {"type": "boolean"}),
+    "snapshot_id": Parameter("The snapshot's ID at its provider.", _TEXT),
     "node": Parameter("The node to detach from.", _TEXT, required=True),
     "id": Parameter("The server's ID, or its name.", _TEXT),
     "address": Parameter("The server's raft HOST:PORT.", _TEXT),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
 from volstore.core.commands import Command, Outcome
 from volstore.core.errors import ApiError
 from volstore.core.rules import Refusal
 from volstore.core.state import State
+from volstore.http.json.parameters import EVERYWHERE, READS, WRITING
 from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import Kind
 from volstore.http.registry import Contact
@@ -54,6 +55,16 @@ class Endpoint:
     body: Kind[Any] | None = None
     largest_body: int = 0
     """Bytes that are taken of a body that is no JSON; 0: none is."""
+    query: tuple[str, ...] = field(init=False)
+    """Every query parameter that it knows; another is refused."""
+    known: frozenset[str] = field(init=False)
+    """The same."""
+    always: ClassVar[tuple[str, ...]] = EVERYWHERE
+    """What all of its kind know."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "query", tuple(dict.fromkeys((*self.always, *self.parameters))))
+        object.__setattr__(self, "known", frozenset(self.query))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +87,14 @@ class Write(Endpoint):
     render: Callable[[Call, Command, Outcome], Json | None]
     foresee: Callable[[State, Command], Refusal | None] | None = None
     index_only: bool = False
+    always: ClassVar[tuple[str, ...]] = (*EVERYWHERE, *WRITING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Local(Endpoint):
-    """What this node knows by itself: no barrier, no index."""
+    """What this node knows by itself: no barrier, no index, and so of any age."""
 
+    always: ClassVar[tuple[str, ...]] = (*EVERYWHERE, *READS)
     reply: Callable[[Call], Reply]
 
 
@@ -92,5 +105,6 @@ class Operation(Endpoint):
     `on_leader`: it is done where the leader is, to which other nodes send it on.
     """
 
+    always: ClassVar[tuple[str, ...]] = (*EVERYWHERE, *READS)
     reply: Callable[[Call], Awaitable[Reply]]
     on_leader: bool = False

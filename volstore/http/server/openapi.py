@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from volstore.http.json.parameters import EVERYWHERE, PARAMETERS
+from volstore.http.json.parameters import PARAMETERS
 from volstore.http.json.replies import JSON, Json, Reply
 from volstore.http.server.declaration import Endpoint, Local, Read, Write
 from volstore.http.server.router import Route
@@ -82,7 +82,7 @@ def _operation(route: Route, method: str, endpoint: Endpoint, schema_of: dict[st
             "required": PARAMETERS[name].required,
             "schema": PARAMETERS[name].schema,
         }
-        for name in (*EVERYWHERE, *endpoint.parameters)
+        for name in endpoint.query
     ]
     if "{id}" in route.path:
         id_schema = {"type": "string", "minLength": 1, "maxLength": 256}

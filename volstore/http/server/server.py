@@ -226,6 +226,8 @@ class HttpServer:
             return Reply(status=204, headers={"Allow": ", ".join(route.allow)})
         endpoint = route.endpoint(method)
         query = Query(raw_query)
+        if raw_query:
+            query.check(endpoint.known)
         region = query.text("region")
         if region not in ("", self._settings.region):
             raise ApiError(
@@ -248,7 +250,7 @@ class HttpServer:
                 raise _too_large(limit)
         else:
             body = await self._body(request, endpoint, limit) if limit and isinstance(request, BaseRequest) else b""
-        idempotency = _idempotency(request, path, raw_query, body) if isinstance(endpoint, Write) else None
+        idempotency = _idempotency(request, path, raw_query, query, body) if isinstance(endpoint, Write) else None
         reply = await self._pipeline.run(endpoint, Call(self._service, query, ids, body, origin, asker), idempotency)
         if reply.json is not None and query.pretty:
             reply.json = await _away(reply.json, reply.json.indented)
@@ -329,9 +331,16 @@ def _target(request: BaseRequest | PlainRequest) -> str:
     return target.partition("#")[0] if target.startswith("/") else request.rel_url.raw_path_qs
 
 
-def _idempotency(request: BaseRequest | PlainRequest, path: str, raw_query: str, body: bytes) -> Idempotency | None:
-    """What the client's Idempotency-Key stands for: this request, whole."""
+def _idempotency(
+    request: BaseRequest | PlainRequest, path: str, raw_query: str, query: Query, body: bytes
+) -> Idempotency | None:
+    """What the client's Idempotency-Key (or `idempotency_token`, as Nomad's clients send it) stands for: this request,
+    whole.
+    """
     keys = request.headers.getall("Idempotency-Key", ())
+    token = query.text("idempotency_token")
+    if token:
+        keys = list(dict.fromkeys((*keys, token)))
     if not keys:
         return None
     key = keys[0]
