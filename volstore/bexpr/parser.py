@@ -4,8 +4,8 @@ of a text that isn't one.
 
 from __future__ import annotations
 
+import re
 from typing import Any
-from unicodedata import category
 
 from volstore.bexpr.errors import SyntaxFault
 from volstore.bexpr.literals import unquote
@@ -16,6 +16,13 @@ LONGEST = 16 * 1024
 """Bytes of an expression."""
 DEEPEST = 12
 """Parentheses and blocks within each other; go-bexpr's parser gives up a little earlier."""
+
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_FIRST_DIGITS = frozenset("123456789")
+_MORE = re.compile(r"[a-zA-Z0-9_/]+")
+_DIGITS = re.compile(r"[0-9]+")
+_POINTER = re.compile(r"(?:[^\W_]|[-_.~:|])+")
+"""Letters and numbers of any script, as Python tells them, and a few signs."""
 
 _TOO_MUCH = "max number of expresssions parsed"
 """go-bexpr's words (and spelling) for an expression that takes its parser too many steps."""
@@ -250,9 +257,7 @@ class _Parser(Reader):
         if not self.literal("/"):
             return FAIL
         start = self.pos
-        while self.one_of(_in_pointer, r"[\pL\pN-_.~:|]"):
-            pass
-        if self.pos == start:
+        if not self.run(_POINTER, r"[\pL\pN-_.~:|]"):
             return FAIL
         return self.text[start : self.pos].replace("~1", "/").replace("~0", "~")
 
@@ -272,9 +277,7 @@ class _Parser(Reader):
 
     def _digits(self) -> Any:
         start = self.pos
-        while self.one_of(_is_digit, "[0-9]"):
-            pass
-        return self.text[start : self.pos] if self.pos > start else FAIL
+        return self.text[start : self.pos] if self.run(_DIGITS, "[0-9]") else FAIL
 
     @rule
     def index(self) -> Any:
@@ -294,10 +297,9 @@ class _Parser(Reader):
     @rule
     def identifier(self) -> Any:
         start = self.pos
-        if not self.one_of(lambda char: char.isascii() and char.isalpha(), "[a-zA-Z]"):
+        if not self.one_of(_LETTERS, "[a-zA-Z]"):
             return FAIL
-        while self.one_of(lambda char: char.isascii() and (char.isalnum() or char in "_/"), "[a-zA-Z0-9_/]"):
-            pass
+        self.run(_MORE, "[a-zA-Z0-9_/]")
         return self.text[start : self.pos]
 
     @rule
@@ -313,7 +315,7 @@ class _Parser(Reader):
         start = self.pos
         self.literal("-")
         if not self.literal("0"):
-            if not self.one_of(lambda char: char in "123456789", "[1-9]"):
+            if not self.one_of(_FIRST_DIGITS, "[1-9]"):
                 return FAIL
             self._digits()
         end = self.pos
@@ -332,8 +334,7 @@ class _Parser(Reader):
         start = self.pos
         for quote in ("`", '"'):
             if self.literal(quote):
-                while self.absent(lambda quote=quote: self.literal(quote)) and self.anything():  # type: ignore[misc]
-                    pass
+                self.anything_until(quote)
                 if self.literal(quote):
                     text = unquote(self.text[start : self.pos])
                     if text is None:
@@ -343,11 +344,3 @@ class _Parser(Reader):
                 self.fault("string", "Unterminated string literal")
                 return FAIL
         return FAIL
-
-
-def _is_digit(char: str) -> bool:
-    return char in "0123456789"
-
-
-def _in_pointer(char: str) -> bool:
-    return char in "-_.~:|" or category(char)[0] in "LN"

@@ -7,6 +7,7 @@ matches is the failure, and is named with a `!`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from volstore.bexpr.errors import SyntaxFault
 FAIL: Any = object()
 """What a rule gives that doesn't match; the place is then where it began."""
 
-_BLANKS = " \t\r\n"
+_BLANKS = re.compile(r"[ \t\r\n]+")
 _BLANK_CLASS = r"[ \t\r\n]"
 
 
@@ -26,52 +27,63 @@ class Reader:
     def __init__(self, text: str) -> None:
         self.text = text
         self.pos = 0
-        self.memo: dict[tuple[str, int, bool], tuple[Any, int]] = {}
+        self.memo: dict[tuple[str, int], tuple[Any, int]] = {}
         self._inverted = False
         self._farthest = 0
-        self._expected: set[str] = set()
+        self._expected: set[tuple[str, bool, bool]] = set()
         self._faults: list[str] = []
 
     # Terminals.
 
     def literal(self, word: str) -> bool:
         found = self.text.startswith(word, self.pos)
-        self._note(found, json.dumps(word))
+        if found is self._inverted:
+            self._note(word)
         if found:
             self.pos += len(word)
         return found
 
-    def one_of(self, takes: Callable[[str], bool], shown: str) -> bool:
+    def one_of(self, chars: frozenset[str], shown: str) -> bool:
         """One character of a class."""
-        found = self.pos < len(self.text) and takes(self.text[self.pos])
-        self._note(found, shown)
+        found = self.pos < len(self.text) and self.text[self.pos] in chars
+        if found is self._inverted:
+            self._note(shown, quoted=False)
         if found:
             self.pos += 1
         return found
 
-    def anything(self) -> bool:
-        return self.one_of(lambda char: True, ".")
+    def run(self, pattern: re.Pattern[str], shown: str) -> bool:
+        """As many characters of a class as there are, at least one; never under a `!`. It ends where one fails."""
+        found = pattern.match(self.text, self.pos)
+        if found is not None:
+            self.pos = found.end()
+        self._note(shown, quoted=False)
+        return found is not None
 
     def blanks(self) -> bool:
-        """At least one."""
-        start = self.pos
-        while self.one_of(lambda char: char in _BLANKS, _BLANK_CLASS):
-            pass
-        return self.pos > start
+        return self.run(_BLANKS, _BLANK_CLASS)
+
+    def anything_until(self, quote: str) -> None:
+        """Up to a quote or the end: `(!quote .)*`."""
+        end = self.text.find(quote, self.pos)
+        self.pos = len(self.text) if end < 0 else end
+        if end < 0:
+            self._note(".", quoted=False)
+        else:
+            self._inverted = True
+            self._note(quote)
+            self._inverted = False
 
     # Predicates.
 
-    def absent(self, rule: Callable[[], Any]) -> bool:
-        """`!rule`; nothing is taken."""
-        start = self.pos
-        self._inverted = not self._inverted
-        found = rule()
-        self._inverted = not self._inverted
-        self.pos = start
-        return found is FAIL or found is False
-
     def at_end(self) -> bool:
-        return self.absent(self.anything)
+        """`!.`"""
+        if self.pos == len(self.text):
+            return True
+        self._inverted = True
+        self._note(".", quoted=False)
+        self._inverted = False
+        return False
 
     def words(self, *words: str) -> bool:
         """Each with blanks before it; nothing is taken when one lacks."""
@@ -84,13 +96,13 @@ class Reader:
 
     # Reports.
 
-    def _note(self, found: bool, wanted: str) -> None:
-        if found is not self._inverted or self.pos < self._farthest:
+    def _note(self, wanted: str, *, quoted: bool = True) -> None:
+        if self.pos < self._farthest:
             return
         if self.pos > self._farthest:
             self._farthest = self.pos
             self._expected.clear()
-        self._expected.add("!" + wanted if self._inverted else wanted)
+        self._expected.add((wanted, quoted, self._inverted))
 
     def fault(self, rule: str, text: str, place: int | None = None) -> None:
         """A fault that is told whatever else matches."""
@@ -103,8 +115,12 @@ class Reader:
         if self._faults:
             raise SyntaxFault("\n".join(self._faults))
         if not matched:
-            expected = sorted(self._expected - {"!."}, key=lambda wanted: wanted.encode())
-            if "!." in self._expected:
+            shown = {
+                ("!" if inverted else "") + (json.dumps(wanted) if quoted else wanted)
+                for wanted, quoted, inverted in self._expected
+            }
+            expected = sorted(shown - {"!."}, key=lambda wanted: wanted.encode())
+            if "!." in shown:
                 expected.append("EOF")
             listed = ", ".join(expected[:-1]) + " or " + expected[-1] if len(expected) > 1 else "".join(expected)
             raise SyntaxFault(f"{self._place(self._farthest)}: no match found, expected: {listed}")
@@ -124,10 +140,12 @@ def rule(read: Callable[[R], Any]) -> Callable[[R], Any]:
     nothing.
     """
 
+    name = read.__name__
+
     @wraps(read)
     def remembered(self: R) -> Any:
         start = self.pos
-        key = read.__name__, start, self._inverted
+        key = name, start
         known = self.memo.get(key)
         if known is None:
             value = read(self)
