@@ -103,11 +103,21 @@ class Client:
     def delete(self, path: str, **parameters: str) -> Any:
         return self.request("DELETE", path, parameters)
 
+    def page(self, path: str, parameters: Mapping[str, str]) -> tuple[Any, str]:
+        """A list, and the token of its next page ("" for none). Raises as `request` does."""
+        found, headers = self._request("GET", path, parameters)
+        return found, headers.get("X-Nomad-NextToken", "")
+
     def request(self, method: str, path: str, parameters: Mapping[str, str], body: Any = None) -> Any:
         """The decoded JSON of the answer, None if it has no body. `path` is quoted; empty parameters are left out.
 
         Raises Unreachable, HttpError (any status from 300), BadAnswer, BadAddress.
         """
+        return self._request(method, path, parameters, body)[0]
+
+    def _request(
+        self, method: str, path: str, parameters: Mapping[str, str], body: Any = None
+    ) -> tuple[Any, HTTPMessage]:
         everywhere = {"namespace": self.connection.namespace, "region": self.connection.region}
         query = urlencode(sorted((k, v) for k, v in (everywhere | dict(parameters)).items() if v))
         headers = {"Accept": "application/json"}
@@ -117,14 +127,14 @@ class Client:
         if body is not None:
             data = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"
-        status, _, raw = self._exchange(method, f"{path}?{query}" if query else path, data, headers)
+        status, answered, raw = self._exchange(method, f"{path}?{query}" if query else path, data, headers)
         text = raw.decode("utf-8", "replace")
         if status >= 300:
             raise HttpError(status, text.strip())
         if not text.strip():
-            return None
+            return None, answered
         try:
-            return json.loads(text)
+            return json.loads(text), answered
         except ValueError:
             raise BadAnswer(f"{self._url()} answered something that is not JSON; is it volstore?") from None
 

@@ -56,6 +56,28 @@ async def test_a_volume_goes_through_its_life(registry: InProcessRegistry, cli: 
     assert (again.code, again.stderr) == (1, "Error deregistering volume: volume not found: database-disk (404)\n")
 
 
+async def test_lists_are_filtered_and_paged(registry: InProcessRegistry, cli: Cli) -> None:
+    nodes = [line.split()[0] for line in (await cli("node", "status", "-verbose")).stdout.splitlines()[1:]]
+    first = await cli("node", "status", "-verbose", "-per-page=2")
+    assert [line.split()[0] for line in first.stdout.splitlines()[1:]] == nodes[:2]
+    assert first.stderr == (
+        f"Results have been paginated. For the next page, run the command again with -page-token {nodes[2]}\n"
+    )
+    rest = await cli("node", "status", "-verbose", "-page-token", nodes[2])
+    assert [line.split()[0] for line in rest.stdout.splitlines()[1:]] == nodes[2:]
+    assert rest.stderr == ""
+    turned = await cli("node", "status", "-verbose", "-reverse", "-per-page", "1")
+    assert turned.stdout.splitlines()[1].split()[0] == nodes[-1]
+    chosen = await cli("node", "status", "-json", "-filter", f'ID == "{nodes[3]}"')
+    assert [item["ID"] for item in json.loads(chosen.stdout)] == [nodes[3]]
+    for command in (("volume", "status"), ("plugin", "status"), ("node", "status"), ("namespace", "list")):
+        refused = await cli(*command, "-filter", "x = y")
+        assert refused.code == 1
+        assert "failed to read filter expression: 1:3 (2): no match found" in refused.stderr
+    for command in ("volume", "plugin", "node"):
+        assert (await cli(command, "status", "-per-page=1", "x")).code == 2
+
+
 async def test_the_modern_fields_of_a_file_come_back(registry: InProcessRegistry, cli: Cli) -> None:
     write(
         "v.hcl",

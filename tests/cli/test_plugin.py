@@ -8,7 +8,7 @@ from tests.cli.recorded import RecordedServer
 
 async def test_a_prefix_of_one_plugin_shows_it(server: RecordedServer, cli: Cli) -> None:
     server.will_answer("GET", "/v1/plugin/csi/e", status=404, text="plugin not found")
-    server.will_answer("GET", "/v1/plugins?type=csi", json=[{"ID": "ebs"}, {"ID": "nfs"}])
+    server.will_answer("GET", "/v1/plugins?prefix=e&type=csi", json=[{"ID": "ebs"}, {"ID": "nfs"}])
     server.will_answer("GET", "/v1/plugin/csi/ebs", json={"ID": "ebs", "Provider": "aws", "NodesExpected": 3})
 
     result = await cli("plugin", "status", "e")
@@ -20,7 +20,7 @@ async def test_a_prefix_of_one_plugin_shows_it(server: RecordedServer, cli: Cli)
 
 async def test_a_prefix_of_many_plugins_lists_them_and_fails(server: RecordedServer, cli: Cli) -> None:
     server.will_answer("GET", "/v1/plugin/csi/e", status=404, text="plugin not found")
-    server.will_answer("GET", "/v1/plugins?type=csi", json=[{"ID": "ebs"}, {"ID": "efs"}, {"ID": "nfs"}])
+    server.will_answer("GET", "/v1/plugins?prefix=e&type=csi", json=[{"ID": "ebs"}, {"ID": "efs"}, {"ID": "nfs"}])
 
     result = await cli("plugin", "status", "e")
 
@@ -31,7 +31,7 @@ async def test_a_prefix_of_many_plugins_lists_them_and_fails(server: RecordedSer
 
 async def test_an_unknown_plugin_is_told(server: RecordedServer, cli: Cli) -> None:
     server.will_answer("GET", "/v1/plugin/csi/nope", status=404, text="plugin not found")
-    server.will_answer("GET", "/v1/plugins?type=csi", json=[])
+    server.will_answer("GET", "/v1/plugins?prefix=nope&type=csi", json=[])
     result = await cli("plugin", "status", "nope")
     assert (result.code, result.stdout) == (1, "")
     assert result.stderr == 'No plugin(s) with prefix or ID "nope" found\n'

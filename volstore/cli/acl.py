@@ -11,6 +11,7 @@ import click
 from volstore.cli.arguments import Group, connected, output_options
 from volstore.cli.files import read_file
 from volstore.cli.output import Failed, complain, echo, fields, print_by_template, print_json, read_template, table
+from volstore.cli.paging import Paging, list_options
 from volstore.client import Client, ClientError, segment
 
 
@@ -48,13 +49,14 @@ _NAME = click.argument("name", metavar="NAME")
 
 
 @policy.command("list")
+@list_options
 @output_options
 @connected
-def list_policies(client: Client, as_json: bool, template: str | None) -> None:
+def list_policies(client: Client, paging: Paging, as_json: bool, template: str | None) -> None:
     """List policies: all of them with a management token, else one's own."""
     parsed = read_template(as_json, template)
     try:
-        found = client.get("/v1/acl/policies")
+        found = paging.fetch(client, "/v1/acl/policies")
     except ClientError as error:
         raise Failed(f"Error listing ACL policies: {error}") from None
     if as_json:
@@ -138,13 +140,14 @@ _POLICIES = click.option("--policy", "policies", metavar="NAME", multiple=True, 
 
 
 @token.command("list")
+@list_options
 @output_options
 @connected
-def list_tokens(client: Client, as_json: bool, template: str | None) -> None:
+def list_tokens(client: Client, paging: Paging, as_json: bool, template: str | None) -> None:
     """List tokens, without their secrets."""
     parsed = read_template(as_json, template)
     try:
-        found = client.get("/v1/acl/tokens")
+        found = paging.fetch(client, "/v1/acl/tokens")
     except ClientError as error:
         raise Failed(f"Error listing ACL tokens: {error}") from None
     if as_json:

@@ -6,6 +6,7 @@ import click
 
 from volstore.cli.arguments import Group, connected, output_options
 from volstore.cli.output import Failed, complain, echo, print_by_template, print_json, read_template, table
+from volstore.cli.paging import Paging, list_options
 from volstore.client import Client, ClientError, segment
 
 
@@ -18,13 +19,14 @@ _NAME = click.argument("name", metavar="NAME")
 
 
 @namespace.command("list")
+@list_options
 @output_options
 @connected
-def list_namespaces(client: Client, as_json: bool, template: str | None) -> None:
+def list_namespaces(client: Client, paging: Paging, as_json: bool, template: str | None) -> None:
     """List the namespaces that one's token has a right in."""
     parsed = read_template(as_json, template)
     try:
-        found = client.get("/v1/namespaces")
+        found = paging.fetch(client, "/v1/namespaces")
     except ClientError as error:
         raise Failed(f"Error retrieving namespaces: {error}") from None
     if as_json:

@@ -9,6 +9,7 @@ from click.shell_completion import CompletionItem
 
 from volstore.cli.arguments import Group, completion_client, connected, output_options
 from volstore.cli.output import Failed, echo, fields, print_by_template, print_json, read_template, table
+from volstore.cli.paging import Paging, list_options
 from volstore.client import Client, ClientError, segment
 
 
@@ -28,19 +29,22 @@ def _complete_node(ctx: click.Context, parameter: click.Parameter, incomplete: s
 @click.argument("node_id", metavar="[ID]", required=False, shell_complete=_complete_node)
 @click.option("--short", is_flag=True, help="Leave plugins and volumes out.")
 @click.option("--verbose", is_flag=True, help="Whole IDs of nodes.")
+@list_options
 @output_options
 @connected
 def status(
-    client: Client, node_id: str | None, short: bool, verbose: bool, as_json: bool, template: str | None
+    client: Client, paging: Paging, node_id: str | None, short: bool, verbose: bool, as_json: bool, template: str | None
 ) -> None:
     """Show a node, or list all of them.
 
     An ID that no node has is taken for the beginning of one.
     """
     parsed = read_template(as_json, template)
+    if node_id is not None and paging.given:
+        raise click.UsageError("--filter and the options of pages are for lists; leave the ID out")
     try:
         if node_id is None:
-            shown = client.get("/v1/nodes")
+            shown = paging.fetch(client, "/v1/nodes")
         else:
             found = find_node(client, node_id)
             if found is None:

@@ -9,6 +9,7 @@ from click.shell_completion import CompletionItem
 
 from volstore.cli.arguments import Group, completion_client, connected, output_options
 from volstore.cli.output import Failed, complain, echo, fields, print_by_template, print_json, read_template, table
+from volstore.cli.paging import NOT_PAGED, Paging, list_options
 from volstore.cli.volume import show_allocations
 from volstore.client import Client, ClientError, HttpError, segment
 
@@ -31,10 +32,12 @@ def _complete_plugin(ctx: click.Context, parameter: click.Parameter, incomplete:
 @click.option("--type", "kind", type=click.Choice(["csi"]), default="csi", help="Only csi plugins are known here.")
 @click.option("--short", is_flag=True, help="Leave the allocations out.")
 @click.option("--verbose", is_flag=True, help="Whole IDs of allocations and nodes.")
+@list_options
 @output_options
 @connected
 def status(
     client: Client,
+    paging: Paging,
     plugin_id: str | None,
     kind: str,
     short: bool,
@@ -48,7 +51,9 @@ def status(
     """
     parsed = read_template(as_json, template)
     if plugin_id is None:
-        shown = _list(client)
+        shown = _list(client, paging)
+    elif paging.given:
+        raise click.UsageError("--filter and the options of pages are for lists; leave the ID out")
     else:
         shown = find_plugin(client, plugin_id, list_matches=not as_json and parsed is None)
     if as_json:
@@ -65,9 +70,9 @@ def status(
         show_plugin(shown, short=short, verbose=verbose)
 
 
-def _list(client: Client) -> Any:
+def _list(client: Client, paging: Paging = NOT_PAGED, prefix: str = "") -> Any:
     try:
-        return client.get("/v1/plugins", type="csi")
+        return paging.fetch(client, "/v1/plugins", type="csi", prefix=prefix)
     except ClientError as error:
         raise Failed(f"Error querying plugins: {error}") from None
 
@@ -96,7 +101,7 @@ def find_plugin(client: Client, plugin_id: str, *, list_matches: bool) -> Any:
             raise Failed(f"Error querying plugin: {error}") from None
     except ClientError as error:
         raise Failed(f"Error querying plugin: {error}") from None
-    matches = [item for item in _list(client) if item["ID"].startswith(plugin_id)]
+    matches = [item for item in _list(client, prefix=plugin_id) if item["ID"].startswith(plugin_id)]
     if not matches:
         raise Failed(f'No plugin(s) with prefix or ID "{plugin_id}" found')
     if len(matches) > 1:

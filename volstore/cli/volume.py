@@ -23,6 +23,7 @@ from volstore.cli.output import (
     read_template,
     table,
 )
+from volstore.cli.paging import NOT_PAGED, Paging, list_options
 from volstore.cli.sample_volume import SAMPLE_HCL, SAMPLE_JSON
 from volstore.client import Client, ClientError, HttpError, segment
 from volstore.hcl import volume_file
@@ -52,10 +53,12 @@ _ID = click.argument("volume_id", metavar="ID", shell_complete=complete_volume)
 @click.option("--plugin-id", metavar="ID", help="List the volumes of plugins whose ID begins so.")
 @click.option("--short", is_flag=True, help="Leave the allocations out.")
 @click.option("--verbose", is_flag=True, help="Whole IDs of allocations and nodes.")
+@list_options
 @output_options
 @connected
 def status(
     client: Client,
+    paging: Paging,
     volume_id: str | None,
     kind: str,
     plugin_id: str | None,
@@ -71,9 +74,9 @@ def status(
     """
     parsed = read_template(as_json, template)
     if volume_id is None:
-        shown = _list(client, type=kind, plugin_id=plugin_id or "")
-    elif plugin_id:
-        raise click.UsageError("--plugin-id is for lists; leave the ID out")
+        shown = _list(client, paging, type=kind, plugin_id=plugin_id or "")
+    elif plugin_id or paging.given:
+        raise click.UsageError("--plugin-id, --filter and the options of pages are for lists; leave the ID out")
     else:
         shown = find_volume(client, volume_id, list_matches=not as_json and parsed is None)
     if as_json:
@@ -86,9 +89,9 @@ def status(
         show_volume(shown, short=short, verbose=verbose)
 
 
-def _list(client: Client, **parameters: str) -> Any:
+def _list(client: Client, paging: Paging = NOT_PAGED, **parameters: str) -> Any:
     try:
-        return client.get("/v1/volumes", **parameters)
+        return paging.fetch(client, "/v1/volumes", **parameters)
     except ClientError as error:
         raise Failed(f"Error querying volumes: {error}") from None
 

@@ -1,0 +1,65 @@
+"""The options of commands that list: a filter, and pages one after the other, in Nomad's spelling."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from volstore.cli.output import complain
+from volstore.client import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """What a list's options ask for, as parameters of the query; empty ones are left out."""
+
+    filter: str = ""
+    per_page: str = ""
+    next_token: str = ""
+    reverse: str = ""
+
+    @property
+    def given(self) -> bool:
+        return self != NOT_PAGED
+
+    def fetch(self, client: Client, path: str, **parameters: str) -> Any:
+        """The list. Where there are more pages, how to see the next is told on stderr. Raises ClientError."""
+        asked = {"filter": self.filter, "per_page": self.per_page, "next_token": self.next_token}
+        found, token = client.page(path, {**parameters, **asked, "reverse": self.reverse})
+        if token:
+            complain(
+                f"Results have been paginated. To get the next page, run the command again with -page-token {token}"
+            )
+        return found
+
+
+NOT_PAGED = Paging()
+
+
+def list_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """-filter, -per-page, -page-token and -reverse, as one keyword argument `paging`."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **kwargs: Any) -> Any:
+        paging = Paging(
+            kwargs.pop("filter_") or "",
+            str(kwargs.pop("per_page") or ""),
+            kwargs.pop("page_token") or "",
+            "true" if kwargs.pop("reverse") else "",
+        )
+        return function(*args, paging=paging, **kwargs)
+
+    for option in (
+        click.option("--reverse", is_flag=True, help="List from the last to the first."),
+        click.option("--page-token", metavar="TOKEN", help="Begin at the page that this token stands for."),
+        click.option("--per-page", metavar="N", type=click.IntRange(0, 2**31 - 1), help="List at most so many."),
+        click.option(
+            "--filter", "filter_", metavar="EXPRESSION", help="List what this takes, e.g. 'PluginID == \"ebs\"'."
+        ),
+    ):
+        command = option(command)
+    return command
