@@ -74,8 +74,8 @@ async def test_lists_are_filtered_and_paged(registry: InProcessRegistry, cli: Cl
         refused = await cli(*command, "-filter", "x = y")
         assert refused.code == 1
         assert "failed to read filter expression: 1:3 (2): no match found" in refused.stderr
-    for command in ("volume", "plugin", "node"):
-        assert (await cli(command, "status", "-per-page=1", "x")).code == 2
+    for group in ("volume", "plugin", "node"):
+        assert (await cli(group, "status", "-per-page=1", "x")).code == 2
 
 
 async def test_the_modern_fields_of_a_file_come_back(registry: InProcessRegistry, cli: Cli) -> None:

@@ -31,9 +31,7 @@ class Paging:
         asked = {"filter": self.filter, "per_page": self.per_page, "next_token": self.next_token}
         found, token = client.page(path, {**parameters, **asked, "reverse": self.reverse})
         if token:
-            complain(
-                f"Results have been paginated. To get the next page, run the command again with -page-token {token}"
-            )
+            complain(f"Results have been paginated. For the next page, run the command again with -page-token {token}")
         return found
 
 
