@@ -18,6 +18,7 @@ from volstore.bexpr.shapes import (
     Record,
     Sequence,
     Table,
+    Variable,
     pointer,
     settled,
     walk,
@@ -27,16 +28,6 @@ from volstore.bexpr.tree import And, Collection, Expression, Match, Not, Or
 MOST_STEPS_OF_ROW = 4000
 MOST_STEPS = 2_000_000
 """Elements of lists and maps that the blocks of a filter may look at, in one row, and in all rows of one answer."""
-
-
-class Variable:
-    """What a block's name stands for at the moment: `key` alone, or an element at `path`."""
-
-    __slots__ = ("found", "path")
-
-    def __init__(self, found: Found, path: tuple[str, ...] = ()) -> None:
-        self.found = found
-        self.path = path
 
 
 Scope = dict[str, Variable]
@@ -157,18 +148,19 @@ class _Compiler:
         return matches
 
     def _looking(self, path: tuple[str, ...], names: frozenset[str]) -> Callable[[Any, Scope], Found]:
-        root = self._shape
-        if path[0] not in names:
-            return lambda row, scope: walk((root, row), path, 0)
+        root, (name, *more) = self._shape, path
+        if name not in names:
+            return lambda row, scope: walk((root, row), path)
+        rest = tuple(more)
 
         def from_name(row: Any, scope: Scope) -> Found:
-            variable = scope[path[0]]
-            if not variable.path and len(path) > 1:
+            variable = scope[name]
+            if not rest:
+                return variable.found
+            if variable.base is None:
                 kind = variable.found[0]
-                raise EvaluationError(
-                    f"{pointer(path[:1])} references a {kind.type_name} so {pointer(path)} is invalid"
-                )
-            return walk(variable.found, (*variable.path, *path[1:]), max(len(variable.path), 1))
+                raise EvaluationError(f"/{name} references a {kind.type_name} so {pointer(path)} is invalid")
+            return walk(variable.found, rest, variable)
 
         return from_name
 
@@ -188,6 +180,7 @@ class _Compiler:
                 raise EvaluationError(f"{node.selector} is not a list or a map")
             base = path if path[0] not in named else (*scope[path[0]].path, *path[1:])
             table = isinstance(shape, Table)
+            kind = STRING if table else INT
             members = (value or {}).items() if table else enumerate(value or ())
             for key, member in members:
                 take()
@@ -196,14 +189,10 @@ class _Compiler:
                         f'"{binding.index}" cannot be used as a placeholder for both the index and the value'
                     )
                 inside = dict(scope)
-                place = Variable((STRING if table else INT, key))
-                element = Variable((shape.item, member), (*base, str(key)))
-                if binding.default:
-                    inside[binding.default] = place if table else element
-                if binding.index:
-                    inside[binding.index] = place
-                if binding.value:
-                    inside[binding.value] = element
+                if binding.index or (table and binding.default):
+                    inside[binding.index or binding.default] = Variable((kind, key), None, key)
+                if binding.value or (not table and binding.default):
+                    inside[binding.value or binding.default] = Variable((shape.item, member), base, key)
                 if inner(row, inside) is not every:
                     return not every
             return every

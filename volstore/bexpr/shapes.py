@@ -124,44 +124,70 @@ def _dynamic(value: Any) -> Shape:
             return Sequence(DYNAMIC)
 
 
-def walk(found: Found, path: tuple[str, ...], start: int) -> Found:
-    """From what the path's first `start` steps led to, to its end. Raises Missing and EvaluationError."""
-    for place in range(start, len(path)):
+class Variable:
+    """What a block's name stands for at the moment: an index or key, or the member of that key in what `base` names.
+
+    `base` None: the name stands for the key itself.
+    """
+
+    __slots__ = ("base", "found", "key")
+
+    def __init__(self, found: Found, base: tuple[str, ...] | None, key: Any) -> None:
+        self.found = found
+        self.base = base
+        self.key = key
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """From the row to the member."""
+        return () if self.base is None else (*self.base, str(self.key))
+
+
+def walk(found: Found, path: tuple[str, ...], start: Variable | None = None) -> Found:
+    """From a row, or from what a variable stands for, along the path. Raises Missing and EvaluationError."""
+    for place, part in enumerate(path):
         shape, value = settled(*found)
-        part = path[place]
         match shape:
             case Record():
                 field = shape.fields.get(part)
                 if field is None:
-                    raise unfound(path, place, f"couldn't find key: struct field with name {quote(part)}")
+                    raise _unfound(path, place, start, f"couldn't find key: struct field with name {quote(part)}")
                 found = field[0], field[1](value)
             case Table():
                 if value is None or part not in value:
-                    if place and place == len(path) - 1:
+                    if (place or start) and place == len(path) - 1:
                         raise Missing
-                    raise unfound(path, place, f"couldn't find key {quote(part)}")
+                    raise _unfound(path, place, start, f"couldn't find key {quote(part)}")
                 found = shape.item, value[part]
             case Sequence():
-                found = shape.item, value[_index(path, place, value or ())]
+                members = value or ()
+                found = shape.item, members[_index(path, place, start, len(members))]
             case _:
+                whole, place = _whole(path, place, start)
                 raise EvaluationError(
-                    f"error finding value in datum: {pointer(path)}: at part {place}, invalid value kind: {shape.kind}"
+                    f"error finding value in datum: {pointer(whole)}: at part {place}, invalid value kind: {shape.kind}"
                 )
     return found
 
 
-def _index(path: tuple[str, ...], place: int, value: Any) -> int:
+def _index(path: tuple[str, ...], place: int, start: Variable | None, length: int) -> int:
     try:
         index = parse_int(path[place])
     except Unconvertible:
-        raise unfound(path, place, f"couldn't convert value {quote(path[place])} to type int") from None
-    if not 0 <= index < len(value):
-        raise unfound(path, place, f"index {index} is out of range (length = {len(value)})")
+        raise _unfound(path, place, start, f"couldn't convert value {quote(path[place])} to type int") from None
+    if not 0 <= index < length:
+        raise _unfound(path, place, start, f"index {index} is out of range (length = {length})")
     return index
 
 
-def unfound(path: tuple[str, ...], place: int, why: str) -> EvaluationError:
-    return EvaluationError(f"error finding value in datum: {pointer(path)} at part {place}: {why}")
+def _unfound(path: tuple[str, ...], place: int, start: Variable | None, why: str) -> EvaluationError:
+    whole, place = _whole(path, place, start)
+    return EvaluationError(f"error finding value in datum: {pointer(whole)} at part {place}: {why}")
+
+
+def _whole(path: tuple[str, ...], place: int, start: Variable | None) -> tuple[tuple[str, ...], int]:
+    before = () if start is None else start.path
+    return (*before, *path), place + len(before)
 
 
 def pointer(path: tuple[str, ...]) -> str:

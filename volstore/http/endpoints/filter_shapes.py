@@ -38,6 +38,7 @@ _OWN = frozenset(
         "namespace",
         "parameters",
         "plugin_id",
+        "requested_capabilities",
         "requested_capacity_max",
         "requested_capacity_min",
         "snapshot_id",
