@@ -225,6 +225,14 @@ async def test_fields_of_allocations_are_chosen(api: Api) -> None:
         )
 
 
+async def test_a_stub_of_other_types_is_no_defect(api: Api) -> None:
+    await fill(api)
+    await api.allocate("w4", EvalID="e", AllocatedResources=[1, {"Cpu": "x"}, None])
+    everything = " or ".join(f"{name} is empty" for name in ("EvalID", "JobType", "TaskStates", "PreemptedAllocations"))
+    assert len(await ids(api, LISTS[3], filter=everything)) == 4
+    assert await ids(api, LISTS[3], filter="AllocatedResources is not nil and JobVersion == 0") == ["w2", "w4"]
+
+
 async def test_a_prefix_holds_for_plugins_too(api: Api) -> None:
     await fill(api)
     assert await ids(api, "/v1/plugins?type=csi", prefix="nope") == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter
+from operator import attrgetter, methodcaller
 from typing import Any
 
 import msgspec
@@ -135,18 +135,21 @@ def _allocation_shape() -> Record:
         fields[name] = UINT64, _member(name, 0)
     for name in ("CreateTime", "ModifyTime"):
         fields[name] = INT64, _member(name, 0)
-    fields["TaskStates"] = Table(DYNAMIC), _member("TaskStates", None)
-    fields["PreemptedAllocations"] = Sequence(STRING), _member("PreemptedAllocations", None)
+    fields["TaskStates"] = Table(DYNAMIC), _member("TaskStates", {})
+    fields["PreemptedAllocations"] = Sequence(STRING), _member("PreemptedAllocations", [])
     fields["PreemptedByAllocation"] = STRING, _member("PreemptedByAllocation", "")
     for name in ("AllocatedResources", "DeploymentStatus", "RescheduleTracker"):
-        fields[name] = DYNAMIC, _member(name, None)
+        fields[name] = DYNAMIC, methodcaller("get", name)
     return Record(fields, "structs.Allocation")
 
 
-def _member(name: str, absent: Any) -> Callable[[dict[str, Any]], Any]:
+def _member(name: str, absent: str | int | dict[str, Any] | list[str]) -> Callable[[dict[str, Any]], Any]:
+    """A stub is kept as it was reported: what is of another type than `absent` is to a filter as if it were absent."""
+    kind = type(absent)
+
     def get(stub: dict[str, Any]) -> Any:
         found = stub.get(name)
-        return absent if found is None else found
+        return found if isinstance(found, kind) else absent
 
     return get
 
