@@ -124,7 +124,7 @@ async def test_a_fault_inside_is_told_to_the_log_alone(api: Api, monkeypatch: py
 
     monkeypatch.setattr(api.registry, "cluster", broken)
     with structlog.testing.capture_logs() as logged:
-        status, headers, text = await api.get("/v1/status/leader?token=hidden")
+        status, headers, text = await api.get("/v1/status/leader?namespace=hidden")
     assert status == 500
     assert "the-secret-detail" not in text
     (fault,) = [event for event in logged if event["event"] == "http_request_failed"]
@@ -184,7 +184,7 @@ async def test_without_a_leader_reads_and_writes_are_503_and_stale_reads_say_how
         assert "X-Nomad-Index" not in headers
     status, headers, text = await api.get("/v1/agent/health")
     assert (status, json.loads(text)) == (503, {"server": {"ok": False, "message": "No cluster leader"}})
-    for path in ("/v1/volume/csi/v?stale", "/v1/volumes?type=csi&stale=", "/v1/nodes?stale=1"):
+    for path in ("/v1/volume/csi/v?stale", "/v1/volumes?type=csi&stale=", "/v1/nodes?stale=true"):
         status, headers, _ = await api.get(path)
         assert (status, headers["X-Nomad-KnownLeader"], headers["X-Nomad-LastContact"]) == (200, "false", "15694")
     assert api.registry.state.volume_count() == 1
