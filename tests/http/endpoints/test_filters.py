@@ -18,7 +18,7 @@ from volstore.core.model import Capability, Volume
 from volstore.core.state import State
 from volstore.http.endpoints import filters
 from volstore.http.endpoints.filter_shapes import LISTED_VOLUME, VOLUME
-from volstore.http.endpoints.render import volume_item, volume_view
+from volstore.http.endpoints.render import nobody, volume_item, volume_view
 from volstore.http.endpoints.views import CapabilityView, VolumeItem, VolumeView
 from volstore.http.json.parameters import PARAMETERS
 from volstore.http.server.openapi import document
@@ -297,7 +297,7 @@ def test_what_is_had_without_a_view_is_what_the_view_shows() -> None:
     )  # fmt: skip
     state = State()
     shown = {"MountOptions"}
-    for view, type_ in ((volume_view(state, row, None), VolumeView), (volume_item(row, None), VolumeItem)):
+    for view, type_ in ((volume_view(state, row, None, nobody), VolumeView), (volume_item(row, None), VolumeItem)):
         for field in msgspec.structs.fields(type_):
             if field.encode_name not in filters.HIDDEN | shown:
                 get = VOLUME.fields[field.encode_name][1]

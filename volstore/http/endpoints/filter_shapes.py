@@ -13,7 +13,7 @@ from volstore.core.model import Plugin, Volume
 from volstore.core.state import State
 from volstore.http.endpoints.acl_views import AclPolicyItem, AclTokenView
 from volstore.http.endpoints.filters import shape_of
-from volstore.http.endpoints.render import volume_item, volume_view
+from volstore.http.endpoints.render import nobody, volume_item, volume_view
 from volstore.http.endpoints.views import NamespaceView, NodeView, PluginItem, VolumeItem, VolumeView
 
 NODE = shape_of(NodeView, "structs.Node")
@@ -91,7 +91,7 @@ def _of_plugin(name: str, slow: Getter) -> Getter:
 def _viewed(of_view: Getter) -> Getter:
     def get(row: VolumeRow) -> Any:
         volume, plugin, state = row
-        return of_view(volume_view(state, volume, plugin))
+        return of_view(volume_view(state, volume, plugin, nobody))
 
     return get
 

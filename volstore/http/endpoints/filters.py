@@ -35,7 +35,8 @@ MOST_COMPARISONS = 20_000_000
 KEPT = 256
 """Compiled filters that are kept."""
 
-HIDDEN = frozenset(("Secrets", "MountFlags", "Hash", "SecretID"))
+HIDDEN = frozenset(("Secrets", "MountFlags", "Hash", "SecretID", "Allocations"))
+"""Fields that no filter sees: a caller could guess a secret, or an allocation it may not read, by what is listed."""
 
 _BY_TYPE: dict[Any, Shape] = {
     str: STRING,
