@@ -84,6 +84,7 @@ EXAMPLES: dict[str, tuple[str, str, Any]] = {
     "heartbeat_grace": ("2s", '"2s"', 2.0),
     "max_heartbeats_per_second": ("7", "7", 7),
     "node_gc_threshold": ("1h", '"1h"', 3600.0),
+    "node_gc_running_claims": ("true", "true", True),
     "tls_ca_file": ("ca.pem", '"ca.pem"', Path("ca.pem")),
     "tls_cert_file": ("s1.pem", '"s1.pem"', Path("s1.pem")),
     "tls_key_file": ("s1-key.pem", '"s1-key.pem"', Path("s1-key.pem")),

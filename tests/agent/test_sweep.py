@@ -11,12 +11,13 @@ from volstore.core.commands import (
     ClaimVolume,
     Command,
     DeleteAllocation,
-    DeleteNode,
     PutAllocations,
     PutNode,
     SetNodeStatus,
     SweepClaims,
+    SweepNode,
 )
+from volstore.core.logtime import MAX_STEP
 from volstore.core.model import READ
 
 DAY = 86_400.0
@@ -24,7 +25,7 @@ DAY = 86_400.0
 
 def claimed(*volumes: str, on: str = "n1") -> Machine:
     """Volumes, all read by allocation a1 on `on`; plugin p is on n2, which stays."""
-    machine = Machine()
+    machine = Machine().measured()
     machine.report("n2")
     machine.register(*(volume(id, access_mode="multi-node-reader-only") for id in volumes))
     machine.done(PutAllocations((allocation("a1", node_id=on),)))
@@ -34,7 +35,9 @@ def claimed(*volumes: str, on: str = "n1") -> Machine:
 
 
 def found(machine: Machine, *, later: float = 0.0, most: int = 100) -> list[Command]:
-    return sweep.hanging(machine.state, machine.clock / SECOND + later, DAY, most)
+    """What is swept `later` seconds of log time from now."""
+    machine.pass_(later)
+    return sweep.hanging(machine.state, DAY, most)
 
 
 def end(machine: Machine, how: str) -> None:
@@ -100,9 +103,10 @@ def test_a_node_that_is_down_for_longer_than_the_threshold_leaves_with_its_claim
     machine = claimed("v")
     machine.report("n1")
     machine.done(SetNodeStatus("n1", "down"))
-    assert found(machine, later=DAY - 1) == []
-    (command,) = found(machine, later=DAY)
-    assert command == DeleteNode("n1", machine.node("n1").modify_index)
+    end(machine, "lost")
+    assert found(machine, later=DAY) == []
+    (command,) = found(machine, later=MAX_STEP / SECOND)
+    assert command == SweepNode("n1", machine.node("n1").modify_index, round(DAY * SECOND))
     machine.done(command)
     assert machine.state.node("n1") is None
     assert machine.plugin("p").nodes_expected == 1
@@ -112,7 +116,8 @@ def test_a_node_that_is_down_for_longer_than_the_threshold_leaves_with_its_claim
 def test_a_node_that_was_heard_meanwhile_stays() -> None:
     machine = claimed("v")
     machine.report("n1", status="down")
-    (command,) = found(machine, later=DAY)
+    end(machine, "lost")
+    (command,) = found(machine, later=DAY + 60)
     machine.done(SetNodeStatus("n1", "ready"))
     outcome = machine.do(command)
     assert (outcome.status, outcome.text.split(":")[0]) == (409, "node n1 has changed meanwhile")
@@ -131,3 +136,51 @@ def test_commands_are_bounded_and_what_is_left_comes_next_time(monkeypatch: pyte
             sizes.append(len(command.claims))
             machine.done(command)
     assert sizes == [2, 2, 2, 1]
+
+
+def test_a_node_whose_allocation_has_not_ended_stays_with_its_claims_however_long_it_is_down() -> None:
+    machine = claimed("v")
+    machine.report("n1", status="down")
+    assert found(machine, later=10 * DAY) == []
+    forged = SweepNode("n1", machine.node("n1").modify_index, round(DAY * SECOND))
+    outcome = machine.do(forged)
+    assert (outcome.status, outcome.text) == (409, "node n1 holds a volume for allocation a1, which has not ended")
+    assert machine.volume("v").in_use
+    end(machine, "complete")
+    machine.done(forged)
+    assert not machine.volume("v").in_use
+
+
+def test_an_allocation_that_starts_while_its_node_is_swept_keeps_the_node() -> None:
+    machine = claimed("v")
+    machine.report("n1", status="down")
+    end(machine, "lost")
+    (command,) = found(machine, later=DAY + 60)
+    machine.done(PutAllocations((allocation("a1"),)))
+    assert machine.do(command).status == 409
+    assert machine.volume("v").in_use
+
+
+def test_an_operator_may_have_nodes_swept_with_what_runs_on_them() -> None:
+    machine = claimed("v")
+    machine.report("n1", status="down")
+    machine.pass_(DAY + 60)
+    (command,) = sweep.hanging(machine.state, DAY, 100, running=True)
+    machine.done(command)
+    assert not machine.volume("v").in_use
+
+
+@pytest.mark.parametrize("years", [10, -10])
+def test_no_proposers_clock_makes_a_node_be_swept(years: int) -> None:
+    machine = claimed("v")
+    machine.report("n1", status="down")
+    end(machine, "lost")
+    machine.do(PutNode(node("n3")), time=machine.clock + round(years * 365 * DAY * SECOND))
+    assert found(machine, later=DAY - 1) == []
+
+
+def test_nothing_is_swept_by_the_clock_before_time_is_measured() -> None:
+    machine = Machine()
+    machine.report("n1", status="down")
+    machine.do(PutNode(node("n2")), time=machine.clock + round(100 * DAY * SECOND))
+    assert sweep.hanging(machine.state, DAY, 100) == []

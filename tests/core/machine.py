@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from volstore.core.commands import (
+    AdvanceTime,
     Command,
     Idempotency,
     Outcome,
@@ -15,6 +16,7 @@ from volstore.core.commands import (
     encode,
 )
 from volstore.core.fsm import Fsm
+from volstore.core.logtime import MAX_STEP
 from volstore.core.model import Allocation, Claim, ControllerInfo, Fingerprint, Node, Plugin, Volume
 from volstore.core.state import State
 
@@ -41,6 +43,18 @@ class Machine:
         outcome = self.do(command)
         assert outcome.status == 200, outcome
         return outcome
+
+    def measured(self) -> Machine:
+        """This one, with log time that moves by measures alone."""
+        self.done(AdvanceTime(0, 0, self.clock))
+        return self
+
+    def pass_(self, seconds: float) -> None:
+        """Have leaders measure so much time, in as many moves as that takes."""
+        left = round(seconds * SECOND)
+        while left > 0:
+            self.done(AdvanceTime(self.state.log_time, min(left, MAX_STEP)))
+            left -= MAX_STEP
 
     def register(self, *volumes: Volume, namespace: str = "default") -> Outcome:
         return self.do(RegisterVolumes(namespace, volumes))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.core.machine import SECOND, allocation, controller, fingerprint, node, volume
 from volstore.core.commands import (
+    AdvanceTime,
     ClaimKey,
     ClaimVolume,
     Command,
@@ -22,6 +24,7 @@ from volstore.core.commands import (
     SetNodeStatus,
     Stamped,
     SweepClaims,
+    SweepNode,
     TakeClaim,
     encode,
 )
@@ -39,7 +42,9 @@ Step = Stamped
 
 
 def perform(fsm: Fsm, step: Step) -> bytes:
-    """Take the step; the outcome's bytes. Each moves the index by one."""
+    """Take the step; the outcome's bytes. Each moves the index by one. A measure from base 0 is from now."""
+    if isinstance(step.command, AdvanceTime) and step.command.base == 0:
+        step = replace(step, command=replace(step.command, base=fsm.state.log_time))
     return fsm.apply(encode(step))
 
 
@@ -144,6 +149,10 @@ _claims: st.SearchStrategy[Command] = st.one_of(
     st.builds(SweepClaims, st.lists(_claim_keys, max_size=3).map(tuple)),
 )
 
+_time: st.SearchStrategy[Command] = st.one_of(
+    st.builds(AdvanceTime, st.sampled_from((0, 1, SECOND)), st.integers(-1, 100).map(lambda seconds: seconds * SECOND)),
+    st.builds(SweepNode, _node_ids, _rarely_an_index, st.sampled_from((0, SECOND)), st.booleans()),
+)
 _keys = st.one_of(
     st.none(),
     st.none(),
@@ -154,6 +163,7 @@ _steps: st.SearchStrategy[Step] = st.one_of(
     st.builds(Stamped, st.integers(0, 1500).map(lambda seconds: seconds * SECOND), _commands, _keys),
     st.builds(Stamped, st.just(0), _commands, st.none()),
     st.builds(Stamped, st.just(0), _claims, st.none()),
+    st.builds(Stamped, st.integers(0, 1500), _time, st.none()),
 )
 
 _start: tuple[Step, ...] = (

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from tests.core.answers import QUERIES, VOLUME_QUERIES, expected_list, rows
 from tests.core.steps import PLUGIN_IDS, Step, new_fsm, perform, sequences
 from volstore.core import departures, idempotency
-from volstore.core.commands import Stamped, decode_outcome
+from volstore.core.commands import AdvanceTime, Stamped, decode_outcome
 from volstore.core.fsm import Fsm
+from volstore.core.logtime import MAX_STEP
 from volstore.core.model import Fingerprint
 from volstore.core.state import State
 from volstore.core.tables import Table
@@ -134,9 +135,14 @@ def test_a_refusal_changes_nothing_but_the_index_and_log_time(steps: list[Step])
     for step in steps:
         fsm.take_events()
         before, index, log_time = fsm.capture(), fsm.state.index, fsm.state.log_time
+        measured = fsm.state.timers.measured
         outcome = perform(fsm, step)
         assert fsm.state.index == index + 1
-        assert fsm.state.log_time == max(log_time, step.time if isinstance(step, Stamped) else 0)
+        command, time = (step.command, step.time) if isinstance(step, Stamped) else (None, 0)
+        if isinstance(command, AdvanceTime):
+            assert log_time <= fsm.state.log_time <= log_time + MAX_STEP
+        else:
+            assert fsm.state.log_time == (log_time if measured else max(log_time, time))
         if outcome and (decode_outcome(outcome).status != 200 or decode_outcome(outcome).index != index + 1):
             after = fsm.capture()
             changed = [

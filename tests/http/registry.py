@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from volstore.agent.heartbeats import Heartbeats, HeartbeatSettings
 from volstore.agent.leading import Leading, hear
+from volstore.agent.timekeeping import LogClock
 from volstore.core.acl.commands import Caller
 from volstore.core.commands import Command, Idempotency, Outcome, Stamped, decode_outcome, encode
 from volstore.core.errors import NoLeader
@@ -42,11 +43,11 @@ class InProcessRegistry:
             self,
             self.heartbeats,
             term=lambda: 1,
-            wall=time.time,
             node_gc_threshold=86_400,
             failed=lambda error: None,
         )
         self.leading._begin()
+        self.clock = LogClock(time.monotonic, time.time_ns)
         self.cut_off = False
         self.barriers = 0
 
@@ -57,6 +58,9 @@ class InProcessRegistry:
     @property
     def watch(self) -> Watch:
         return self._watch
+
+    def log_now(self) -> int:
+        return self.clock.now(self.state)
 
     async def submit(
         self,
@@ -73,6 +77,8 @@ class InProcessRegistry:
     def apply(self, command: Command, idempotency: Idempotency | None = None, caller: Caller | None = None) -> Outcome:
         """The way of a committed entry: apply, then wake who is concerned."""
         result = self.fsm.apply(encode(Stamped(time.time_ns(), command, idempotency, caller)))
+        if self.state.log_time != self.clock.base:
+            self.clock.follow(self.state.log_time)
         events = self.fsm.take_events()
         self._watch.notify(events)
         self.leading.applied(events)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from cluster.api import Captured, StateMachine
 from tests.core.machine import allocation, fingerprint, node, volume
 from volstore.agent.agent import WatchedFsm
+from volstore.agent.timekeeping import LogClock
 from volstore.core import commands
 from volstore.core.commands import (
     ClaimVolume,
@@ -166,7 +167,7 @@ class RegistryFlavour:
     retries = True
 
     def machine(self) -> StateMachine:
-        return WatchedFsm(Watch())
+        return WatchedFsm(Watch(), LogClock(lambda: 0.0, lambda: 0))
 
     def first(self, time: float) -> bytes | None:
         return commands.encode(Stamped(EPOCH + int(time * 1e9), PutNode(node("steady"))))

@@ -29,10 +29,11 @@ from volstore.agent.logs import CountedLog
 from volstore.agent.operating import Operating, server_view
 from volstore.agent.sample import PLUGIN_ID, sample_nodes
 from volstore.agent.settings import host_and_port
+from volstore.agent.timekeeping import LogClock, Timekeeper
 from volstore.agent.tls import Tls, TlsError, members_http, tls_of, warn_of_expiry
 from volstore.backup.sealed import BackupKeys
 from volstore.core import commands
-from volstore.core.acl.commands import Caller
+from volstore.core.acl.commands import Caller, PutAclToken
 from volstore.core.commands import Command, Idempotency, Outcome, Stamped
 from volstore.core.errors import NoLeader, NotKnownToAll, Overloaded
 from volstore.core.events import Event
@@ -64,8 +65,9 @@ _log = structlog.get_logger("volstore.agent")
 class WatchedFsm:
     """The state machine that the log drives (`cluster.api.StateMachine`), and the waiters that its changes wake."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, clock: LogClock) -> None:
         self.fsm = Fsm()
+        self.clock = clock
         self.applies = Histogram()
         self.applied: Callable[[Iterable[Event]], None] = lambda events: None
         self._watch = watch
@@ -74,6 +76,8 @@ class WatchedFsm:
         started = time.perf_counter()
         outcome = self.fsm.apply(command)
         self.applies.observe(time.perf_counter() - started)
+        if self.fsm.state.log_time != self.clock.base:
+            self.clock.follow(self.fsm.state.log_time)
         events = self.fsm.take_events()
         self._watch.notify(events)
         self.applied(events)
@@ -87,6 +91,7 @@ class WatchedFsm:
 
         def adopt_and_wake() -> None:
             adopt()
+            self.clock.follow(self.fsm.state.log_time)
             self._watch.wake_all()
 
         return adopt_and_wake
@@ -106,7 +111,8 @@ class Agent:
         self._keys = Keyring(node_keys(config.encryption_key_file, os.environ))
         self._backup_keyring = Keyring(backup_keys(config.backup_key_file))
         self.watch = Watch()
-        self._machine = WatchedFsm(self.watch)
+        self._clock = LogClock(asyncio.get_running_loop().time, time.time_ns)
+        self._machine = WatchedFsm(self.watch, self._clock)
         first: tuple[Server, ...] = () if config.join else config.servers
         disk, syncs, log = RealDisk(config.data_dir), Histogram(), CountedLog(structlog.get_logger("cluster"))
         self._network = TcpNetwork(log, tls.raft if tls else None)
@@ -151,12 +157,20 @@ class Agent:
                 kept_alive=[command.node.id for command in sample_nodes()] if config.dev else (),
             ),
             term=self._led_term,
-            wall=time.time,
+            node_gc_threshold=config.node_gc_threshold,
+            node_gc_running_claims=config.node_gc_running_claims,
+            failed=self.log.fail,
+        )
+        self._timekeeper = Timekeeper(
+            self,
+            self._clock,
+            term=self._led_term,
             node_gc_threshold=config.node_gc_threshold,
             failed=self.log.fail,
         )
         self._machine.applied = self._leading.applied
         self.log.on_leadership(self._leading.leadership_changed)
+        self.log.on_leadership(self._timekeeper.leadership_changed)
         self.log.on_ask(self._leading.answer)
 
     # The registry.
@@ -164,6 +178,9 @@ class Agent:
     @property
     def state(self) -> State:
         return self._machine.fsm.state
+
+    def log_now(self) -> int:
+        return self._clock.now(self.state)
 
     async def submit(
         self,
@@ -179,6 +196,8 @@ class Agent:
             if known is None:
                 raise NotKnownToAll(why)
             command = known
+        if type(command) is PutAclToken and command.ttl and self._clock.is_behind(self.state):
+            await self.submit(self._clock.measure(self.state), deadline)
         stamped = Stamped(time.time_ns(), command, idempotency, caller)
         outcome = await self.log.propose(commands.encode(stamped), deadline)
         if isinstance(outcome, Applied):
@@ -306,6 +325,7 @@ class Agent:
         if self.http.audit is not None:
             await self.http.audit.close()
         await self._leading.stop()
+        await self._timekeeper.stop()
         await self.log.stop()
 
 

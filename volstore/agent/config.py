@@ -93,6 +93,7 @@ class AgentConfig:
     heartbeat_grace: float
     max_heartbeats_per_second: int
     node_gc_threshold: float
+    node_gc_running_claims: bool
     acl_enabled: bool
     metrics_require_token: bool
     audit_file: Path | None

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from volstore.agent import sweep
 from volstore.agent.heartbeats import TICK, Heartbeats
-from volstore.core.commands import DeleteNode, SetNodeStatus
+from volstore.core.commands import SetNodeStatus, SweepNode
 from volstore.core.errors import ApiError, NoLeader, Overloaded
 from volstore.core.events import Event, NodeChanged, Restored
 from volstore.http.registry import Heard, Registry
@@ -56,16 +56,16 @@ class Leading:
         heartbeats: Heartbeats,
         *,
         term: Callable[[], int | None],
-        wall: Callable[[], float],
         node_gc_threshold: float,
+        node_gc_running_claims: bool = False,
         failed: Callable[[BaseException], None],
         sweep_every: float = SWEEP_EVERY,
     ) -> None:
         self._registry = registry
         self._heartbeats = heartbeats
         self._term = term
-        self._wall = wall
         self._node_gc_threshold = node_gc_threshold
+        self._node_gc_running_claims = node_gc_running_claims
         self._failed = failed
         self._sweep_every = sweep_every
         self._led_term: int | None = None
@@ -185,14 +185,16 @@ class Leading:
             await self._sweep()
 
     async def _sweep(self) -> None:
-        found = sweep.hanging(self._registry.state, self._wall(), self._node_gc_threshold, SWEEP_COMMANDS)
+        found = sweep.hanging(
+            self._registry.state, self._node_gc_threshold, SWEEP_COMMANDS, running=self._node_gc_running_claims
+        )
         for command in found:
             try:
                 outcome = await self._registry.submit(command, _later(_DEADLINE))
             except (NoLeader, Overloaded) as error:
                 _log.info("sweep_interrupted", reason=error.text)
                 return
-            if outcome.status == 200 and isinstance(command, DeleteNode):
+            if outcome.status == 200 and isinstance(command, SweepNode):
                 _log.info("node_swept", node=command.id)
         if found:
             _log.info("swept", commands=len(found))

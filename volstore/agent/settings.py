@@ -376,8 +376,18 @@ SETTINGS: tuple[Setting, ...] = (
         "node_gc_threshold",
         "DURATION",
         _between(parse_duration, "1s", "87600h"),
-        "How long a client node is down before it is removed, with the claims held on it.",
+        "How long a client node is down before it is removed, with the claims held on it. It stays while one of them "
+        "is of an allocation that hasn't ended.",
         "24h",
+    ),
+    Setting(
+        "node_gc_running_claims",
+        "BOOL",
+        _switch,
+        "Remove a client node that is down also while an allocation on it hasn't ended, as far as is known: its claims "
+        "are freed, though it may still write.",
+        "false",
+        switch=True,
     ),
 )
 

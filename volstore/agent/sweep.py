@@ -1,6 +1,6 @@
 """What hangs and nobody will free any more: nodes that were down for long, and claims on nodes that are gone.
 
-A leader proposes what is found, now and then; `apply` judges each again. Pure: the time of day is given.
+A leader proposes what is found, now and then; `apply` judges each again, by log time (logtime.py).
 """
 
 from __future__ import annotations
@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain, islice
 
-from volstore.core.commands import ClaimKey, Command, DeleteNode, SweepClaims
+from volstore.core.commands import ClaimKey, Command, SweepClaims, SweepNode
 from volstore.core.holders import is_alive
 from volstore.core.model import Volume
 from volstore.core.queries import Key
+from volstore.core.rules import check_sweep_node
 from volstore.core.state import State
 
 CLAIMS_AT_ONCE = 64
 """Claims that one command releases at most."""
 
 
-def hanging(state: State, now: float, node_gc_threshold: float, most: int) -> list[Command]:
-    """At most `most` commands that free what hangs; `now` and `node_gc_threshold` in seconds, `now` since 1970."""
-    nodes = _nodes_down_for_long(state, now, node_gc_threshold)
+def hanging(state: State, node_gc_threshold: float, most: int, *, running: bool = False) -> list[Command]:
+    """At most `most` commands that free what hangs; `node_gc_threshold` in seconds. `running`: as in SweepNode."""
+    nodes = _nodes_down_for_long(state, round(node_gc_threshold * 1e9), running)
     return list(islice(chain(nodes, _sweeps(_orphaned(state))), most))
 
 
@@ -29,11 +30,13 @@ def _sweeps(orphaned: Iterator[ClaimKey]) -> Iterator[Command]:
         yield SweepClaims(keys)
 
 
-def _nodes_down_for_long(state: State, now: float, threshold: float) -> Iterator[Command]:
+def _nodes_down_for_long(state: State, down_for: int, running: bool) -> Iterator[Command]:
     """With the node its plugin instances and its claims leave, unless it was heard from meanwhile."""
     for node in state.nodes():
-        if node.status == "down" and now - node.status_updated_at >= threshold:
-            yield DeleteNode(node.id, node.modify_index)
+        if node.status == "down":
+            command = SweepNode(node.id, node.modify_index, down_for, running)
+            if check_sweep_node(state, command) is None:
+                yield command
 
 
 def _orphaned(state: State) -> Iterator[ClaimKey]:

@@ -128,7 +128,7 @@ def _claimed(state: State, volume: Volume, command: ClaimVolume) -> Volume:
         mode=command.mode,
         namespace=allocation.namespace,
         job_id=allocation.job_id,
-        taken_at=state.log_time,
+        taken_at=state.stamp,
     )
     if command.mode == READ:
         return replace(free, read_claims=_with(free.read_claims, claim))

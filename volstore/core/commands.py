@@ -139,6 +139,30 @@ class SweepClaims(Frozen, frozen=True, tag="sweep-claims"):
     claims: tuple[ClaimKey, ...]
 
 
+class SweepNode(Frozen, frozen=True, tag="sweep-node"):
+    """Remove a node, as DeleteNode does, if it has been down for `down_for` nanoseconds of log time, else refused.
+
+    `running`: also where a claim on it is of an allocation that hasn't ended; its claims are released, too.
+    """
+
+    id: str
+    if_modify_index: int
+    down_for: int
+    running: bool = False
+
+
+class AdvanceTime(Frozen, frozen=True, tag="advance-time"):
+    """Move log time by `elapsed` nanoseconds, which were measured since it was `base` (logtime.py).
+
+    The first one moves nothing, and begins the measured time; `wall` is what the leader's wall clock shows then, in
+    nanoseconds since 1970.
+    """
+
+    base: int
+    elapsed: int
+    wall: int = 0
+
+
 class BeginRestore(Frozen, frozen=True, tag="begin-restore"):
     """Announce a backup that comes in pieces: `size` bytes of state, and their SHA-256."""
 
@@ -191,6 +215,8 @@ Command = (
     | ClaimVolume
     | DetachVolume
     | SweepClaims
+    | SweepNode
+    | AdvanceTime
     | BeginRestore
     | RestorePiece
     | CommitRestore
@@ -228,6 +254,8 @@ CAME_AT: dict[type, int] = {
     ReleaseClaim: 2,
     ReportAllocations: 2,
     AdoptRestore: 2,
+    SweepNode: 2,
+    AdvanceTime: 2,
 }
 """The level with which each kind came. It is proposed only where every member knows that level."""
 
@@ -277,7 +305,10 @@ class Idempotency(Frozen, frozen=True):
 
 
 class Stamped(Frozen, frozen=True):
-    """A command as it travels: with the proposer's time, in nanoseconds since 1970, and who asked for it."""
+    """A command as it travels: with the proposer's wall clock, in nanoseconds since 1970, and who asked for it.
+
+    The time is for what users see as dates (`State.stamp`); it moves log time only before the measured time began.
+    """
 
     time: int
     command: Command

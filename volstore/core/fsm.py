@@ -19,6 +19,7 @@ from volstore.core.acl.check import check_caller
 from volstore.core.commands import (
     AbandonRestore,
     AdoptRestore,
+    AdvanceTime,
     BeginRestore,
     CommitRestore,
     DeleteNode,
@@ -30,9 +31,11 @@ from volstore.core.commands import (
     RestorePiece,
     SetNodeStatus,
     Stamped,
+    SweepNode,
 )
 from volstore.core.events import Event
 from volstore.core.idempotency import CAPACITY
+from volstore.core.logtime import FORGOTTEN_BY_A_MOVE, MAX_STEP
 from volstore.core.model import Node, Volume
 from volstore.core.plugins import follow_node, release_plugin
 from volstore.core.rebuilding import Rebuilding
@@ -93,7 +96,7 @@ class Fsm:
 
 def apply(state: State, stamped: Stamped) -> Outcome:
     """Move `state` by one command."""
-    state.advance(stamped.time)
+    state.advance(stamped.time if type(stamped.command) is not AdvanceTime else 0)
     state.level = max(state.level, commands.level_of(stamped.command))
     state.outcomes.forget_expired(state.log_time)
     state.staging.forget_expired(state.log_time)
@@ -112,7 +115,7 @@ def apply(state: State, stamped: Stamped) -> Outcome:
     refusal = _APPLIERS[type(stamped.command)](state, stamped.command)
     outcome = Outcome(state.index) if refusal is None else _refused(state, refusal)
     if key is not None:
-        state.outcomes.remember(key, state.log_time, outcome)
+        state.outcomes.remember(key, state.counted_from, outcome)
     return outcome
 
 
@@ -212,8 +215,13 @@ def _move_node(state: State, old: Node | None, new: Node) -> None:
     moved = replace(
         new,
         modify_index=state.index,
-        status_updated_at=old.status_updated_at if old is not None and same_status else state.log_time // 10**9,
+        status_updated_at=old.status_updated_at if old is not None and same_status else state.stamp // 10**9,
     )
+    if not same_status and state.timers.measured:
+        if new.status == "down":
+            state.timers.node_down(new.id, state.counted_from)
+        else:
+            state.timers.node_up(new.id)
     state.put_node(moved)
     follow_node(state, old, moved)
 
@@ -229,8 +237,27 @@ def _delete_node(state: State, command: DeleteNode) -> Refusal | None:
     return None
 
 
+def _sweep_node(state: State, command: SweepNode) -> Refusal | None:
+    refusal = rules.check_sweep_node(state, command)
+    if refusal is not None:
+        return refusal
+    return _delete_node(state, DeleteNode(command.id))
+
+
+def _advance_time(state: State, command: AdvanceTime) -> Refusal | None:
+    if not state.timers.measured:
+        state.timers.begin(state.log_time, command.wall)
+        return None
+    if command.base == state.log_time:
+        state.log_time += min(max(command.elapsed, 0), MAX_STEP)
+    state.outcomes.forget_expired(state.log_time, FORGOTTEN_BY_A_MOVE)
+    state.access.remove_expired(state.log_time, state.index, FORGOTTEN_BY_A_MOVE)
+    state.staging.forget_expired(state.log_time)
+    return None
+
+
 def _begin_restore(state: State, command: BeginRestore) -> Refusal | None:
-    state.staging.begin(command, state.log_time)
+    state.staging.begin(command, state.counted_from)
     return None
 
 
@@ -275,6 +302,8 @@ _APPLIERS: dict[type, Callable[[State, Any], Refusal | None]] = {
     PutNode: _put_node,
     SetNodeStatus: _set_node_status,
     DeleteNode: _delete_node,
+    SweepNode: _sweep_node,
+    AdvanceTime: _advance_time,
     BeginRestore: _begin_restore,
     RestorePiece: _restore_piece,
     CommitRestore: _commit_restore,

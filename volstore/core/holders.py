@@ -49,6 +49,15 @@ def is_alive(state: State, claim: Claim) -> bool:
     return allocation is not None and not allocation.terminal
 
 
+def running_on(state: State, node_id: str) -> Claim | None:
+    """A claim on this node whose claimant hasn't ended, if there is one."""
+    for volume in state.volumes_claimed_on(node_id):
+        for claim in claims_on(volume, node_id):
+            if is_alive(state, claim):
+                return claim
+    return None
+
+
 def holders(state: State, volume: Volume, held: Iterable[Claim] | None = None) -> str:
     """The claimants of `held` (default: all), each with its job, node, since when, and what frees it."""
     by_allocation: dict[str, Claim] = {}
@@ -68,7 +77,7 @@ def _holder(state: State, volume: Volume, claim: Claim) -> str:
 
 
 def since(claim: Claim) -> str:
-    """When the claim was taken, in log time, to the second (RFC 3339)."""
+    """When the claim was taken, as a date, to the second (RFC 3339)."""
     # 64 bits of nanoseconds end in the year 2554, well within what a date is made for.
     return datetime.fromtimestamp(claim.taken_at // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 

@@ -1,7 +1,7 @@
 """The outcomes that clients may ask for again under their Idempotency-Key, kept for ten minutes of log time.
 
-Log time is the greatest time that a command was stamped with so far, so a slow clock can't make a key live longer
-and every member forgets it at the same index. Nothing is forgotten early: a full table refuses new keys instead.
+Log time (logtime.py) is part of the state, so every member forgets a key at the same index. Nothing is forgotten early:
+a full table refuses new keys instead.
 """
 
 from __future__ import annotations
@@ -84,14 +84,18 @@ class Outcomes:
         self.table.put(row)
         self._add(row)
 
-    def forget_expired(self, now: int) -> None:
-        """Drop the oldest expired rows, at most FORGOTTEN_AT_ONCE.
+    def next_expiry(self) -> int | None:
+        """The log time at which the oldest row expires, or one that it replaced; None when there are none."""
+        return self._queue[0].time + KEPT_FOR if self._queue else None
+
+    def forget_expired(self, now: int, most: int = FORGOTTEN_AT_ONCE) -> None:
+        """Drop the oldest expired rows, at most `most`.
 
         Entries of the queue whose row was replaced don't count: the queue of a restored member hasn't got them, and
         both must drop the same rows.
         """
         dropped = 0
-        while self._queue and dropped < FORGOTTEN_AT_ONCE and _expired(self._queue[0], now):
+        while self._queue and dropped < most and _expired(self._queue[0], now):
             row = self._queue.popleft()
             if self.table.get(_key(row)) is row:
                 self._remove(_key(row))

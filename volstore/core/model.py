@@ -63,7 +63,7 @@ class Claim(Frozen, frozen=True, kw_only=True):
     """An allocation's right to a volume (Nomad's CSIVolumeClaim), with what must be known once the allocation is gone.
 
     `mode`: 0 read, 1 write, 2 release; `state`: 0 taken, 1 node detached, 2 controller detached, 3 ready to free.
-    `taken_at`: nanoseconds since 1970, log time.
+    `taken_at`: a date, nanoseconds since 1970.
     """
 
     allocation_id: str
@@ -152,7 +152,7 @@ class Fingerprint(Frozen, frozen=True, kw_only=True):
 class Node(Frozen, frozen=True, kw_only=True):
     """A client node. `secret_hash` is SHA-256 of its SecretID: the secret itself enters no command and no table.
 
-    `status_updated_at`: seconds since 1970, log time.
+    `status_updated_at`: a date, seconds since 1970.
     """
 
     id: str

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from volstore.core.commands import DeleteNode, DeregisterVolume, PutNode, RegisterVolumes, SetNodeStatus
-from volstore.core.holders import claims, holders, is_alive
+from volstore.core.commands import DeleteNode, DeregisterVolume, PutNode, RegisterVolumes, SetNodeStatus, SweepNode
+from volstore.core.holders import claims, holders, is_alive, running_on
 from volstore.core.model import ACCESS_MODES, ATTACHMENT_MODES, NODE_STATUSES, Capability, Fingerprint, Node, Volume
 from volstore.core.state import State
 
@@ -206,6 +206,23 @@ def check_set_node_status(state: State, command: SetNodeStatus) -> Refusal | Non
 def check_delete_node(state: State, command: DeleteNode) -> Refusal | None:
     node = state.node(command.id)
     return Refusal(404, "node not found") if node is None else _changed_meanwhile(node, command.if_modify_index)
+
+
+def check_sweep_node(state: State, command: SweepNode) -> Refusal | None:
+    """Nomad's nodeGC skips nodes with allocations that aren't terminal, too: no clock frees what may still run."""
+    node, since = state.node(command.id), state.timers.down_since(command.id)
+    if node is None:
+        return Refusal(404, "node not found")
+    refusal = _changed_meanwhile(node, command.if_modify_index)
+    if refusal is not None:
+        return refusal
+    if node.status != "down" or since is None or state.log_time - since < command.down_for:
+        return Refusal(409, f"node {node.id} has not been down for {command.down_for // 10**9} s")
+    if not command.running and (running := running_on(state, node.id)) is not None:
+        return Refusal(
+            409, f"node {node.id} holds a volume for allocation {running.allocation_id}, which has not ended"
+        )
+    return None
 
 
 def _changed_meanwhile(node: Node, wanted: int) -> Refusal | None:

@@ -83,6 +83,10 @@ class Staging:
             return "the pieces are not what was announced: their SHA-256 differs"
         return [self.table.rows[number].data for number in range(1, len(self.table))]
 
+    def next_expiry(self) -> int | None:
+        """The log time at which the present restore is dropped; None without one."""
+        return None if self.announced is None else self.announced.time + KEPT_FOR
+
     def forget_expired(self, now: int) -> None:
         announced = self.announced
         if announced is not None and now - announced.time >= KEPT_FOR:

@@ -26,6 +26,7 @@ from volstore.core.events import (
 )
 from volstore.core.idempotency import Outcomes
 from volstore.core.instances import Instances
+from volstore.core.logtime import MAX_STEP, Timers
 from volstore.core.model import DEFAULT_NAMESPACE, Allocation, Fingerprint, Namespace, Node, Plugin, Volume
 from volstore.core.ordered import Ordered, with_prefix
 from volstore.core.queries import Key, VolumeQuery
@@ -38,16 +39,19 @@ class State:
     """A new cluster's state, at FSM index 1 with the default namespace (whose indexes that is).
 
     `index` is one more than the number of commands applied: it is never 0, on which Nomad's clients spin, and a wait
-    from a new cluster's index misses nothing. `log_time` is the greatest time that a command was stamped with, in
-    nanoseconds since 1970. Methods that return iterators read the state while they are consumed: finish with them
-    before the next command is applied (that is, without an await between).
+    from a new cluster's index misses nothing. `log_time` is in nanoseconds (logtime.py); `stamp` is the date of the
+    command that is being applied, in nanoseconds since 1970, for what users see, and no part of the state. Methods that
+    return iterators read the state while they are consumed: finish with them before the next command is applied (that
+    is, without an await between).
     """
 
     def __init__(self) -> None:
         self.index = 1
         self.log_time = 0
+        self.stamp = 0
         self.level = 1
         """The highest level of a command that was applied, also of one that was refused: who reads this needs it."""
+        self.timers = Timers()
         self.departures = Departures()
         self.outcomes = Outcomes()
         self.staging = Staging()
@@ -64,7 +68,7 @@ class State:
         self._nodes_touched = 0
         self._instances = Instances()
         self._events: list[Event] = []
-        self.access = Access(self.departures, self._note)
+        self.access = Access(self.departures, self.timers, self._note)
         self._namespaces.put(Namespace(name=DEFAULT_NAMESPACE, create_index=1, modify_index=1))
 
     # What is there.
@@ -226,7 +230,15 @@ class State:
     def advance(self, time: int) -> None:
         """Begin the next command, stamped with `time` (nanoseconds since 1970)."""
         self.index += 1
-        self.log_time = max(self.log_time, time)
+        if self.timers.measured:
+            self.stamp = time
+        else:
+            self.stamp = self.log_time = max(self.log_time, time)
+
+    @property
+    def counted_from(self) -> int:
+        """The log time from which something counts that begins now and must not end too early (logtime.py)."""
+        return self.log_time + MAX_STEP if self.timers.measured else self.log_time
 
     def take_events(self) -> list[Event]:
         """What changed since the last call. Call it after every command or at least now and then: it grows."""
@@ -277,6 +289,7 @@ class State:
         self._node_ids.remove(id)
         self._instances.replace(old, None)
         self.access.follow_node(old, None)
+        self.timers.node_up(id)
         self.departures.record(self.index, departures.NODE, id)
         self._events.append(NodeChanged(old, None))
 
@@ -313,6 +326,7 @@ class State:
             self.departures.table,
             self.outcomes.table,
             self.staging.table,
+            *self.timers.tables(),
             *self.access.tables(),
         )
 
@@ -364,6 +378,8 @@ class State:
         state.restored_at = header.restored_at
         state.level = reader.level
         state._namespaces.remove(DEFAULT_NAMESPACE)
+        names = [name for name, _ in header.tables]
+        timers = state.timers.table.name
         loaders = {
             "namespaces": state._namespaces.load,
             "nodes": state._load_node,
@@ -373,12 +389,12 @@ class State:
             "departures": state.departures.load,
             "outcomes": state.outcomes.load,
             "staged": state.staging.load,
+            **({timers: state.timers.load} if timers in names else {}),
             **state.access.loaders(),
         }
-        if [name for name, _ in header.tables] != list(loaders):
+        if names != list(loaders):
             raise ValueError(
-                f"the snapshot holds the tables {', '.join(name for name, _ in header.tables)}; "
-                f"this version of volstore knows {', '.join(loaders)}"
+                f"the snapshot holds the tables {', '.join(names)}; this version of volstore knows {', '.join(loaders)}"
             )
         for name, count in header.tables:
             load = loaders[name]
@@ -393,6 +409,8 @@ class State:
         """Let `backup` take this state's place, at an index above both of theirs, and have everybody woken."""
         backup.index = self.index = max(self.index, backup.index + 1)
         backup.log_time = max(self.log_time, backup.log_time)
+        if self.timers.measured and not backup.timers.measured:
+            backup.timers.begin(backup.log_time, self.stamp)
         backup.restored_at = backup.index
         backup.level = max(self.level, backup.level)
         backup.staging.clear()

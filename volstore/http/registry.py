@@ -68,6 +68,10 @@ class Registry(Protocol):
     @property
     def watch(self) -> Watch: ...
 
+    def log_now(self) -> int:
+        """Log time, as this node measures it (timekeeping.py): when a token expires."""
+        ...
+
     async def submit(
         self,
         command: Command,

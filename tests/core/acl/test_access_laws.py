@@ -125,7 +125,7 @@ def test_every_token_is_found_by_its_secret_until_it_expires_and_nothing_else_is
     for accessor in ("a", "b", "c"):
         row = access.tokens.get(accessor)
         found = access.token_of(hashed(accessor), now)
-        assert found == (row if row is not None and not row.expired(now) else None)
+        assert found == (row if row is not None and not access.expired(row, now) else None)
     holders = {row.secret_hash for row in fsm.state.nodes() if row.secret_hash}
     assert {secret for secret in map(hashed, ("s", "t")) if access.is_node_secret(secret)} == holders
 

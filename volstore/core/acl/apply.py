@@ -89,10 +89,11 @@ def _bootstrap(state: State, command: BootstrapAcl) -> Refusal | None:
             name="Bootstrap Token",
             type=MANAGEMENT_TYPE,
             global_=True,
-            create_time=state.log_time,
+            create_time=state.stamp,
             create_index=state.index,
             modify_index=state.index,
-        )
+        ),
+        expires=0,
     )
     state.access.bootstrap(Bootstrapped(index=state.index, accessor_id=command.accessor_id))
     return None
@@ -135,8 +136,8 @@ def _put_token(state: State, command: PutAclToken) -> Refusal | None:
     made = old or AclToken(
         accessor_id=command.accessor_id,
         secret_hash=command.secret_hash,
-        create_time=state.log_time,
-        expiration_time=state.log_time + command.ttl if command.ttl else 0,
+        create_time=state.stamp,
+        expiration_time=state.stamp + command.ttl if command.ttl else 0,
         create_index=state.index,
     )
     state.access.put_token(
@@ -147,7 +148,8 @@ def _put_token(state: State, command: PutAclToken) -> Refusal | None:
             policies=command.policies,
             global_=command.global_,
             modify_index=state.index,
-        )
+        ),
+        expires=None if old is not None else state.log_time + command.ttl if command.ttl else 0,
     )
     return None
 

@@ -24,6 +24,7 @@ from volstore.core.acl.tables import AclToken
 from volstore.core.commands import (
     AbandonRestore,
     AdoptRestore,
+    AdvanceTime,
     BeginRestore,
     ClaimVolume,
     Command,
@@ -40,6 +41,7 @@ from volstore.core.commands import (
     RestorePiece,
     SetNodeStatus,
     SweepClaims,
+    SweepNode,
     TakeClaim,
 )
 from volstore.core.holders import claims_of
@@ -71,7 +73,7 @@ UNRESTRICTED = Rights(MANAGEMENT)
 
 
 def rights_of(state: State, caller: Caller | None, now: int) -> Rights | None:
-    """The caller's rights; None when its token is there no more, or has expired at `now` (nanoseconds since 1970)."""
+    """The caller's rights; None when its token is there no more, or has expired at `now` (log time)."""
     if caller is None:
         return UNRESTRICTED
     if not caller.accessor_id:
@@ -237,6 +239,8 @@ MANAGEMENT_ALONE: frozenset[type] = frozenset(
         DeleteNamespace,
         SweepClaims,
         AdoptRestore,
+        SweepNode,
+        AdvanceTime,
     )
 )
 """Named only so that a test can tell a decision from a command that was forgotten."""

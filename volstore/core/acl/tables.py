@@ -14,6 +14,7 @@ from volstore.core.acl.rights import MANAGEMENT, Acl, Rules
 from volstore.core.departures import Departures
 from volstore.core.events import AccessChanged, Event
 from volstore.core.frozen import Frozen
+from volstore.core.logtime import Timers
 from volstore.core.model import Node
 from volstore.core.ordered import Ordered
 from volstore.core.tables import Table
@@ -50,7 +51,8 @@ class AclPolicy(Frozen, frozen=True, kw_only=True):
 
 
 class AclToken(Frozen, frozen=True, kw_only=True):
-    """A token. Times are nanoseconds since 1970, log time; `expiration_time` 0 is never.
+    """A token. Times are dates, nanoseconds since 1970; `expiration_time` 0 is never, and when it is in fact says
+    `Access.expired`.
 
     `accessor_id` names it in the open; `secret_hash` is SHA-256 of the secret that proves it. `global_` only means
     something to Nomad's federated regions; it is kept and given back.
@@ -70,9 +72,6 @@ class AclToken(Frozen, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"AclToken({self.accessor_id})"
 
-    def expired(self, now: int) -> bool:
-        return 0 < self.expiration_time <= now
-
 
 class Bootstrapped(Frozen, frozen=True, kw_only=True):
     """At which index the first management token was made last; a reset must name it."""
@@ -82,7 +81,8 @@ class Bootstrapped(Frozen, frozen=True, kw_only=True):
 
 
 class Access:
-    """Policies and tokens. `left` takes the departures, `note` the events of what changes."""
+    """Policies and tokens. `left` takes the departures, `note` the events of what changes; `timers` has when tokens
+    expire."""
 
     __slots__ = (
         "_acls",
@@ -91,16 +91,18 @@ class Access:
         "_left",
         "_node_secrets",
         "_note",
+        "_timers",
         "bootstraps",
         "policies",
         "tokens",
     )
 
-    def __init__(self, left: Departures, note: Callable[[Event], None]) -> None:
+    def __init__(self, left: Departures, timers: Timers, note: Callable[[Event], None]) -> None:
         self.policies: Table[str, AclPolicy] = Table("acl-policies", AclPolicy, lambda row: row.name)
         self.tokens: Table[str, AclToken] = Table("acl-tokens", AclToken, lambda row: row.accessor_id)
         self.bootstraps: Table[int, Bootstrapped] = Table("acl-bootstraps", Bootstrapped, lambda row: row.index)
         self._left = left
+        self._timers = timers
         self._note = note
         self._by_secret: dict[bytes, str] = {}
         self._expiring: Ordered[tuple[int, str]] = Ordered()
@@ -110,12 +112,30 @@ class Access:
     # Who it is, and what they may do.
 
     def token_of(self, secret_hash: bytes, now: int) -> AclToken | None:
-        """The token whose secret has this SHA-256, unless it has expired at `now` (nanoseconds since 1970)."""
+        """The token whose secret has this SHA-256, unless it has expired at `now` (log time)."""
         return self.token(self._by_secret.get(secret_hash, ""), now)
 
     def token(self, accessor_id: str, now: int = 0) -> AclToken | None:
         token = self.tokens.get(accessor_id)
-        return None if token is None or token.expired(now) else token
+        return None if token is None or self.expired(token, now) else token
+
+    def expired(self, token: AclToken, now: int) -> bool:
+        """Whether it has at `now` (log time)."""
+        return 0 < self._expiry(token) <= now
+
+    def _expiry(self, token: AclToken) -> int:
+        """By log time. A token from before the measured time began has no timer: its date was log time then."""
+        at = self._timers.token(token.accessor_id)
+        return token.expiration_time if at is None else at
+
+    def expiration_date(self, token: AclToken) -> int:
+        """What a user sees, in nanoseconds since 1970: one that a wrong clock stamped long ago is put right."""
+        at = self._timers.token(token.accessor_id)
+        return token.expiration_time - (self._timers.ahead if at is None else 0)
+
+    def next_expiry(self) -> int | None:
+        """The log time at which the next token expires."""
+        return next((at for at, _ in self._expiring), None)
 
     def is_node_secret(self, secret_hash: bytes) -> bool:
         return secret_hash in self._node_secrets
@@ -150,7 +170,7 @@ class Access:
 
     def sorted_tokens(self, now: int) -> list[AclToken]:
         """Those that haven't expired, by accessor."""
-        return sorted((row for row in self.tokens if not row.expired(now)), key=lambda row: row.accessor_id)
+        return sorted((row for row in self.tokens if not self.expired(row, now)), key=lambda row: row.accessor_id)
 
     @property
     def bootstrapped(self) -> Bootstrapped | None:
@@ -181,15 +201,22 @@ class Access:
         self._acls.clear()
         self._note(AccessChanged(POLICY, name))
 
-    def put_token(self, token: AclToken) -> None:
+    def put_token(self, token: AclToken, expires: int | None = None) -> None:
+        """Add or replace. `expires`: by log time, 0 for never; None leaves it as it is, or as its date says."""
         old = self.tokens.put(token)
         if old is not None:
             self._forget(old)
+        if expires is not None and self._timers.measured:
+            if expires:
+                self._timers.set_token(token.accessor_id, expires)
+            else:
+                self._timers.drop_token(token.accessor_id)
         self._know(token)
         self._note(AccessChanged(TOKEN, token.accessor_id))
 
     def remove_token(self, accessor_id: str, index: int) -> None:
         self._forget(self.tokens.remove(accessor_id))
+        self._timers.drop_token(accessor_id)
         self._left.record(index, TOKEN, accessor_id)
         self._note(AccessChanged(TOKEN, accessor_id))
 
@@ -233,11 +260,11 @@ class Access:
 
     def _know(self, token: AclToken) -> None:
         self._by_secret[token.secret_hash] = token.accessor_id
-        if token.expiration_time:
-            self._expiring.add((token.expiration_time, token.accessor_id))
+        if expiry := self._expiry(token):
+            self._expiring.add((expiry, token.accessor_id))
 
     def _forget(self, token: AclToken) -> None:
         if self._by_secret.get(token.secret_hash) == token.accessor_id:
             del self._by_secret[token.secret_hash]
-        if token.expiration_time:
-            self._expiring.remove((token.expiration_time, token.accessor_id))
+        if expiry := self._expiry(token):
+            self._expiring.remove((expiry, token.accessor_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
@@ -64,7 +65,7 @@ class ListTokens:
             if token.accessor_id.startswith(self.prefix) and (token.global_ or not self.only_global)
         ]
         order = _BY_ACCESSOR if self.prefix or self.only_global else _AS_MADE
-        return await answer(shown, self.want, order, token_view, ACL_TOKEN)
+        return await answer(shown, self.want, order, partial(token_view, state.access), ACL_TOKEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class ReadToken:
         token = self._token(state)
         if token is None:
             raise Denied(*TOKEN_NOT_FOUND) if self.accessor_id is None else Absent("ACL token not found")
-        return Reply(json=Json(encode(token_view(token))))
+        return Reply(json=Json(encode(token_view(state.access, token))))
 
     def _token(self, state: State) -> AclToken | None:
         if self.accessor_id is None:
@@ -235,11 +236,11 @@ def _made(call: Call, command: Command, outcome: Outcome) -> Json:
     assert isinstance(command, BootstrapAcl | PutAclToken)
     token = access.token(command.accessor_id)
     if token is not None:
-        return Json(encode(token_view(token, call.drawn[0] if call.drawn else None)))
+        return Json(encode(token_view(access, token, call.drawn[0] if call.drawn else None)))
     first = next((row for row in access.tokens if row.create_index == outcome.index), None)
     if first is None:
         raise ApiError(404, "ACL token not found: somebody else has removed it meanwhile")
-    return Json(encode(token_view(first)))
+    return Json(encode(token_view(access, first)))
 
 
 def _delete_token(call: Call) -> Command:

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from volstore.core.acl.rights import AREAS, NamedRule
-from volstore.core.acl.tables import AclPolicy, AclToken
+from volstore.core.acl.tables import Access, AclPolicy, AclToken
 from volstore.http.endpoints.views import View
 
 
@@ -75,13 +75,13 @@ def policy_view(policy: AclPolicy) -> AclPolicyView:
     )
 
 
-def token_view(token: AclToken, secret: str | None = None) -> AclTokenView:
+def token_view(access: Access, token: AclToken, secret: str | None = None) -> AclTokenView:
     """`secret` is for its maker's eyes only."""
     return AclTokenView(
         accessor_id=token.accessor_id,
         create_index=token.create_index,
         create_time=go_time(token.create_time),
-        expiration_time=go_time(token.expiration_time) if token.expiration_time else UNSET,
+        expiration_time=go_time(access.expiration_date(token)) if token.expiration_time else UNSET,
         global_=token.global_,
         hash=_hash(token.name, token.type, *token.policies, "global" if token.global_ else "local"),
         modify_index=token.modify_index,

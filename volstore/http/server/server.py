@@ -235,7 +235,7 @@ class HttpServer:
             )
         restricted = self._settings.acl_enabled
         secret = secret_of(request.headers) if restricted else ""
-        asker = Asker(secret, request.remote or "", restricted=restricted)
+        asker = Asker(secret, request.remote or "", restricted=restricted, clock=self._registry.log_now)
         if asker.restricted:
             self._rate.take(asker.name(self._registry.state))
         if audited.begins(endpoint, asker, ids, query.namespace):
