@@ -15,6 +15,7 @@ from tests.process.agents import Agent, add_plugin, agents, get, leader, until, 
 from tests.process.builds import build_before, next_build, this_build
 from tests.process.test_operations import joining, loaded, members, more, quiet, ready, registered
 from volstore.backup.archive import unpack
+from volstore.core.levels import LEVEL
 from volstore.core.snapshot import level_of
 
 pytestmark = pytest.mark.timeout(180)
@@ -100,7 +101,7 @@ async def test_a_rolling_upgrade_fails_no_request_and_its_last_step_brings_what_
         assert await asyncio.to_thread(back.stop) == 0
         back.tree = old
         back.start()
-        assert "feature level 3, and this version of volstore is at 2" in (said := await ends(back))
+        assert f"feature level {LEVEL + 1}, and this version of volstore is at {LEVEL}" in (said := await ends(back))
         assert "upgrade this node" in said
         back.tree = new
         back.start()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
-from tests.simulation import defects, operator, staged
+from tests.simulation import clocks, defects, operator, staged
 
 if TYPE_CHECKING:
     from tests.simulation.server import Server
@@ -260,6 +260,9 @@ STAGED: dict[str, Act] = {
     "stutter": staged.stutter,
 }
 """Not drawn by chance: all but the last need a cluster to which nothing else happens."""
+
+CLOCKS: dict[str, Act] = {"clock": clocks.jump}
+"""Drawn for every run of the registry, by a draw of their own: other faults don't depend on it."""
 
 _RARE = {"cold": 0.2, "flip": 0.15, "wipe": 0.2, "add": 0.3, "remove": 0.3, "poison": 0.3, "stumble": 0.3}
 

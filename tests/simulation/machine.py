@@ -46,7 +46,13 @@ class Flavour(Protocol):
     retries: bool
     """Whether a client may repeat a command whose outcome it doesn't know (under the same Idempotency-Key)."""
 
-    def machine(self) -> StateMachine: ...
+    def machine(self, clock: LogClock) -> StateMachine:
+        """`clock` is what its process measures log time by."""
+        ...
+
+    def prepared(self, machine: StateMachine) -> bool:
+        """Whether clients may begin: log time is measured, where there is any."""
+        ...
 
     def first(self, time: float) -> bytes | None:
         """A command that must be applied before all others, another one at every `time`."""
@@ -134,8 +140,11 @@ class _Copied:
 class RegisterFlavour:
     retries = False
 
-    def machine(self) -> StateMachine:
+    def machine(self, clock: LogClock) -> StateMachine:
         return Registers()
+
+    def prepared(self, machine: StateMachine) -> bool:
+        return True
 
     def first(self, time: float) -> bytes | None:
         return None
@@ -166,8 +175,12 @@ class RegistryFlavour:
 
     retries = True
 
-    def machine(self) -> StateMachine:
-        return WatchedFsm(Watch(), LogClock(lambda: 0.0, lambda: 0))
+    def machine(self, clock: LogClock) -> StateMachine:
+        return WatchedFsm(Watch(), clock)
+
+    def prepared(self, machine: StateMachine) -> bool:
+        assert isinstance(machine, WatchedFsm)
+        return machine.fsm.state.timers.measured
 
     def first(self, time: float) -> bytes | None:
         return commands.encode(Stamped(EPOCH + int(time * 1e9), PutNode(node("steady"))))

@@ -104,7 +104,10 @@ class Observer:
         last = 0
 
         def command_applied(command: bytes) -> bytes:
+            judge = self._world.clocks.applying(server, command) if self._world.settings.registry else None
             result = apply_command(command)
+            if judge is not None:
+                judge(result)
             applying.append((command, result))
             return result
 

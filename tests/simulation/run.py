@@ -12,9 +12,11 @@ from random import Random
 from cluster.node import applier
 from cluster.raft import leadership
 from tests.simulation import operator
-from tests.simulation.faults import KINDS, STAGED, Fault, draw_kinds, draw_schedule
+from tests.simulation.faults import CLOCKS, KINDS, STAGED, Fault, draw_kinds, draw_schedule
 from tests.simulation.workload import Workload
 from tests.simulation.world import Settings, World
+from volstore.agent import timekeeping
+from volstore.core import fsm, idempotency, logtime, state
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +65,32 @@ def draw_plan(
     settings = replace(settings, **(changes or {}))  # type: ignore[arg-type]  # fields of any type, by name
     names = [f"n{number + 1}" for number in range(settings.nodes)]
     faults = draw_schedule(random, names, seconds, kinds(random))
+    if settings.registry and kinds is draw_kinds:
+        faults += draw_schedule(Random(f"clocks {seed}"), names, seconds, dict.fromkeys(CLOCKS, 2.0))
+        faults.sort(key=lambda fault: fault.at)
     return Plan(settings, tuple(faults), seconds)
 
 
 @contextmanager
 def _small_sizes(settings: Settings) -> Iterator[None]:
-    """What `cluster` has as constants for a real network is made small, so that its edges are met."""
-    before = (leadership.MAX_MESSAGE_BYTES, applier.MARK_EVERY)
-    leadership.MAX_MESSAGE_BYTES, applier.MARK_EVERY = settings.message_bytes, settings.mark_every
+    """Constants that are made for real networks and real days are made small, so that their edges are met."""
+    small = (
+        (leadership, "MAX_MESSAGE_BYTES", settings.message_bytes),
+        (applier, "MARK_EVERY", settings.mark_every),
+        # Longer than any client repeats a write.
+        (idempotency, "KEPT_FOR", 20 * 10**9),
+        (timekeeping, "TICK_EVERY", 10**9),
+        (timekeeping, "LOOK_EVERY", 0.2),
+        *((module, "MAX_STEP", 2 * 10**9) for module in (logtime, fsm, state)),
+    )
+    before = [(module, name, getattr(module, name)) for module, name, _ in small]
+    for module, name, value in small:
+        setattr(module, name, value)
     try:
         yield
     finally:
-        leadership.MAX_MESSAGE_BYTES, applier.MARK_EVERY = before
+        for module, name, value in before:
+            setattr(module, name, value)
 
 
 def run(plan: Plan, *, trace: bool = False) -> Result:
@@ -133,7 +149,7 @@ def _begin(world: World, fault: Fault) -> None:
     world.trace.note("FAULT", str(fault))
 
     async def happen() -> None:
-        await (KINDS | STAGED)[fault.kind](world, fault)
+        await (KINDS | STAGED | CLOCKS)[fault.kind](world, fault)
         world.trace.note("FAULT", f"over: {fault}")
 
     world.spawn(happen)
@@ -147,6 +163,8 @@ async def _recover(world: World, workload: Workload) -> None:
     await _within(world, limit, "a leader", lambda: world.leader() is not None)
     await _within(world, limit, "progress", lambda: world.last_applied_at > began)
     await _replace_lost(world)
+    if world.settings.registry:
+        await world.clocks.judge_at_peace(world.members())
     workload.stopping = True
     await _within(world, 10.0, "end of all waits", lambda: not _waiting(world))
     await _within(world, 20.0, "one state on all", lambda: _converged(world))

@@ -12,8 +12,10 @@ from cluster.log import ReplicatedLog
 from cluster.node.node import Node
 from tests.cluster.storage.memory_disk import MemoryDisk, PowerCut
 from tests.simulation.disk import SimulatedDisk, Speed
+from tests.simulation.duties import Duties, clock_of
 from tests.simulation.front import Front
 from tests.simulation.loop import NodeLoop
+from tests.simulation.machine import EPOCH
 from tests.simulation.network import Host
 from tests.simulation.verdicts import verdict_on_end
 from volstore.agent.agent import WatchedFsm
@@ -56,6 +58,9 @@ class Server:
         self.node: Node | None = None
         self.machine: Any = None
         self.front: Front | None = None
+        self.duties: Duties | None = None
+        self.wall_ahead = 0
+        """Nanoseconds by which its wall clock is ahead of the truth; it survives a restart."""
         self.host: Host | None = None
         self.stale_index = 0
         self.pauses = 0
@@ -66,6 +71,10 @@ class Server:
     @property
     def up(self) -> bool:
         return self.state == "up"
+
+    def wall(self) -> int:
+        """Its wall clock, in nanoseconds since 1970."""
+        return EPOCH + int(self.world.scheduler.now * 1e9) + self.wall_ahead
 
     @property
     def paused(self) -> bool:
@@ -97,7 +106,7 @@ class Server:
         self._disks = tuple(
             SimulatedDisk(self.storage, loop, self.speed, self.random, self.power_cut) for _ in range(2)
         )
-        self.machine = world.flavour.machine()
+        self.machine = world.flavour.machine(clock_of(self))
         self.log = ReplicatedLog(
             world.options(self),
             self.machine,
@@ -110,12 +119,15 @@ class Server:
         self.node = self.log._node
         watched = isinstance(self.machine, WatchedFsm)
         self.front = Front(self, self.log, self.machine, Random(self.random.getrandbits(64))) if watched else None
+        self.duties = Duties(self, self.log, self.machine) if watched else None
         world.observer.attach(self)
         world.trace.note(self.name, "start", boot=self.boots)
         loop.create_task(self._live(self.log, loop))
 
     def _look(self) -> None:
         self.world.observer.look(self)
+        if self.duties is not None and self.up:
+            self.world.clocks.look(self)
         if self.front is not None and self.loop is not None and not self.loop.dead:
             self.front.look()
 
@@ -123,6 +135,8 @@ class Server:
         try:
             await log.start()
             self.ready = True
+            if self.duties is not None:
+                loop.create_task(self.duties.sweep())
             await asyncio.shield(log.failed)
         except PowerCut:
             return

@@ -28,6 +28,11 @@ _GRACE = 2.0
 """Seconds that a client waits for an answer after its deadline: none comes when the server is gone."""
 
 
+def _seconds(server: Server) -> float:
+    """What its wall clock shows, in seconds since the run began."""
+    return server.world.scheduler.now + server.wall_ahead / 1e9
+
+
 class Workload:
     def __init__(self, world: World, random: Random, *, keys: int = 4) -> None:
         self.world = world
@@ -50,6 +55,7 @@ class Workload:
         self.world.spawn(lambda: self._noise(Random(self._random.getrandbits(64))))
         if self.world.settings.registry:
             self.watchers.start()
+            self.world.spawn(self._tokens)
 
     def present_key(self, random: Random) -> str:
         """One of the keys that are written to now."""
@@ -76,16 +82,26 @@ class Workload:
             else:
                 await self._write(random, server)
 
+    async def _tokens(self) -> None:
+        await asyncio.shield(self.prepared)
+        await self.world.clocks.make_tokens(Random(self.world.settings.seed + 2), lambda: self.stopping)
+
     async def _prepare(self) -> None:
         """See to it that what all other commands need has been applied."""
         world, attempt = self.world, 0
-        while (command := world.flavour.first(world.scheduler.now)) is not None:
+        while (command := world.flavour.first(world.scheduler.now + 1e-6 * attempt)) is not None:
             attempt += 1
             server = list(world.servers.values())[attempt % len(world.servers)]
             if isinstance(await self._propose(server, command, 2.0), Applied):
                 break
             await asyncio.sleep(0.2)
+        while not self._is_prepared():  # noqa: ASYNC110 (nobody tells)
+            await asyncio.sleep(0.05)
         self.prepared.set_result(None)
+
+    def _is_prepared(self) -> bool:
+        world = self.world
+        return any(server.ready and world.flavour.prepared(server.machine) for server in world.servers.values())
 
     async def _noise(self, random: Random) -> None:
         """Load beside the registers, so that logs grow and snapshots are due."""
@@ -96,7 +112,7 @@ class Workload:
             server = random.choice(list(world.servers.values()))
             self._background += 1
             number = self._background
-            command = world.flavour.background(number, world.scheduler.now + number * 1e-6)
+            command = world.flavour.background(number, _seconds(server) + number * 1e-6)
             await self._propose(server, command, 2.0)
 
     async def _propose(
@@ -149,7 +165,7 @@ class Workload:
         exposed = False
         while True:
             attempt += 1
-            command = flavour.command(key, input, f"t{number}", world.scheduler.now + 1e-6 * attempt)
+            command = flavour.command(key, input, f"t{number}", _seconds(server) + 1e-6 * attempt)
             hangs_up = 0.02 * random.random() if random.random() < 0.05 else None
             outcome = await self._propose(server, command, patience, hangs_up)
             if isinstance(outcome, Applied):

@@ -12,6 +12,7 @@ from cluster.closings import ALL_CLOSED, Closings
 from cluster.net.transport import TransportLimits
 from cluster.options import Options
 from cluster.raft.engine import Timing
+from tests.simulation.clocks import Clocks
 from tests.simulation.loop import NodeLoop, Scheduler
 from tests.simulation.machine import Flavour, RegisterFlavour, RegistryFlavour
 from tests.simulation.network import Wire
@@ -58,6 +59,7 @@ class World:
         self.wire = Wire(self.root, self._child())
         self.flavour: Flavour = RegistryFlavour() if settings.registry else RegisterFlavour()
         self.observer = Observer(self)
+        self.clocks = Clocks(self)
         self.servers: dict[str, Server] = {}
         self._next_name = 1
         names = [self._name() for _ in range(settings.nodes)]

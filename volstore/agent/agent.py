@@ -33,7 +33,7 @@ from volstore.agent.timekeeping import LogClock, Timekeeper
 from volstore.agent.tls import Tls, TlsError, members_http, tls_of, warn_of_expiry
 from volstore.backup.sealed import BackupKeys
 from volstore.core import commands
-from volstore.core.acl.commands import Caller, PutAclToken
+from volstore.core.acl.commands import Caller
 from volstore.core.commands import Command, Idempotency, Outcome, Stamped
 from volstore.core.errors import NoLeader, NotKnownToAll, Overloaded
 from volstore.core.events import Event
@@ -167,6 +167,7 @@ class Agent:
             term=self._led_term,
             node_gc_threshold=config.node_gc_threshold,
             failed=self.log.fail,
+            began=lambda: _log.info("measured_time_began", ahead=f"{self.state.timers.ahead // 10**9}s"),
         )
         self._machine.applied = self._leading.applied
         self.log.on_leadership(self._leading.leadership_changed)
@@ -196,8 +197,8 @@ class Agent:
             if known is None:
                 raise NotKnownToAll(why)
             command = known
-        if type(command) is PutAclToken and command.ttl and self._clock.is_behind(self.state):
-            await self.submit(self._clock.measure(self.state), deadline)
+        if (first := self._clock.needed_before(command, self.state)) is not None:
+            await self.submit(first, deadline)
         stamped = Stamped(time.time_ns(), command, idempotency, caller)
         outcome = await self.log.propose(commands.encode(stamped), deadline)
         if isinstance(outcome, Applied):

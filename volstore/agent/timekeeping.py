@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import structlog
-
-from volstore.core.commands import AdvanceTime
+from volstore.core.acl.commands import PutAclToken
+from volstore.core.commands import AdvanceTime, Command
 from volstore.core.errors import NoLeader, NotKnownToAll, Overloaded
 from volstore.core.logtime import TICK_EVERY
 from volstore.core.state import State
@@ -19,8 +18,6 @@ from volstore.http.registry import Registry
 LOOK_EVERY = 1.0
 """Seconds between two looks of the leader whether log time must move, and how old log time may be where it matters."""
 _DEADLINE = 10.0
-
-_log = structlog.get_logger("volstore.agent.timekeeping")
 
 
 class LogClock:
@@ -52,9 +49,12 @@ class LogClock:
             return state.log_time + self.elapsed()
         return max(self.wall(), state.log_time)
 
-    def is_behind(self, state: State) -> bool:
-        """Whether log time must move before something begins that must not end too late: a token with a TTL."""
-        return state.timers.measured and self.elapsed() > LOOK_EVERY * 1e9
+    def needed_before(self, command: Command, state: State) -> AdvanceTime | None:
+        """The measure that must be applied before `command`, so that what begins with it won't end too late: a token
+        with a TTL."""
+        if type(command) is not PutAclToken or not command.ttl or not state.timers.measured:
+            return None
+        return self.measure(state) if self.elapsed() > LOOK_EVERY * 1e9 else None
 
     def measure(self, state: State) -> AdvanceTime:
         return AdvanceTime(state.log_time, self.elapsed())
@@ -82,7 +82,7 @@ def _waits_for_a_node(state: State, down_for: int) -> bool:
 class Timekeeper:
     """Has log time move while this member leads. `term` is the one in which it does, None while it doesn't.
 
-    `failed` is called with a defect: the node must end.
+    `began` is called when the measured time began by its doing. `failed` is called with a defect: the node must end.
     """
 
     def __init__(
@@ -93,12 +93,14 @@ class Timekeeper:
         term: Callable[[], int | None],
         node_gc_threshold: float,
         failed: Callable[[BaseException], None],
+        began: Callable[[], None] = lambda: None,
     ) -> None:
         self._registry = registry
         self._clock = clock
         self._term = term
         self._down_for = round(node_gc_threshold * 1e9)
         self._failed = failed
+        self._began = began
         self._led_term: int | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -130,8 +132,8 @@ class Timekeeper:
 
     async def _look(self) -> None:
         state = self._registry.state
-        began = state.timers.measured
-        if not began:
+        measured = state.timers.measured
+        if not measured:
             command = AdvanceTime(0, 0, self._clock.wall())
         elif is_due(state, self._clock.elapsed(), self._down_for):
             command = self._clock.measure(state)
@@ -141,5 +143,5 @@ class Timekeeper:
             await self._registry.submit(command, asyncio.get_running_loop().time() + _DEADLINE)
         except (NoLeader, Overloaded, NotKnownToAll):
             return  # the next look tries again
-        if not began:
-            _log.info("measured_time_began", log_time=self._registry.state.log_time)
+        if not measured:
+            self._began()

@@ -88,13 +88,13 @@ class Outcomes:
         """The log time at which the oldest row expires, or one that it replaced; None when there are none."""
         return self._queue[0].time + KEPT_FOR if self._queue else None
 
-    def forget_expired(self, now: int, most: int = FORGOTTEN_AT_ONCE) -> None:
-        """Drop the oldest expired rows, at most `most`.
+    def forget_expired(self, now: int, most: int | None = None) -> None:
+        """Drop the oldest expired rows, at most `most` (usually FORGOTTEN_AT_ONCE).
 
         Entries of the queue whose row was replaced don't count: the queue of a restored member hasn't got them, and
         both must drop the same rows.
         """
-        dropped = 0
+        dropped, most = 0, FORGOTTEN_AT_ONCE if most is None else most
         while self._queue and dropped < most and _expired(self._queue[0], now):
             row = self._queue.popleft()
             if self.table.get(_key(row)) is row:

@@ -44,6 +44,8 @@ _NEEDS: Mapping[FaultKind, tuple[str, ...]] = {
 }
 _MAY: Mapping[FaultKind, tuple[str, ...]] = {FaultKind.SLOW_LINK: ("jitter", "loss")}
 _MOMENTARY = (FaultKind.RESTART, FaultKind.BACKUP)
+_OF_SEVERAL = (FaultKind.KILL, FaultKind.PAUSE, FaultKind.PARTITION, FaultKind.CLOCK_JUMP)
+"""Faults that may hit several nodes, or all, at once."""
 
 
 class ScenarioError(Exception):
@@ -269,7 +271,7 @@ def _fault_step(table: _Table, kind: FaultKind, names: list[str]) -> Step:
         raise table.wrong(
             "target", f"{target!r} is neither one of {', '.join(CHOICES)} nor a node ({', '.join(names)})"
         )
-    if target in ("all", "minority") and kind not in (FaultKind.KILL, FaultKind.PAUSE, FaultKind.PARTITION):
+    if target in ("all", "minority") and kind not in _OF_SEVERAL:
         raise table.wrong("target", f"{kind} is for one node at a time: leader, follower, each, or a node's name")
     if target == "all" and kind is FaultKind.PARTITION:
         raise table.wrong("target", "all nodes can't be cut from the others: there would be none")
