@@ -65,6 +65,8 @@ class Agent:
     scheme: str = "http"
     tree: Path | None = None
     """Where its code is, None for this tree's."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Beside what the test has."""
 
     @property
     def url(self) -> str:
@@ -83,7 +85,7 @@ class Agent:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("VOLSTORE_", "NOMAD_"))}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, *self.flags], stdout=log, stderr=log, env=environment, cwd=self.tree
+                [*command, *self.flags], stdout=log, stderr=log, env=environment | self.environment, cwd=self.tree
             )
 
     def send(self, number: signal.Signals) -> None:

@@ -46,7 +46,7 @@ _NEXT = {
 
 
 _BEFORE = {"volstore/core/levels.py": [("LEVEL = 2\n", "LEVEL = 1\n")]}
-"""The build before says less, and stops at what this one says more."""
+"""A build of level 1 never proposes what came later, so it does what the first release did."""
 
 
 def build_before(folder: Path) -> Path:
