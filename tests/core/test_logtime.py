@@ -228,6 +228,16 @@ def test_the_date_of_expiry_that_a_user_sees_is_on_the_proposers_clock() -> None
     assert machine.state.access.expiration_date(row) == machine.clock + 60 * SECOND
 
 
+@pytest.mark.parametrize("shown", [-(10**18), 0, 2**63 - 1])
+def test_no_date_that_a_clock_can_show_stops_a_member(shown: int) -> None:
+    machine = ready()
+    token(machine, "t", 100 * 365 * DAY, time=shown)
+    machine.do(PutNode(node("n2")), time=shown)
+    row = machine.state.access.tokens.rows["t"]
+    assert token_view(machine.state.access, row).expiration_time
+    assert works(machine, "t")
+
+
 def test_a_full_table_of_keys_is_taken_up_again_after_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("volstore.core.fsm.CAPACITY", 3)
     monkeypatch.setattr(idempotency, "CAPACITY", 3)

@@ -198,7 +198,10 @@ class Agent:
                 raise NotKnownToAll(why)
             command = known
         if (first := self._clock.needed_before(command, self.state)) is not None:
-            await self.submit(first, deadline)
+            try:
+                await self.submit(first, deadline)
+            except NoLeader:
+                raise NoLeader(may_happen=False) from None  # what was asked for was not proposed yet
         stamped = Stamped(time.time_ns(), command, idempotency, caller)
         outcome = await self.log.propose(commands.encode(stamped), deadline)
         if isinstance(outcome, Applied):

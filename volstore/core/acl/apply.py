@@ -25,6 +25,8 @@ from volstore.core.state import State
 
 LONGEST_DESCRIPTION = 256
 LONGEST_TOKEN_NAME = 256
+LATEST_DATE = 2**63 - 1
+"""Nanoseconds since 1970, in the year 2262: what a row can hold, whatever the proposer's clock shows."""
 EXPIRED_REMOVED_AT_ONCE = 64
 """At most so many expired tokens leave with each change of a token: more than one, so that they don't pile up."""
 
@@ -137,7 +139,7 @@ def _put_token(state: State, command: PutAclToken) -> Refusal | None:
         accessor_id=command.accessor_id,
         secret_hash=command.secret_hash,
         create_time=state.stamp,
-        expiration_time=state.stamp + command.ttl if command.ttl else 0,
+        expiration_time=min(max(state.stamp + command.ttl, 1), LATEST_DATE) if command.ttl else 0,
         create_index=state.index,
     )
     state.access.put_token(
