@@ -192,7 +192,7 @@ class Agent:
     ) -> Outcome:
         level = commands.level_of(command)
         # Once the log holds a command of this level, every member knows it.
-        if level > self.state.level and (why := lacking(level, self._known_members())):
+        if level > 1 and level > self.state.level and (why := lacking(level, self._known_members())):
             known = commands.for_level_one(command)
             if known is None:
                 raise NotKnownToAll(why)
