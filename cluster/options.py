@@ -19,7 +19,8 @@ class Options:
     Times in seconds, sizes in bytes. `bind` and `advertise` are "HOST:PORT"; the members know the advertised one.
     A snapshot is written after `snapshot_entries` log entries, or after `snapshot_bytes` of them if that is more than
     the last snapshot's size (so that snapshots cost no more than the log itself). At most `trailing_entries` and
-    `trailing_bytes` of the log stay behind it, so that a member that was away for a moment needs no snapshot.
+    `trailing_bytes` of the log stay behind it, so that a member that was away for a moment needs no snapshot; up to
+    `snapshot_bytes` while a connected member still needs them.
     Entries and snapshots are encrypted on this disk where `keys` have a current one.
     """
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cluster.api import NoLeader
+from cluster.node.reads import REPEAT_AFTER
 
 if TYPE_CHECKING:
     from cluster.node.node import Node
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
 Answer = Callable[[bytes], bytes | None]
 """What the leader's user answers; None when it can't yet, and shall be asked again."""
 
-_REPEAT_AFTER = 0.5
 _AGAIN_AFTER = 0.05
-"""Seconds after which a question is put again: one that had no answer, and one that was answered with None."""
+"""Seconds after which a question is put again that was answered with None. One without an answer: `REPEAT_AFTER`."""
 
 
 @dataclass(slots=True)
@@ -81,7 +81,7 @@ class Asks:
 
     def _put(self, number: int, asked: _Asked) -> None:
         node = self._node
-        asked.again_at = node.loop.time() + _REPEAT_AFTER
+        asked.again_at = node.loop.time() + REPEAT_AFTER
         if not node.running or node.engine.leader is None:
             asked.again_at = 0.0
         elif node.engine.leads:

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from cluster.node.node import Node
 
 _RESEND_EVERY = 0.25
+_OPEN_AGAIN = 2.0
+"""Seconds after which a member asks again to open its session: a leader of an older version doesn't say that it didn't
+take the opening. One of this version writes it once."""
+_OPENING = 0
+"""Stands for the number in the refusal of an opening: proposals are numbered from 1."""
+_MOST_ITEMS = 1024
+"""Items in one message."""
 _NOT_YET = "this member doesn't take proposals now"
 _ITEM_OVERHEAD = 64
 """Bytes that an item takes beside its command, about."""
@@ -38,7 +45,13 @@ class Intake:
         self._members_in_it: set[str] = set()
         self._outgoing: dict[int, Pending] = {}
         self._flush_planned = False
-        self._next_resend = 0.0
+        self._next_resend = self._open_again_at = 0.0
+        self._held: set[tuple[bytes, int]] = set()
+        """Session and number of what others sent, queued or in an entry of this leadership, and isn't applied yet."""
+        self._openings: dict[str, tuple[bytes, bytes]] = {}
+        """By member, the opening that was taken last in this leadership: its session, and the one that it replaces."""
+        self._unsaid: list[tuple[str, list[list[Any]], str]] = []
+        self._caught_up = False
 
     @property
     def open(self) -> bool:
@@ -53,9 +66,19 @@ class Intake:
 
     @property
     def ready(self) -> bool:
-        """Whether what waits can become an entry now: the one before it is committed."""
+        """Whether what waits can become an entry now: the one before it is committed, and all is applied that earlier
+        leaders left, so that nothing is written again which came through one of them."""
         # What is cheap to know comes first: this is asked for every proposal.
-        return bool(self._batching.queue) and self._node.engine.commit_index >= self._entry_under_way and self.takes
+        return (
+            bool(self._batching.queue)
+            and self._node.engine.commit_index >= self._entry_under_way
+            and self.takes
+            and (self._caught_up or self._catches_up())
+        )
+
+    def _catches_up(self) -> bool:
+        self._caught_up = self._node.applier.index >= self._node.engine.led_from
+        return self._caught_up
 
     def take_waiting_members(self) -> set[str]:
         """Those whose proposals were in the entry that was made last, once it is committed: they wait to apply it."""
@@ -71,76 +94,94 @@ class Intake:
         node = self._node
         if not node.running or not self.open:
             return
-        if node.engine.leads:
+        engine = node.engine
+        if engine.leads:
             if self.takes:
-                pending.sent_at = node.loop.time()
-                if not self._batching.add((len(pending.command) + _ITEM_OVERHEAD, pending, "", None)):
-                    full = NotApplied("the leader's queue is full", overloaded=True)
-                    if not pending.exposed:
-                        self.proposals.resolve(pending.number, full)
+                self._queue_own(pending)
                 self.plan_flush()
-        elif node.engine.leader is not None:
-            pending.sent_at = node.loop.time()
+        elif engine.leader is not None:
+            pending.sent = True
             self._outgoing[pending.number] = pending
             if len(self._outgoing) == 1:
-                node.loop.call_soon(self._forward_own)
+                node.soon(self._forward_own)
+
+    def _queue_own(self, pending: Pending) -> None:
+        """Once in a leadership: what is queued, or in an entry that is under way, stays there until that ends."""
+        term = self._node.engine.term
+        if pending.queued_in == term or self._batching.add((len(pending.command) + _ITEM_OVERHEAD, pending, "", None)):
+            pending.queued_in, pending.sent = term, True
+        elif not pending.exposed:
+            full = NotApplied("the leader's queue is full", overloaded=True)
+            self.proposals.resolve(pending.number, full)
 
     def _forward_own(self) -> None:
         """All that came in one turn of the loop, in as few messages as they fit into: each costs both nodes a step."""
         outgoing, self._outgoing = self._outgoing, {}
-        engine, now = self._node.engine, self._node.loop.time()
+        engine = self._node.engine
         items: list[Item] = []
         size, below = 0, self.proposals.below()
         for pending in outgoing.values():
             if not self.proposals.waits(pending):
                 continue
             if engine.leads or engine.leader is None:  # since this turn
-                pending.sent_at = None
+                pending.sent = False
                 self.route(pending)
                 continue
-            if items and size + len(pending.command) > MAX_ENTRY_BYTES:
+            if items and (size + len(pending.command) > MAX_ENTRY_BYTES or len(items) >= _MOST_ITEMS):
                 self._forward(items)
                 items, size = [], 0
-            items.append(self.proposals.item(pending, below, now))
+            items.append(self.proposals.item(pending, below))
             size += len(pending.command) + _ITEM_OVERHEAD
         if items:
             self._forward(items)
 
-    def _forward(self, items: list[Item]) -> None:
+    def _forward(self, items: list[Item]) -> bool:
         leader = self._node.engine.leader
         assert leader is not None
-        if not self._node.send(leader, ["prop", items]):
-            for item in items:
-                if item[0] == "p":
-                    self.proposals.refused(item[2])
+        if self._node.send(leader, ["prop", items]):
+            return True
+        for item in items:
+            if item[0] == "p":
+                self.proposals.refused(item[2])
+        return False
 
     def lost(self) -> None:
         """Who leads, or the way to it, changed: what waits is sent again, soon."""
         self.proposals.lost()
-        self._next_resend = 0.0
+        self._open_again_at = self._next_resend = 0.0
 
     def resend(self, now: float) -> None:
-        """Called often: send what was not sent yet, or has waited for long."""
-        node = self._node
-        if now < self._next_resend or node.engine.leader is None:
+        """Called often: send what was not sent yet, was refused, or was on a way that is lost."""
+        if self._unsaid:
+            unsaid, self._unsaid = self._unsaid, []
+            for peer, pairs, why in unsaid:
+                self._refuse(peer, pairs, why)
+        if now < self._next_resend or self._node.engine.leader is None:
             return
         self._next_resend = now + _RESEND_EVERY
         if self.open:
-            for pending in self.proposals.due(now):
+            for pending in self.proposals.unsent():
                 self.route(pending)
-            return
+        else:
+            self._open_session(now)
+
+    def _open_session(self, now: float) -> None:
+        node = self._node
         name = node.options.name
         item = sessions.opening(name, self.proposals.session, node.state.session_of(name))
-        if not node.engine.leads:
-            self._forward([item])
-        elif self.takes:
-            self._batching.add((_ITEM_OVERHEAD, None, name, item))
-            self.plan_flush()
+        if node.engine.leads:
+            if self.takes:
+                self._take_opening("", item)
+                self.plan_flush()
+        elif now >= self._open_again_at and self._forward([item]):
+            self._open_again_at = now + _OPEN_AGAIN
 
     def answered(self, answer: Answer) -> None:
         session, number, outcome = answer
         if session == self.proposals.session:
             self.proposals.resolve(number, outcome)
+        elif self._held:
+            self._held.discard((session, number))
 
     def snapshot_installed(self) -> None:
         """Entries were skipped: outcomes of ours that were in them are in the snapshot's sessions."""
@@ -152,7 +193,11 @@ class Intake:
     def refused(self, pairs: list[list[Any]], why: str) -> None:
         """The member that we took for the leader didn't take these."""
         for session, number in pairs:
-            if session == self.proposals.session:
+            if session != self.proposals.session:
+                continue
+            if number == _OPENING:
+                self._open_again_at = 0.0
+            else:
                 self.proposals.refused(number)
         if why == _NOT_YET:
             # It was elected a moment ago, mostly: the next tick asks again. One whose queue is full is left in peace.
@@ -161,33 +206,65 @@ class Intake:
     # On the leader.
 
     def take(self, peer: str, items: list[Item]) -> None:
-        """Items that `peer` forwards."""
+        """Items that `peer` forwards. What is queued or in an entry already, from before its connection was lost, stays
+        as it is: its sender learns what became of it from the log."""
         refused: list[list[Any]] = []
-        takes = self.takes
+        takes, held, once = self.takes, self._held, self._node.options.closings.exactly_once
         for item in items:
-            size = (len(item[4]) if item[0] == "p" else 0) + _ITEM_OVERHEAD
-            taken = takes and self._batching.add((size, None, peer, item))
-            if not taken and item[0] == "p":
-                refused.append([item[1], item[2]])
+            if item[0] == "o":
+                if not takes or not self._take_opening(peer, item):
+                    refused.append([item[2], _OPENING])
+                continue
+            key = (item[1], item[2])
+            if key in held:
+                continue
+            if not takes or not self._batching.add((len(item[4]) + _ITEM_OVERHEAD, None, peer, item)):
+                refused.append([*key])
+            elif once:
+                held.add(key)
         if refused:
-            why = "the leader's queue is full" if takes else _NOT_YET
-            self._node.send(peer, ["no", refused, why])
+            self._refuse(peer, refused, "the leader's queue is full" if takes else _NOT_YET)
         self.plan_flush()
+
+    def _take_opening(self, peer: str, item: Item) -> bool:
+        """Whether the session is open, or its opening is queued or under way."""
+        _kind, member, session, replaces = item
+        if self._openings.get(member) == (session, replaces) or self._node.state.session_of(member) == session:
+            return True
+        if not self._batching.add((_ITEM_OVERHEAD, None, peer, item)):
+            return False
+        self._openings[member] = (session, replaces)
+        return True
+
+    def _refuse(self, peer: str, pairs: list[list[Any]], why: str) -> None:
+        """Tell `peer` what wasn't taken: it waits for that, and sends nothing again by itself."""
+        for start in range(0, len(pairs), _MOST_ITEMS):
+            some = pairs[start : start + _MOST_ITEMS]
+            if not self._node.send(peer, ["no", some, why]) and peer in self._node.engine.connected:
+                # Its queue is full. (Where the connection is lost, its sender knows.)
+                self._unsaid.append((peer, some, why))
 
     def leadership_ended(self) -> None:
         """What isn't in an entry yet goes back to where it came from."""
         self._entry_under_way = self._items_under_way = 0
         self._expected = 0.0
         self._members_in_it.clear()
+        self._held.clear()
+        self._openings.clear()
+        self._caught_up = False
+        refused: dict[str, list[list[Any]]] = {}
         for _size, _own, peer, item in self._batching.drain():
-            if item is not None and item[0] == "p":
-                self._node.send(peer, ["no", [[item[1], item[2]]], "leadership ended"])
+            if item is not None and peer:
+                pair = [item[1], item[2]] if item[0] == "p" else [item[2], _OPENING]
+                refused.setdefault(peer, []).append(pair)
+        for peer, pairs in refused.items():
+            self._refuse(peer, pairs, "leadership ended")
 
     def plan_flush(self) -> None:
         """Once for all that comes in the same turn of the loop; while nothing can be made, the next step asks again."""
         if not self._flush_planned and self.ready:
             self._flush_planned = True
-            self._node.loop.call_soon(self._flush)
+            self._node.soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_planned = False
@@ -216,17 +293,19 @@ class Intake:
 
     def make_entry(self) -> None:
         """To be called when it is `due`. One entry is in flight at a time; what comes meanwhile is the next one."""
-        node = self._node
-        now, proposals = node.loop.time(), self.proposals
-        below = proposals.below()
+        node, proposals = self._node, self.proposals
+        settled, below = node.state.settled, proposals.below()
         items: list[Item] = []
         for _size, own, peer, item in self._batching.take():
             if item is not None:
+                if item[0] == "p" and self._held and settled(item[1], item[2]):
+                    self._held.discard((item[1], item[2]))  # An entry of an earlier leader brought it.
+                    continue
                 items.append(item)
                 self._members_in_it.add(peer)
             elif own is not None and proposals.waits(own):
-                items.append(proposals.item(own, below, now))
+                items.append(proposals.item(own, below))
         self._turns = 0
         if items:
             self._items_under_way = len(items)
-            self._entry_under_way = node.engine.append(now, bytes([BATCH]) + sessions.encode_batch(items))
+            self._entry_under_way = node.engine.append(node.loop.time(), bytes([BATCH]) + sessions.encode_batch(items))

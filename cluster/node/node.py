@@ -64,7 +64,7 @@ class Node:
         self._disk = disk
         self._snapshot_disk = snapshot_disk
         self._network = network
-        self._random = random
+        self.random = random
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._seen: tuple[Any, ...] = ()
@@ -82,11 +82,11 @@ class Node:
     async def start(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self.loop.create_future()
-        booted = await boot(self.options, self.state, self._disk, self._snapshot_disk, self._random)
+        booted = await boot(self.options, self.state, self._disk, self._snapshot_disk, self.random)
         self.incarnation = booted.identity.incarnation
         self.journal = booted.journal
         self.store = booted.store
-        session, closings = self._random.randbytes(16), self.options.closings
+        session, closings = self.random.randbytes(16), self.options.closings
         self.intake = Intake(self, session if closings.fresh_sessions else self.options.name.encode())
         self.applier = Applier(self.state, booted.applied, self.intake.answered, closings)
         self.peers = Peers(self)
@@ -102,7 +102,7 @@ class Node:
         self.freshness = Freshness(self.loop.time())
         self.transport = Transport(
             network=self._network,
-            random=self._random,
+            random=self.random,
             me=Identity(
                 self.options.name,
                 self.incarnation,
@@ -162,9 +162,20 @@ class Node:
         """Stop acting at once. The user of the log sees `failed` and ends the process."""
         if self.failed.done():
             return
+        # Before anything else is tried, also a line in the log: what comes after it may fail, too.
         self.running = False
-        self.log.error("node_failed", reason=str(error), exc_info=error)
         self.failed.set_exception(error)
+        self.log.error("node_failed", reason=str(error), exc_info=error)
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """Do `work` in the next turn of the loop, outside of a step; an exception in it ends the node all the same."""
+        self.loop.call_soon(self._guarded, work)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            self.fail(error)
 
     def step(self, work: Callable[..., None], *arguments: Any) -> None:
         """Do something to the engine, and what follows from it."""
@@ -194,7 +205,7 @@ class Node:
             applied=self.applier.index,
             timing=self.options.timing,
             # Not the nonces' source, which costs a call of the kernel: time-outs are drawn at every append_entries.
-            draw=PseudoRandom(self._random.randbytes(16)).random,
+            draw=PseudoRandom(self.random.randbytes(16)).random,
             closings=self.options.closings,
         )
         engine.mark = self.applier.mark
@@ -305,10 +316,14 @@ class Node:
             self.log.info("leadership", term=engine.term, leader=engine.leader, role=engine.role.value)
             for told in self.leadership_listeners:
                 told()
+        term_before = self._seen[0] if self._seen else 0
+        role_alone = bool(self._seen) and (seen[:2], seen[3:]) == (self._seen[:2], self._seen[3:])
         self._seen = seen
-        if not engine.leads:
+        if not engine.leads or engine.term != term_before:
             self._told_commit = 0
             self.intake.leadership_ended()
+        if role_alone:
+            return  # A learner got its vote, say: what waits is on its way as before.
         self.freshness.leader_changed()
         self.intake.lost()
         self.intake.resend(self.loop.time())

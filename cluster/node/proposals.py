@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from cluster.api import NotApplied, Outcome, Unknown
 from cluster.node.sessions import Item, proposal
 
-RESEND_AFTER = 1.0
-"""Seconds after which a proposal without an answer is sent again to the same leader; a duplicate costs little."""
-
 
 @dataclass(slots=True)
 class Pending:
-    """One proposal that waits. `exposed`: a copy may be, or become, part of the log."""
+    """One proposal that waits. `exposed`: a copy may be, or become, part of the log. `sent`: it was brought to whoever
+    leads, and nothing was heard since that would take it from there. `queued_in`: the last term in which this node
+    led and took it itself; 0 for none."""
 
     number: int
     command: bytes
     deadline: float
     answer: asyncio.Future[Outcome]
-    sent_at: float | None = None
+    sent: bool = False
+    queued_in: int = 0
     exposed: bool = False
     copies: int = 0
 
@@ -89,9 +89,9 @@ class Proposals:
         """Whether it has no answer yet."""
         return pending.number in self._pending
 
-    def item(self, pending: Pending, below: int, now: float) -> Item:
+    def item(self, pending: Pending, below: int) -> Item:
         """`pending` as it goes into an entry, with what `below` gives; it counts as sent."""
-        pending.sent_at = now
+        pending.sent = True
         pending.exposed = True
         pending.copies += 1
         return proposal(self.session, pending.number, below, pending.command)
@@ -99,7 +99,7 @@ class Proposals:
     def refused(self, number: int) -> None:
         """The one who got it didn't take it. If that was the only copy, it is nowhere."""
         if (pending := self._pending.get(number)) is not None:
-            pending.sent_at = None
+            pending.sent = False
             pending.copies -= 1
             if pending.copies == 0:
                 pending.exposed = False
@@ -107,11 +107,11 @@ class Proposals:
     def lost(self) -> None:
         """The leader changed, or its connection: everything that waits may have to be sent again."""
         for pending in self._pending.values():
-            pending.sent_at = None
+            pending.sent = False
 
-    def due(self, now: float) -> list[Pending]:
-        """What has to be sent now."""
-        return [p for p in self._pending.values() if p.sent_at is None or now - p.sent_at >= RESEND_AFTER]
+    def unsent(self) -> list[Pending]:
+        """What has to be sent now. Time alone sends nothing again: a slow leader would be sent all of it twice."""
+        return [pending for pending in self._pending.values() if not pending.sent]
 
     def unresolved(self) -> list[int]:
         return list(self._pending)

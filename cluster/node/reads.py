@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cluster.node.node import Node
 
-_REPEAT_AFTER = 0.5
-"""Seconds after which a question that has no answer is put again."""
+REPEAT_AFTER = 5.0
+"""Seconds after which a question that has no answer is put again, though its leader and the way there are the same:
+only a full queue loses one so. A slow line takes longer than one would like to wait, and must not be asked anew
+before it could answer: its answer would be to a question that is no longer put."""
 
 
 class Questions:
@@ -53,7 +55,7 @@ class Questions:
             if not future.done():
                 future.set_result(index)
         if self._waiting:
-            self._node.loop.call_soon(self._put)
+            self._node.soon(self._put)
 
     def lost(self) -> None:
         """The question won't be answered; all that waited for it wait for the next one."""
@@ -64,6 +66,6 @@ class Questions:
         """Called often: put what waits, and what has waited for long, and forget who gave up waiting."""
         # Here and not for each read: thousands that wait at once would each look at all the others.
         self._waiting = [future for future in self._waiting if not future.done()]
-        if self._asked_at is not None and self._node.loop.time() - self._asked_at >= _REPEAT_AFTER:
+        if self._asked_at is not None and self._node.loop.time() - self._asked_at >= REPEAT_AFTER:
             self.lost()
         self._put()

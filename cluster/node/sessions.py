@@ -76,6 +76,11 @@ class ReplicatedState:
         held = self._by_id.get(session)
         return held.outcomes.get(number) if held is not None else None
 
+    def settled(self, session: bytes, number: int) -> bool:
+        """Whether an applied entry brought this proposal already, or its sender doesn't wait for it any more."""
+        held = self._by_id.get(session)
+        return held is not None and (number in held.outcomes or number < held.below)
+
     def apply(self, log_index: int, batch: bytes) -> list[Answer]:
         """Apply one entry of the log. Raises NewerEntry, and whatever the machine raises: both must end the node."""
         decoded = msgpack.unpackb(batch)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 from cluster.api import LogError
-from cluster.node.transfer import Sending
+from cluster.net.backoff import Backoff
+from cluster.node.transfer import FIRST_PATIENCE, MOST_PATIENCE, Sending
+from cluster.storage.journal import JournalError
 from cluster.storage.snapshots import SnapshotMeta
+
+_RETRY_MIN, _RETRY_MAX = 0.1, 5.0
+"""Seconds until a snapshot that couldn't be sent is tried again: doubling from the one to the other."""
 
 if TYPE_CHECKING:
     from cluster.node.node import Node
@@ -21,6 +27,10 @@ class Compaction:
         self._size = self._newest_size()
         self._writing: asyncio.Task[int] | None = None
         self._sending: dict[str, tuple[Sending, asyncio.Task[None]]] = {}
+        self._kept_for_others = False
+        self._retries: dict[str, Backoff] = {}
+        self._not_before: dict[str, float] = {}
+        self._patience: dict[str, float] = {}
 
     def consider(self) -> None:
         """Start what is due: a snapshot of a log that has grown, a transfer to a member that is too far behind.
@@ -31,13 +41,18 @@ class Compaction:
         if self._writing is None and self._due() and node.applier.index <= node.journal.last_index:
             self._start_writing()
         engine = node.engine
+        if self._kept_for_others and self._needed_from() >= self._trail(self.snapshot_index):
+            self._drop_log()
         for peer, (sending, _task) in self._sending.items():
             if not engine.leads or engine.term != sending.term or peer not in engine.connected:
                 sending.give_up()
         if engine.leads:
             for peer, progress in engine.progress.items():
                 if progress.needs_snapshot and peer not in self._sending and peer in engine.connected:
-                    sending = Sending(node.store, peer, engine.term, node.send)
+                    if node.loop.time() < self._not_before.get(peer, 0.0):
+                        continue
+                    patience = self._patience.get(peer, FIRST_PATIENCE)
+                    sending = Sending(node.store, peer, engine.term, node.send, patience)
                     self._sending[peer] = (sending, node.loop.create_task(self._send(peer, sending)))
 
     def _due(self) -> bool:
@@ -89,9 +104,7 @@ class Compaction:
         self.snapshot_index = index
         self._bytes_then = bytes_now
         self._size = self._newest_size()
-        kept_from = self._kept_from(index)
-        if kept_from > node.journal.base_index:
-            node.journal.drop_to(kept_from)
+        self._drop_log()
         node.engine.configurations.forget_before(index)
         node.log.info("snapshot_written", index=index, log_entries=node.journal.last_index - node.journal.base_index)
         return index
@@ -100,16 +113,44 @@ class Compaction:
         newest = self._node.store.latest()
         return newest.size if newest is not None else 0
 
+    def _drop_log(self) -> None:
+        """Drop what the newest snapshot covers, but for what trails behind it."""
+        journal = self._node.journal
+        kept_from = self._kept_from(self.snapshot_index)
+        self._kept_for_others = kept_from < self._trail(self.snapshot_index)
+        if journal.base_index < kept_from <= journal.last_index:
+            journal.drop_to(kept_from)
+
     def _kept_from(self, index: int) -> int:
-        """The entry that becomes the log's base: what trails behind the snapshot is bounded in number and bytes."""
+        """The entry that becomes the log's base: what trails behind the snapshot is bounded in number and bytes.
+
+        What a member needs that is being sent a snapshot, or follows slowly, stays up to `snapshot_bytes`: it would
+        have to be sent a newer snapshot otherwise, and on a slow line never catch up."""
         journal, options = self._node.journal, self._node.options
-        first = max(journal.base_index, index - options.trailing_entries)
+        first, most = self._trail(index), options.trailing_bytes
+        if (needed := self._needed_from()) < first:
+            first, most = int(needed), max(options.trailing_bytes, options.snapshot_bytes)
+        first = max(journal.base_index, first)
         size = 0
         for kept in range(index, first, -1):
             size += len(journal.data(kept))
-            if size > options.trailing_bytes:
+            if size > most:
                 return kept
         return first
+
+    def _trail(self, index: int) -> int:
+        return max(self._node.journal.base_index, index - self._node.options.trailing_entries)
+
+    def _needed_from(self) -> float:
+        """The log after this entry is what connected members still need of this leader."""
+        engine = self._node.engine
+        if not engine.leads:
+            return math.inf
+        needed = [sending.index for sending, _task in self._sending.values() if sending.index is not None]
+        for peer, progress in engine.progress.items():
+            if peer in engine.connected and not progress.needs_snapshot:
+                needed.append(engine.match_index(peer))
+        return min((index for index in needed if index >= self._node.journal.base_index), default=math.inf)
 
     def installed(self, index: int) -> None:
         self.snapshot_index = index
@@ -123,14 +164,26 @@ class Compaction:
         try:
             index = await sending.run()
             node.log.info("snapshot_sent", peer=peer, index=index)
+            self._retries.pop(peer, None)
             node.step(lambda: node.engine.snapshot_installed(node.loop.time(), peer, index))
-        except (TimeoutError, ConnectionError, FileNotFoundError) as error:
-            # The next step starts over: it resumes where the member stands, or sends a newer snapshot.
-            node.log.warning("snapshot_not_sent", peer=peer, reason=str(error) or "no answer")
+        except (OSError, JournalError) as error:
+            # The member doesn't answer, or the file can't be read: no descriptor, a bad sector, a key that is gone.
+            # Neither hinders this leader. It starts over: it resumes where the member stands, or sends a newer one.
+            self._put_off(peer, sending, error)
         except Exception as error:
             node.fail(error)
         finally:
             del self._sending[peer]
+
+    def _put_off(self, peer: str, sending: Sending, error: OSError | JournalError) -> None:
+        node = self._node
+        reason = str(error) or f"no answer within {sending.patience:g} s"
+        node.limited.warning(node.loop.time(), (peer, reason), "snapshot_not_sent", peer=peer, reason=reason)
+        if isinstance(error, TimeoutError):
+            self._patience[peer] = min(2 * sending.patience, MOST_PATIENCE)
+        elif not isinstance(error, ConnectionError | FileNotFoundError):
+            backoff = self._retries.setdefault(peer, Backoff(node.random, _RETRY_MIN, _RETRY_MAX))
+            self._not_before[peer] = node.loop.time() + backoff.after(0.0)
 
     def acknowledged(self, peer: str, term: int, index: int, held: int, installed: bool) -> None:
         if peer in self._sending and term == self._node.engine.term:
@@ -138,6 +191,7 @@ class Compaction:
 
     def lost(self, peer: str) -> None:
         """The connection to `peer` is lost, and what was under way on it; another may be there at once."""
+        self._patience.pop(peer, None)
         if peer in self._sending:
             self._sending[peer][0].give_up()
 

@@ -8,6 +8,7 @@ and durable before it is acknowledged as installed (hole 5).
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 
 from cluster.closings import ALL_CLOSED, Closings
@@ -16,7 +17,10 @@ from cluster.storage.journal import JournalFailed
 from cluster.storage.snapshots import Incoming, SnapshotDamaged, SnapshotMeta, SnapshotStore
 
 PIECE_BYTES = 128 << 10
-_ANSWER_TIMEOUT = 2.0
+FIRST_PATIENCE, MOST_PATIENCE = 2.0, 16.0
+"""Seconds to wait for the answer to a piece. A piece can be lost without a word while its receiver starts; over a slow
+line an answer takes as long as it takes. So the first try waits shortly, and each one after it twice as long."""
+_INSTALL_TIMEOUT = 30.0
 _REFUSAL_WAITS = 1.0
 
 Send = Callable[[str, Frame], bool]
@@ -25,8 +29,12 @@ Send = Callable[[str, Frame], bool]
 class Sending:
     """The leader's side: one transfer to one member."""
 
-    def __init__(self, store: SnapshotStore, peer: str, term: int, send: Send) -> None:
+    def __init__(
+        self, store: SnapshotStore, peer: str, term: int, send: Send, patience: float = FIRST_PATIENCE
+    ) -> None:
+        """`patience`: seconds to wait for the answer to a piece."""
         self.term = term
+        self.patience = patience
         self._store = store
         self._peer = peer
         self._send = send
@@ -37,7 +45,7 @@ class Sending:
 
     async def run(self) -> int:
         """Send the newest snapshot; its index once it is installed. TimeoutError when the member doesn't answer,
-        ConnectionError when it was given up."""
+        ConnectionError when it was given up, OSError or JournalError when the file can't be read now."""
         meta = self._store.latest()
         assert meta is not None, "a log that starts after its beginning has a snapshot"
         self._meta = meta
@@ -53,17 +61,21 @@ class Sending:
         if self._over:
             raise ConnectionError("the connection or the leadership is lost")
         self._answer = asyncio.get_running_loop().create_future()
-        self._send(
-            self._peer,
-            [
-                "snap", self.term, meta.index, meta.term, meta.size, offset, data,
-                meta.digest, meta.membership, meta.extra,
-            ],
-        )  # fmt: skip
+        piece = [
+            "snap", self.term, meta.index, meta.term, meta.size, offset, data,
+            meta.digest, meta.membership, meta.extra,
+        ]  # fmt: skip
+        if not self._send(self._peer, piece):
+            raise BlockingIOError(errno.EAGAIN, "what waits to be sent to it fills its queue")
         # The last piece is answered when all was verified and restored, which takes longer.
-        timeout = _ANSWER_TIMEOUT if offset + len(data) < meta.size else 30.0
+        timeout = self.patience if offset + len(data) < meta.size else _INSTALL_TIMEOUT
         async with asyncio.timeout(timeout):
             return await self._answer
+
+    @property
+    def index(self) -> int | None:
+        """Of the snapshot that is sent: the log after it must stay. None before that is chosen."""
+        return self._meta.index if self._meta is not None else None
 
     def give_up(self) -> None:
         """The piece under way, or its answer, is lost: don't wait for it."""

@@ -126,6 +126,11 @@ class Engine:
         return self.commit_index >= leadership.first_index > 0
 
     @property
+    def led_from(self) -> int:
+        """The log index of the no-op with which this node's leadership began; 0 while it doesn't lead."""
+        return self._leadership.first_index
+
+    @property
     def transfer_to(self) -> str | None:
         return self._leadership.transfer_to
 

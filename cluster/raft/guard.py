@@ -113,7 +113,7 @@ class Progress:
     """What a leader knows of one member, in its present leadership.
 
     `next` is the next entry to send; while `probing` one message at a time is sent, until one is acknowledged.
-    `unacknowledged` holds the rounds of the messages with entries that are under way (a window, hole 24).
+    `unacknowledged` holds the last index of each message with entries that is under way (a window, hole 24).
     `round` is the last one it answered and `contact` when that was sent (seconds). `told` is the commit index that
     was sent to it last.
     """
@@ -131,16 +131,24 @@ class Progress:
             return False
         return len(self.unacknowledged) < (1 if self.probing else window)
 
-    def sent(self, last: int, round_: int) -> None:
+    def sent(self, last: int) -> None:
         self.next = last + 1
-        self.unacknowledged.append(round_)
+        self.unacknowledged.append(last)
 
     def answered(self, round_: int, contact: float) -> None:
-        """An answer echoes the round of its question; older questions were answered or lost before it (TCP)."""
-        self.round = max(self.round, round_)
-        self.contact = max(self.contact, contact)
-        while self.unacknowledged and self.unacknowledged[0] <= round_:
-            self.unacknowledged.popleft()
+        """An answer echoes the round of its question, which was sent at `contact` or later."""
+        if round_ > self.round:
+            self.round = round_
+        if contact > self.contact:
+            self.contact = contact
+
+    def acknowledged(self, match: int) -> None:
+        """The member has the log up to `match`: the messages that brought it are no longer under way.
+
+        The position frees them, not the round: a round's time may be forgotten long before its answer comes."""
+        unacknowledged = self.unacknowledged
+        while unacknowledged and unacknowledged[0] <= match:
+            unacknowledged.popleft()
 
     def matched(self, match: int) -> None:
         """Never back: a late answer must not make the leader send again what is there (hole 1)."""

@@ -7,13 +7,13 @@ the dissertation's §6.4, CheckQuorum §6.2, transfer §3.10. What is committed 
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from cluster.raft.guard import Progress, majority_reached
 from cluster.raft.messages import Frame
 from cluster.raft.read_index import Answer, ReadRounds
+from cluster.raft.rounds import RoundTimes
 
 if TYPE_CHECKING:
     from cluster.raft.engine import Engine
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 MAX_MESSAGE_BYTES = 1 << 20
 WINDOW = 8
 """Messages with entries that may be under way to one member: at most 8 MiB, or one command if that is larger."""
-_ROUNDS_KEPT = 1024
 
 
 class Leadership:
@@ -36,7 +35,7 @@ class Leadership:
         self._reads = ReadRounds()
         self._window = WINDOW if engine.closings.bounded_window else sys.maxsize
         self._round = 0
-        self._round_times: deque[tuple[int, float]] = deque()
+        self._round_times = RoundTimes(engine.timing.heartbeat / 16)
         self._next_heartbeat = 0.0
         self._transfer_deadline = 0.0
 
@@ -76,9 +75,7 @@ class Leadership:
         if not engine.leads:
             return
         self._round += 1
-        self._round_times.append((self._round, engine.now))
-        if len(self._round_times) > _ROUNDS_KEPT:
-            self._round_times.popleft()
+        self._round_times.sent(self._round, engine.now)
         self._next_heartbeat = engine.now + engine.timing.heartbeat
         made: dict[tuple[int, bool], Frame] = {}
         for peer in self.progress:
@@ -101,7 +98,7 @@ class Leadership:
             if made is not None:
                 made[previous, lacks] = frame
         if lacks:
-            progress.sent(previous + len(frame[6]), self._round)
+            progress.sent(previous + len(frame[6]))
         progress.told = engine.commit_index
         engine.send(peer, frame, after_sync=False)
 
@@ -136,11 +133,13 @@ class Leadership:
         progress = self.progress.get(peer)
         if not engine.leads or progress is None:
             return
-        sent_at = self._sent_at(round_) if engine.closings.contact_by_round else engine.now
-        if sent_at is not None:
+        # An answer proves contact when its round was sent, whenever it comes (hole 22).
+        sent_at = self._round_times.of(round_) if engine.closings.contact_by_round else engine.now
+        if round_ <= self._round:
             progress.answered(round_, sent_at)
         if ok:
             match = engine.raft.acknowledged(engine.now, peer, index, progress.contact)
+            progress.acknowledged(match)
             if engine.closings.forward_only_next:
                 progress.matched(match)
             else:
@@ -156,13 +155,6 @@ class Leadership:
             if progress.next <= engine.journal.last_index and progress.may_send_entries(self._window):
                 self.send_to(peer)
             self.advanced()
-
-    def _sent_at(self, round_: int) -> float | None:
-        """When a round was sent: an answer proves contact then, whenever it comes (hole 22)."""
-        times = self._round_times
-        if not times or not times[0][0] <= round_ <= times[-1][0]:
-            return None
-        return times[round_ - times[0][0]][1]
 
     def snapshot_installed(self, peer: str, index: int) -> None:
         engine = self._engine

@@ -125,7 +125,7 @@ def test_a_majority_has_reached_the_value_and_not_the_next(values: list[int]) ->
 def test_a_late_answer_does_not_move_the_next_entry_back() -> None:
     progress = Progress(next=1, contact=0.0)
     progress.matched(0)
-    progress.sent(10, round_=1)
+    progress.sent(10)
     progress.matched(4)
     assert progress.next == 11
 
@@ -133,15 +133,18 @@ def test_a_late_answer_does_not_move_the_next_entry_back() -> None:
 def test_one_message_is_sent_until_the_first_answer_and_then_a_window() -> None:
     progress = Progress(next=1, contact=0.0)
     assert progress.may_send_entries(2)
-    progress.sent(3, round_=1)
+    progress.sent(3)
     assert not progress.may_send_entries(2)
     progress.answered(1, contact=0.5)
+    progress.acknowledged(3)
     progress.matched(3)
-    progress.sent(4, round_=2)
+    progress.sent(4)
     assert progress.may_send_entries(2)
-    progress.sent(5, round_=3)
+    progress.sent(5)
     assert not progress.may_send_entries(2)
     progress.answered(3, contact=0.7)
+    assert not progress.may_send_entries(2)
+    progress.acknowledged(4)
     assert progress.may_send_entries(2)
     assert progress.contact == 0.7
 
