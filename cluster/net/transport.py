@@ -271,10 +271,10 @@ class Transport:
         return True
 
     def _fail(self, failure: BaseException) -> None:
-        self._log.error("transport_failed", exc_info=failure)
         if not self._failed and not self._stopping:
             self._failed = True
             self._on_failure(failure)
+        self._log.error("transport_failed", exc_info=failure)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)

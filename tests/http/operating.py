@@ -35,6 +35,7 @@ class OneNode:
     def __init__(self, node: NodeView = NODE) -> None:
         self.view = node
         self.moves = False
+        self.failure = ""
         self.done: list[tuple[str, object]] = []
 
     def node(self) -> NodeView:

@@ -67,6 +67,10 @@ class Agent:
     """Where its code is, None for this tree's."""
     environment: dict[str, str] = field(default_factory=dict)
     """Beside what the test has."""
+    stderr: int | None = None
+    """The descriptor that it logs to, None for `log`."""
+    program: list[str] = field(default_factory=lambda: ["-m", "volstore"])
+    """What Python runs."""
 
     @property
     def url(self) -> str:
@@ -78,14 +82,18 @@ class Agent:
 
     def start(self) -> None:
         assert self.process is None or self.process.poll() is not None
-        command = [sys.executable, "-m", "volstore", "agent", "--name", self.name]
+        command = [sys.executable, *self.program, "agent", "--name", self.name]
         command += ["--data-dir", str(self.folder / self.name), "--http-addr", self.http, "--raft-addr", self.raft]
         for server in self.servers:
             command += ["--server", server]
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("VOLSTORE_", "NOMAD_"))}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, *self.flags], stdout=log, stderr=log, env=environment | self.environment, cwd=self.tree
+                [*command, *self.flags],
+                stdout=log,
+                stderr=log if self.stderr is None else self.stderr,
+                env=environment | self.environment,
+                cwd=self.tree,
             )
 
     def send(self, number: signal.Signals) -> None:

@@ -1,4 +1,5 @@
-"""What goes wrong where nobody waits for it, in a task or a transport of the event loop, is told to the log."""
+"""What goes wrong where nobody waits for it, in a task or a transport of the event loop, is told to the log; the node
+ends if it was the node's own work."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ import asyncio
 import structlog
 
 from volstore.agent.process import _report
+from volstore.http.server.deadlines import Deadlines
+from volstore.http.server.listener import HttpListener
 
 
 async def test_a_task_that_nobody_waited_for_is_an_error_in_the_log_without_what_it_held() -> None:
@@ -18,7 +21,8 @@ async def test_a_task_that_nobody_waited_for_is_an_error_in_the_log_without_what
 
     loop = asyncio.get_running_loop()
     before = loop.get_exception_handler()
-    loop.set_exception_handler(_report)
+    failed: list[BaseException] = []
+    loop.set_exception_handler(lambda _loop, context: _report(context, failed.append))
     try:
         with structlog.testing.capture_logs() as logged:
             task = loop.create_task(fails(), name=secret)
@@ -34,3 +38,20 @@ async def test_a_task_that_nobody_waited_for_is_an_error_in_the_log_without_what
     assert isinstance(never_retrieved["exc_info"], RuntimeError)
     assert told["a transport failed"]["transport"] == "str"
     assert secret not in str(logged)
+    assert failed == []
+
+
+async def test_a_timer_of_the_node_that_fails_ends_it_and_one_of_a_connection_does_not() -> None:
+    """A timer that is set again at its end is never set again."""
+    loop = asyncio.get_running_loop()
+    failed: list[BaseException] = []
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _loop, context: _report(context, failed.append))
+    try:
+        with structlog.testing.capture_logs():
+            loop.call_soon(Deadlines._expire, None)  # type: ignore[arg-type]  # it fails at once
+            loop.call_soon(HttpListener._accept, None)  # type: ignore[arg-type]  # as above
+            await asyncio.sleep(0)
+    finally:
+        loop.set_exception_handler(before)
+    assert [type(error) for error in failed] == [AttributeError]

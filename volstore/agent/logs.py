@@ -1,19 +1,36 @@
-"""structlog, set up once by the agent: one event a line, for people or for programs, never a secret."""
+"""structlog, set up once by the agent: one event a line, for people or for programs, never a secret.
+
+Logging never raises and never blocks: a line that can't be made is counted as dropped, and `LogWriter` brings the
+others to stderr.
+"""
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import structlog
 
+from volstore.agent.log_writer import LogWriter, QueuedStream
+
+FLUSH_SECONDS = 2.0
+"""How long the process's end waits for lines that aren't written yet."""
+_STDERR = 2
 _METHODS = ("debug", "info", "warning", "error", "exception", "critical")
 
 
 class _Levelled(structlog.make_filtering_bound_logger(logging.DEBUG)):  # type: ignore[misc]  # made at run time
     """The logger of every module. Loggers are made once and kept, so a level that changes later changes this class."""
+
+    def _proxy_to_logger(self, method_name: str, event: str | None = None, **event_kw: Any) -> Any:
+        try:
+            return super()._proxy_to_logger(method_name, event, **event_kw)
+        except Exception:
+            _writer.lost()
 
 
 def set_level(level: str) -> None:
@@ -46,8 +63,38 @@ class CountedLog:
         self.counts[event] = self.counts.get(event, 0) + 1
 
 
+_writer = LogWriter(_STDERR)
+
+
+def dropped() -> int:
+    """Lines that were not written since the start."""
+    return _writer.dropped
+
+
+def fault() -> str:
+    """Why this process can't write its log now, or that it couldn't a while ago; "" when all is well."""
+    return _writer.fault
+
+
+def flush(seconds: float = FLUSH_SECONDS) -> bool:
+    """Wait for what was logged to be written, but no longer; whether it is."""
+    return _writer.flush(seconds)
+
+
 def configure(level: str, format_: str) -> None:
-    """`format_` "console" or "json"; to stderr. Tracebacks come without local variables: those may hold secrets."""
+    """`format_` "console" or "json"; to stderr, which belongs to the writer's thread from then on.
+
+    Tracebacks come without local variables: those may hold secrets.
+    """
+    log = structlog.get_logger("volstore.agent.logs")
+    _writer.written_again = lambda count, reason: log.warning("log_written_again", dropped=count, reason=reason)
+    if sys.stderr is None:
+        # It was closed when the process began: its number may belong to a file of the registry by now.
+        _writer.descriptor = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    stream: Any = QueuedStream(_writer)
+    if not isinstance(sys.stderr, QueuedStream):
+        atexit.register(flush)
+        sys.stderr = stream
     shared: list[Callable[..., Any]] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -60,12 +107,12 @@ def configure(level: str, format_: str) -> None:
         ]
     else:
         rendering = [
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
     set_level(level)
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=_Levelled,
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )

@@ -12,7 +12,7 @@ from cluster.api import LogError, Member, MemberStatus, Role
 from cluster.log import ReplicatedLog
 from cluster.storage import identity
 from cluster.storage.disk import RealDisk
-from volstore.agent import joining
+from volstore.agent import joining, logs
 from volstore.agent.config import AgentConfig
 from volstore.core.errors import ApiError
 from volstore.core.levels import LEVEL
@@ -97,7 +97,14 @@ class Operating:
             disk_free_bytes=self._disk.free_bytes(),
             fault=status.fault or "",
             peers=tuple(_peer(member, status.leader) for member in status.members),
+            log_fault=logs.fault(),
+            log_dropped=logs.dropped(),
         )
+
+    @property
+    def failure(self) -> str:
+        failed = self._log.failed
+        return str(failed.exception()) if failed.done() and not failed.cancelled() else ""
 
     async def transfer_leadership(self, to: str | None, deadline: float) -> str:
         if to == self._config.name:
@@ -162,6 +169,11 @@ class Operating:
             peer = NewPeer(self._config.name, self._config.raft_advertise, self._log.incarnation, LEVEL)
             asking = joining.ask_to_be_added(self._config.join, peer, self._has_its_vote, members)
             self._joining = asyncio.create_task(asking, name="joining")
+            self._joining.add_done_callback(self._joined)
+
+    def _joined(self, asking: asyncio.Task[None]) -> None:
+        if not asking.cancelled() and (error := asking.exception()) is not None:
+            self._log.fail(error)  # It would wait for ever to be added, and nobody would ask for it.
 
     async def stop_joining(self) -> None:
         if self._joining is not None:

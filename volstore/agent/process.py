@@ -9,6 +9,8 @@ import resource
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -28,6 +30,12 @@ from volstore.core.errors import NoLeader
 Reload = Callable[[], AgentConfig]
 """Reads the configuration again from where it came. Raises ConfigError."""
 
+EXIT_WITHIN = 5.0
+"""Seconds after which the process of a node that failed has ended, whatever hinders it: a disk that hangs, say."""
+
+_OF_CONNECTIONS = ("volstore.http.", "cluster.net.tcp", "cluster.net.tcp_stream")
+"""Modules in which an exception that nobody caught is that of one connection, mostly a stranger's."""
+
 _log = structlog.get_logger("volstore.agent")
 
 
@@ -40,7 +48,7 @@ def run(config: AgentConfig, reload: Reload) -> int:
 
 async def _run(config: AgentConfig, reload: Reload) -> int:
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(_report)
+    loop.set_exception_handler(lambda loop, context: _report(context, lambda error: None))
     _raise_descriptor_limit()
     if exposed := config.exposed():
         _log.warning("listens_unprotected", settings=exposed, risk="who reaches these ports may read and write all")
@@ -55,7 +63,9 @@ async def _run(config: AgentConfig, reload: Reload) -> int:
         if cluster_id is None:
             return 0
         agent = Agent(config, cluster_id, tls)
+        loop.set_exception_handler(lambda loop, context: _report(context, agent.log.fail))
         address = await agent.start()
+        agent.log.failed.add_done_callback(lambda _failed: _end_soon(stopping))
     except (LogError, TlsError, KeysError, OSError) as error:
         _log.error("agent_can_not_start", reason=str(error))
         return 1
@@ -71,8 +81,7 @@ async def _run(config: AgentConfig, reload: Reload) -> int:
         _notify("READY=1")
         if config.dev:
             await agent.seed()
-            print(_welcome(address), flush=True)  # noqa: T201 - for the person at the terminal, not for the log
-        agent.log.failed.add_done_callback(lambda _failed: stopping.set())
+            _greet(address)
         await stopping.wait()
         if agent.log.failed.done():
             _log.error("agent_failed", reason=str(agent.log.failed.exception()))
@@ -101,6 +110,26 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, str]) -> st
     return found
 
 
+def _end_soon(stopping: asyncio.Event) -> None:
+    """The node failed. What it holds is closed in order if that can be done; it must not live on in any case."""
+
+    def end() -> None:
+        time.sleep(EXIT_WITHIN - 1.0)
+        _log.error("agent_exit_forced", reason=f"it didn't end within {EXIT_WITHIN - 1.0:g} s by itself")
+        logs.flush(0.5)
+        os._exit(1)
+
+    threading.Thread(target=end, name="end", daemon=True).start()
+    stopping.set()
+
+
+def _greet(address: str) -> None:
+    try:
+        print(_welcome(address), flush=True)  # noqa: T201 - for the person at the terminal, not for the log
+    except OSError as error:
+        _log.warning("welcome_not_printed", reason=str(error))
+
+
 def _reload(agent: Agent, reload: Reload) -> None:
     """A configuration, certificates or keys that can't be used change nothing."""
     try:
@@ -109,16 +138,34 @@ def _reload(agent: Agent, reload: Reload) -> None:
     except (ConfigError, TlsError, KeysError) as error:
         _log.error("reload_refused", reason=str(error))
         return
+    except Exception as error:
+        # Not what was foreseen, and no reason to end a node that works.
+        _log.error("reload_failed", reason=str(error), exc_info=error)
+        return
     logs.set_level(config.log_level)
     _log.info("reloaded", log_level=config.log_level, max_body_bytes=config.max_body_bytes)
 
 
-def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What nobody waits for went wrong, in a transport or a task: to the log, as everything else."""
+def _report(context: dict[str, Any], fail: Callable[[BaseException], None]) -> None:
+    """What nobody waits for went wrong. In a connection, whose defect harms nobody else: to the log, as everything
+    else. In a timer or a task of the node's own: the node doesn't live on without it."""
     error = context.get("exception")
     # Their types only: what a task's repr shows may be a secret.
     where = {name: type(value).__name__ for name, value in context.items() if name not in ("message", "exception")}
+    if isinstance(error, Exception) and "transport" not in context and _is_a_duty(error):
+        fail(error)
     _log.error("loop_error", what=context.get("message", ""), reason=str(error or ""), exc_info=error, **where)
+
+
+def _is_a_duty(error: Exception) -> bool:
+    """Whether it was raised in what the node does by itself, and not in what it does for one connection."""
+    trace = error.__traceback__
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__", ""))
+        if module.startswith(("cluster.", "volstore.")):
+            return not module.startswith(_OF_CONNECTIONS)
+        trace = trace.tb_next
+    return False
 
 
 def _raise_descriptor_limit() -> None:

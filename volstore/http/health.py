@@ -63,6 +63,8 @@ def _of_node(node: NodeView) -> list[str]:
     found = []
     if node.fault:
         found.append(f"{node.name} acknowledges nothing: {node.fault}")
+    if node.log_fault:
+        found.append(f"the log of {node.name} can't be written to stderr as it comes: {node.log_fault}")
     if node.last_sync_seconds > SLOW_SYNC:
         found.append(f"the disk of {node.name} is slow: its last sync took {format_duration(node.last_sync_seconds)}")
     if node.disk_free_bytes < LEAST_FREE:

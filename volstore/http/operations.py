@@ -28,7 +28,8 @@ class NodeView:
     """This node, as it sees itself. Indexes are positions in the log but for `fsm_index`; times are in seconds.
 
     `digest` is of the state at `fsm_index`, in hexadecimal: it differs between members only if their states do.
-    `fault`: why this node acknowledges nothing at present, "" when it does.
+    `fault`: why this node acknowledges nothing at present, "" when it does. `log_fault`: why its log can't be written
+    to stderr, or couldn't lately; `log_dropped`: how many lines were dropped. (An older node says neither.)
     """
 
     name: str
@@ -49,6 +50,8 @@ class NodeView:
     disk_free_bytes: int
     fault: str
     peers: tuple[PeerView, ...]
+    log_fault: str = ""
+    log_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,11 @@ class Operations(Protocol):
     """One running node's log. Changes are made on the leader. Deadlines are in seconds of the loop's clock."""
 
     def node(self) -> NodeView: ...
+
+    @property
+    def failure(self) -> str:
+        """Why this node has stopped acting for good, "" while it acts: its process is about to end."""
+        ...
 
     async def transfer_leadership(self, to: str | None, deadline: float) -> str:
         """Hand leadership to `to` (None: the member that is furthest); the new leader's name.

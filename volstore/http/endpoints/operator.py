@@ -104,7 +104,7 @@ class _On:
             answer=dict[str, Any],
             reply=self._health,
         )
-        self.live = Local(name="live", summary="That the process answers", reply=lambda call: Reply())
+        self.live = _probe("live", "Whether the process acts, and needn't be replaced", lambda: operations.failure)
         self.ready = _probe("ready", "Whether requests should be sent here", self._unready)
         self.leads = _probe("leads", "Whether this node leads", self._not_leading)
 

@@ -100,9 +100,11 @@ class AuditLog:
             self._pending, self._batch = [], None
             try:
                 await loop.run_in_executor(self._thread, self._append, b"".join(lines))
-            except OSError as error:
-                self._lost(len(lines), error.strerror or str(error))
-                batch.set_exception(AuditFailed(error.strerror or str(error)))
+            except Exception as error:
+                # Whatever it is: who waits for the entry must hear of it, and the next entry be tried.
+                reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+                self._lost(len(lines), reason)
+                batch.set_exception(AuditFailed(reason))
             else:
                 if self._failing:
                     self._failing = False

@@ -81,6 +81,9 @@ def _raft(node: NodeView) -> Iterator[Family]:
     yield _one("raft_last_contact_seconds", "Since the leader was heard, 0 on the leader", node.last_contact)
     yield _one("raft_last_sync_seconds", "What the latest sync of the log took", node.last_sync_seconds)
     yield _one("raft_fault", "1 while this node acknowledges nothing", bool(node.fault))
+    dropped = (((), float(node.log_dropped)),)
+    yield Family("log_lines_dropped", "counter", "Lines of the node's log that could not be written", dropped)
+    yield _one("log_fault", "1 while the node's log can't be written, or lately couldn't", bool(node.log_fault))
     yield _one("disk_free_bytes", "Free where the data directory is", node.disk_free_bytes)
     yield _one("raft_voters", "Members with a vote", sum(peer.server.voter for peer in node.peers))
 
