@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
-from tests.simulation import clocks, defects, operator, staged
+from tests.simulation import clocks, defects, operator, slow, staged
 
 if TYPE_CHECKING:
     from tests.simulation.server import Server
@@ -235,8 +235,10 @@ KINDS: dict[str, Act] = {
     "reset": _reset,
     "slow-link": _slow_link,
     "lossy": _lossy,
+    "long-line": slow.long_line,
     "slow-disk": _slow_disk,
     "stall-disk": _stall_disk,
+    "hang-disk": slow.hang_disk,
     "failing-disk": _failing_disk,
     "full-disk": _full_disk,
     "flip": _flip,
@@ -250,6 +252,8 @@ KINDS: dict[str, Act] = {
     "stumble": defects.stumble,
     "reenter": defects.reenter,
     "spoil": defects.spoil,
+    "crowd": slow.crowd,
+    "unreadable": slow.unreadable,
 }
 
 STAGED: dict[str, Act] = {
@@ -264,7 +268,7 @@ STAGED: dict[str, Act] = {
 CLOCKS: dict[str, Act] = {"clock": clocks.jump}
 """Drawn for every run of the registry, by a draw of their own: other faults don't depend on it."""
 
-_RARE = {"cold": 0.2, "flip": 0.15, "wipe": 0.2, "add": 0.3, "remove": 0.3, "poison": 0.3, "stumble": 0.3}
+_RARE = {"crowd": 0.3, "cold": 0.2, "flip": 0.15, "wipe": 0.2, "add": 0.3, "remove": 0.3, "poison": 0.3, "stumble": 0.3}
 
 
 def draw_schedule(random: Random, names: list[str], seconds: float, kinds: dict[str, float]) -> list[Fault]:

@@ -24,8 +24,9 @@ _SYN_AGAIN = 1.0
 class Link:
     """One direction between two hosts. `delay` and `jitter` in seconds, `loss` per write, `bandwidth` in bytes/s.
 
-    `blocked` counts the faults that cut it. Each direction has randomness of its own, so that the order in which
-    a host speaks to others at one instant changes nothing.
+    `far` are seconds that everything takes besides, whatever it is. `blocked` counts the faults that cut it. Each
+    direction has randomness of its own, so that the order in which a host speaks to others at one instant changes
+    nothing.
     """
 
     random: Random
@@ -35,10 +36,11 @@ class Link:
     slow: float = 1.0
     bandwidth: float = 1e8
     blocked: int = 0
+    far: float = 0.0
 
     def latency(self) -> float:
         random = self.random.random
-        seconds = (self.delay + self.jitter * random()) * self.slow
+        seconds = (self.delay + self.jitter * random()) * self.slow + self.far
         while self.loss and random() < self.loss:
             seconds += 0.2
         return seconds

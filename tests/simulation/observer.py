@@ -10,6 +10,7 @@ from cluster.api import Applied, NotApplied, Outcome
 from cluster.raft.leadership import WINDOW
 from tests.simulation.ages import Ages
 from tests.simulation.majorities import Majorities
+from tests.simulation.slow import Copies
 
 if TYPE_CHECKING:
     from cluster.node.node import Node
@@ -46,6 +47,7 @@ class Observer:
         """(index, term) → (checksum of the data, term before), of every entry that ever stood in a log."""
         self.committed: dict[int, tuple[int, int]] = {}
         self.ages = Ages(world)
+        self.copies = Copies(world)
         self.majorities = Majorities(world)
         self.canonical: dict[bytes, tuple[int, bytes]] = {}
         self._applied_by_index: dict[int, list[tuple[bytes, bytes]]] = {}
@@ -208,6 +210,8 @@ class Observer:
                 if known is None:
                     self.committed[index] = value
                     self.ages.committed(index)
+                    if self._world.settings.closings.exactly_once:
+                        self.copies.committed(index, entry.data)
                     if engine.leads:
                         self.majorities.check_commit(node, index, entry.term)
                 elif known != value:

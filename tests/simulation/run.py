@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from cluster.node import applier
-from cluster.raft import leadership
+from cluster.raft import leadership, rounds
 from tests.simulation import operator
 from tests.simulation.faults import CLOCKS, KINDS, STAGED, Fault, draw_kinds, draw_schedule
+
+from tests.simulation.slow import Laggards
 from tests.simulation.workload import Workload
 from tests.simulation.world import Settings, World
 from volstore.agent import timekeeping
@@ -77,6 +79,7 @@ def _small_sizes(settings: Settings) -> Iterator[None]:
     small = (
         (leadership, "MAX_MESSAGE_BYTES", settings.message_bytes),
         (applier, "MARK_EVERY", settings.mark_every),
+        (rounds, "MOST", settings.rounds_kept),
         # Longer than any client repeats a write.
         (idempotency, "KEPT_FOR", 20 * 10**9),
         (timekeeping, "TICK_EVERY", 10**9),
@@ -124,6 +127,7 @@ def _lived(world: World, plan: Plan) -> Result:
     for server in world.servers.values():
         server.start()
     workload.start()
+    world.spawn(Laggards(world).watch)
     for fault in plan.faults:
         world.root.call_at(fault.at, _begin, world, fault)
     world.scheduler.run(plan.seconds)
@@ -182,7 +186,7 @@ async def _calm(world: World) -> None:
             link = wire.link(one, other)
             while link.blocked:
                 wire.unblock(one, other)
-            link.slow, link.loss, link.bandwidth = 1.0, 0.0, 1e8
+            link.slow, link.loss, link.bandwidth, link.far = 1.0, 0.0, 1e8, 0.0
     for server in list(world.servers.values()):
         server.speed.slow, server.speed.stalled_until = 1.0, 0.0
         server.storage.capacity, server.storage.power = 1 << 40, None

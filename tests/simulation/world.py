@@ -38,6 +38,7 @@ class Settings:
     segment_bytes: int = 8 << 10
     message_bytes: int = 4 << 10
     mark_every: int = 16
+    rounds_kept: int = 32
     drift: float = 0.0
     dead_after: float = 2.0
     think: float = 0.15
@@ -71,6 +72,8 @@ class World:
         self.operating = asyncio.Lock()
         """Held by the operator, who changes members one at a time and looks at what there is before."""
         self.last_applied_at = 0.0
+        self.crowded = 0
+        """Commands that came in crowds."""
         self.calm = False
         """Whether faults have stopped, for good: one that is still going on undoes nothing any more."""
         self._background: set[asyncio.Task[None]] = set()

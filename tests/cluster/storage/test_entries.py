@@ -101,3 +101,14 @@ def test_dropping_a_long_log_frees_its_blocks_bit_by_bit() -> None:
     for left in range(waiting - 1, -1, -1):
         log.append(b"", 1)
         assert len(log._dead) == left
+
+
+@pytest.mark.parametrize("kept", [1, 1023, 1024, 1025, 2500])
+def test_a_truncation_leaves_no_block_behind_it(kept: int) -> None:
+    """What is left over of a log that was cut would stay in memory until as many entries came again."""
+    log = filled(4000)
+    log.truncate_from(kept + 1)
+    assert max(log._blocks) == (kept + 1) >> 10
+    for number in range(kept, 4000):
+        log.append(b"new %d" % number, 2)
+    assert [log.data(index) for index in (kept, kept + 1, 4000)] == [b"%d" % (kept - 1), b"new %d" % kept, b"new 3999"]
