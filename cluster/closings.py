@@ -29,7 +29,7 @@ class Closings:
     read_index: bool = True
     """7: a linearizable read waits for a round to the majority that began after it."""
     exactly_once: bool = True
-    """8: a retry of a proposal returns the first outcome."""
+    """8: a retry of a proposal returns the first outcome, and a leader writes no command that its log has already."""
     failed_apply_ends: bool = True
     """9: an exception in `apply` ends the node; the entry isn't tried again on a state that may hold half of it."""
     learners_first: bool = True
