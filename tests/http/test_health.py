@@ -89,6 +89,7 @@ def with_peer(**changes: Any) -> list[NodeView | str]:
     ("nodes", "text"),
     [
         (changed("s2", fault="the disk is full"), "s2 acknowledges nothing: the disk is full"),
+        (changed("s2", log_fault="Broken pipe"), "the log of s2 can't be written to stderr as it comes: Broken pipe"),
         (changed("s2", last_sync_seconds=0.25), "the disk of s2 is slow: its last sync took 250ms"),
         (changed("s3", disk_free_bytes=5 << 20), "the disk of s3 is nearly full: 5 MiB are free"),
         (changed("s3", digest="bb"), "the state at index 7 of s1 and s2 from s3 differs"),

@@ -29,8 +29,8 @@ _CROWD_PATIENCE = 3.0
 _LOOK_EVERY = 0.5
 _STANDSTILL = 3.0
 """Seconds without any progress, beside three round trips, after which a reachable follower counts as starved."""
-MOST_COPIES = 2
-"""Of one command, in entries that are committed."""
+MOST_COPIES = 1
+"""Of one command, in entries that are committed: whoever writes it again looks at what the log has."""
 
 
 # Faults.

@@ -62,6 +62,7 @@ class LogWriter:
         """A line could not even be made."""
         with self._changed:
             self._drop()
+            self._untold_error = self._untold_error or "a line could not be made"
 
     @property
     def fault(self) -> str:

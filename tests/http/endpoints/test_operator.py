@@ -181,6 +181,12 @@ async def test_health_checks_tell_alive_from_ready_from_leading(node: Node) -> N
         assert await node.do("GET", "/v1/agent/health/ready") == (503, reason)
 
 
+async def test_a_node_that_failed_says_that_it_does_not_live(node: Node) -> None:
+    assert (await node.do("GET", "/v1/agent/health/live"))[0] == 200
+    node.operations.failure = "a defect in a tick"
+    assert await node.do("GET", "/v1/agent/health/live") == (503, "a defect in a tick")
+
+
 async def test_autopilots_health_is_429_when_it_is_bad(node: Node) -> None:
     status, answer = await node.do("GET", "/v1/operator/autopilot/health")
     assert (status, answer["Healthy"], answer["FailureTolerance"]) == (200, True, 0)
