@@ -156,12 +156,7 @@ class Node:
 
         task = self.loop.create_task(watched())
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if task.cancelled() and self.running:
-            self.fail(LogError("a task of this node was cancelled"))
+        task.add_done_callback(self._tasks.discard)
 
     def fail(self, error: BaseException) -> None:
         """Stop acting at once. The user of the log sees `failed` and ends the process."""
