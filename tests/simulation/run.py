@@ -13,7 +13,6 @@ from cluster.node import applier
 from cluster.raft import leadership, rounds
 from tests.simulation import operator
 from tests.simulation.faults import CLOCKS, KINDS, STAGED, Fault, draw_kinds, draw_schedule
-
 from tests.simulation.slow import Laggards
 from tests.simulation.workload import Workload
 from tests.simulation.world import Settings, World
