@@ -77,6 +77,7 @@ EXAMPLES: dict[str, tuple[str, str, Any]] = {
     "election_timeout_min": ("400ms", '"400ms"', 0.4),
     "election_timeout_max": ("2s", '"2s"', 2.0),
     "max_body_bytes": ("1MiB", "1048576", 1 << 20),
+    "max_bodies_bytes": ("64MiB", '"64MiB"', 64 << 20),
     "snapshot_threshold": ("7", "7", 7),
     "snapshot_trailing_entries": ("0", "0", 0),
     "join": ("127.0.0.1:80,http://b:4646/", '["127.0.0.1:80", "b:4646"]', ("127.0.0.1:80", "b:4646")),

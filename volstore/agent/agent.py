@@ -339,6 +339,7 @@ def _http_settings(config: AgentConfig, tls: Tls | None) -> HttpSettings:
         datacenter=config.datacenter,
         version=VERSION,
         max_body_bytes=config.max_body_bytes,
+        max_bodies_bytes=config.max_bodies_bytes,
         max_url_bytes=config.max_url_bytes,
         max_header_bytes=config.max_header_bytes,
         max_connections=config.max_connections,

@@ -79,6 +79,7 @@ class AgentConfig:
     election_timeout_min: float
     election_timeout_max: float
     max_body_bytes: int
+    max_bodies_bytes: int
     max_url_bytes: int
     max_header_bytes: int
     max_connections: int

@@ -280,6 +280,14 @@ SETTINGS: tuple[Setting, ...] = (
         "4MiB",
         number=True,
     ),
+    Setting(
+        "max_bodies_bytes",
+        "SIZE",
+        _between(parse_size, "1MiB", "16GiB"),
+        "The bodies of all requests under way together; more get 503. A quarter is kept for those up to 64 KiB.",
+        "32MiB",
+        number=True,
+    ),
     Setting("max_url_bytes", "SIZE", _between(parse_size, "1KiB", "64KiB"), "The longest URL.", "8KiB", number=True),
     Setting(
         "max_header_bytes",

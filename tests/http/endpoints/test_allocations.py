@@ -147,7 +147,7 @@ for _ in range(40):
         ({"PreemptedAllocations": [1]}, "PreemptedAllocations[0]: expected a string"),
         ({"Unknown": 2**64}, "Unknown: a number beyond 64 bits"),
         ({"Unknown": {"a": [-(2**63) - 1]}}, "Unknown.a[0]: a number beyond 64 bits"),
-        ({"Unknown": DEEP}, "Unknown"),
+        ({"Unknown": DEEP}, "the JSON document is nested too deeply: at most 32 levels"),
         ({"NodeID": "n" * 257}, "NodeID: 257 bytes are too long"),
     ],
 )

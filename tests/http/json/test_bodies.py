@@ -71,6 +71,8 @@ MALFORMED: list[tuple[bytes, str]] = [
     (b'{"Volumes":[{"ID":"v","ID":"w"}]}', 'validation: Volumes[0]: the key "ID" is there twice'),
     (b'{"Volumes":[{"Secrets":{"k":"a","k":"a"}}]}', 'validation: Volumes[0].Secrets: the key "k" is there twice'),
     (b'{"Volumes":[],"Volumes":[]}', 'validation: the body: the key "Volumes" is there twice'),
+    (b'{"Volumes":[{"ID":"v","ID":"w"}', "unexpected EOF: validation: "),
+    (b'{"Volumes":[{"ID":"v","ID":"w"} {}]}', "validation: not JSON: "),
     (b'{"Volumes":[{"Name":"\\ud800"}]}', "validation: Volumes[0].Name: half a surrogate pair"),
     (b'{"Volumes":[{"Secrets":{"\\udfff":"x"}}]}', "validation: Volumes[0].Secrets.\\udfff: half a surrogate pair"),
     (b'{"Volumes":[{"Name":"a\nb"}]}', "validation: not JSON: Invalid control character"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from volstore.http.json import reader as json_input
 from volstore.http.json.reader import InvalidBody, read_json
+from volstore.http.json.shape import Misshapen
 
 
 class Anything:
@@ -47,6 +48,8 @@ def outcome(body: bytes, quickly: bool) -> tuple[str, object]:
         read = read_json(body, Anything()) if quickly else json_input._read_strictly(body, Anything())
     except InvalidBody as error:
         return "refused", error.text
+    except Misshapen as error:
+        return "refused", json_input._told(error).text
     return "read", repr(read)
 
 

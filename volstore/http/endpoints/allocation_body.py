@@ -13,10 +13,21 @@ from volstore.core.model import CLIENT_STATUSES, DEFAULT_NAMESPACE, DESIRED_STAT
 from volstore.http.endpoints.node_body import TimeKind
 from volstore.http.endpoints.volume_body import IDENTIFIER, NAME
 from volstore.http.json.reader import read_json
-from volstore.http.json.shape import INT64_MIN, Boolean, Integer, Kind, ListOf, MapOf, Misshapen, Text, expected
+from volstore.http.json.scan import DEEPEST
+from volstore.http.json.shape import (
+    INT64_MIN,
+    MOST_MEMBERS,
+    Boolean,
+    Integer,
+    Kind,
+    ListOf,
+    MapOf,
+    Misshapen,
+    Text,
+    expected,
+    too_many,
+)
 
-DEEPEST = 32
-"""Levels of a value that is kept unread: every member must be able to take it apart, whatever its Python's limits."""
 _UINT64_MAX = 2**64 - 1
 _INDEXES = ("CreateIndex", "ModifyIndex")
 
@@ -42,6 +53,8 @@ class AnythingKind:
                     raise Misshapen("a number beyond what 64 bits can hold")
             case str():
                 _TEXT.read(value)
+            case list() | dict() if len(value) > MOST_MEMBERS:
+                raise too_many(f"{len(value)} members", MOST_MEMBERS)
             case list():
                 for place, member in enumerate(value):
                     self._inside(place, member, depth)
@@ -247,6 +260,8 @@ class ManyKind:
     """`{"Allocations": [{…}, …]}`, at least one."""
 
     _list: ListOf[Allocation] = ListOf(ALLOCATION)
+    list_name, most = "Allocations", _list.most
+    member: Kind[Allocation] = ALLOCATION
 
     def read(self, value: object) -> tuple[Allocation, ...]:
         if not isinstance(value, dict):

@@ -106,7 +106,8 @@ def _put(call: Call) -> Command:
 
 
 def _put_many(call: Call) -> Command:
-    return ReportAllocations(tuple(_placed(call, allocation) for allocation in read_allocations(call.body)))
+    allocations = read_allocations(call.body) if call.batch is None else call.batch
+    return ReportAllocations(tuple(_placed(call, allocation) for allocation in allocations))
 
 
 def _placed(call: Call, allocation: Allocation) -> Allocation:
@@ -159,6 +160,7 @@ PUT_MANY = Write(
     summary="Report allocations, all or none",
     parameters=("namespace",),
     body=MANY,
+    batch=MANY,
     command=_put_many,
     render=no_body,
 )

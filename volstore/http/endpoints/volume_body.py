@@ -8,8 +8,19 @@ import msgspec
 
 from volstore.core.errors import ApiError
 from volstore.core.model import Capability, MountOptions, Topology, TopologyRequest, Volume
-from volstore.http.json.reader import InvalidBody, read_json
-from volstore.http.json.shape import Integer, ListOf, MapOf, Misshapen, Nullable, Object, Text, expected, printable
+from volstore.http.json.reader import InvalidBody, in_one_turn, read_json
+from volstore.http.json.shape import (
+    Integer,
+    Kind,
+    ListOf,
+    MapOf,
+    Misshapen,
+    Nullable,
+    Object,
+    Text,
+    expected,
+    printable,
+)
 
 LONGEST_ID = 256
 LONGEST_NAME = 1024
@@ -112,6 +123,9 @@ _MISSING = "missing volume definition"
 class RegisterKind:
     """The whole body, as the volumes that it defines; at least one."""
 
+    list_name, most = "Volumes", _VOLUMES.most
+    member: Kind[Volume] = VOLUME
+
     def read(self, value: object) -> tuple[Volume, ...]:
         if value is None:
             raise Misshapen(f'{_MISSING}: expected {{"Volumes": [...]}}')
@@ -170,7 +184,7 @@ def _read_plainly(body: bytes) -> tuple[Volume, ...] | None:
     Each string of such a body is one line of printable characters, as JSON's strings hold no control character
     unescaped, and has as many bytes as characters. That no key is there twice is told as in `json_input`.
     """
-    if not body.isascii() or _BACKSLASH in body or _DEL in body:
+    if not in_one_turn(body) or not body.isascii() or _BACKSLASH in body or _DEL in body:
         return None
     try:
         members = _texts_decoder.decode(body)
@@ -188,7 +202,9 @@ def _read_plainly(body: bytes) -> tuple[Volume, ...] | None:
         if "id" not in arguments:
             return None
         volumes.append(Volume(**arguments))
-    return tuple(volumes) if volumes and len(members) == 1 and body.count(b":") == keys else None
+    return (
+        tuple(volumes) if 0 < len(volumes) <= _VOLUMES.most and len(members) == 1 and body.count(b":") == keys else None
+    )
 
 
 def path_disagrees(path_id: str, body_id: str) -> ApiError:

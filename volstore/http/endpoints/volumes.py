@@ -110,7 +110,7 @@ def _read(call: Call) -> Question:
 
 
 def _register(call: Call) -> Command:
-    volumes = read_volumes(call.body)
+    volumes = read_volumes(call.body) if call.batch is None else call.batch
     if len(volumes) == 1:
         volumes = (_named_by_path(volumes[0], call.ids[0]),)
     return RegisterVolumes(call.query.namespace, volumes)
@@ -194,6 +194,7 @@ REGISTER_VOLUMES = Write(
     answer=RegisteredView,
     parameters=("namespace",),
     body=REGISTER,
+    batch=REGISTER,
     command=_register,
     render=_registered,
 )

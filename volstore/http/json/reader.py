@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
 from volstore.core.errors import ApiError
-from volstore.http.json.shape import INT64_MAX, INT64_MIN, Kind, Misshapen, path_text, printable
+from volstore.http.json.scan import DEEPEST, Outline, outline, too_deep, weight_at_most
+from volstore.http.json.shape import INT64_MAX, INT64_MIN, Batch, Kind, Misshapen, printable
 
 T = TypeVar("T")
 
 LONGEST_NUMBER = 64
 """Characters of a number; nothing that the API takes needs more than 20."""
+LONGEST_TEXT = 1000
+"""Characters of what is said about a body."""
+PIECE_BYTES = 256 * 1024
+PIECE_WEIGHT = 10_000
+"""What is read in one turn of the loop, which takes 20 ms at most: a body, or one member of a batch. No row of the
+state comes of more. The weight is `json_scan`'s."""
+BODY_WEIGHT = 200_000
+"""Of a batch in all: with it no body of 4 MiB takes more than 16 MiB of memory."""
+_SURELY_LIGHT = PIECE_WEIGHT // 4
+"""Bytes that can't weigh more than PIECE_WEIGHT."""
 
 
 class InvalidBody(ApiError):
@@ -24,7 +35,27 @@ class InvalidBody(ApiError):
     """
 
     def __init__(self, text: str, head: str = "") -> None:
+        text = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"
         super().__init__(400, f"{head + ': ' if head else ''}validation: {text}")
+
+
+class _NotJson(Misshapen):
+    """`head` as InvalidBody's."""
+
+    def __init__(self, text: str, head: str = "") -> None:
+        super().__init__(text)
+        self.head = head
+
+
+def _told(error: Misshapen) -> InvalidBody:
+    return InvalidBody(str(error), error.head if isinstance(error, _NotJson) else "")
+
+
+class _Twice(Misshapen):
+    """A key that is there twice, in the object of this place."""
+
+    def __str__(self) -> str:
+        return super().__str__() if self.path else f"the body: {self.text}"
 
 
 class _Repeated(Exception):
@@ -44,13 +75,83 @@ def read_json(body: bytes, kind: Kind[T]) -> T:
     document's own faults first.
     """
     try:
+        return _read(body, kind)
+    except Misshapen as error:
+        raise _told(error) from None
+
+
+def in_one_turn(body: bytes) -> bool:
+    """Whether it is surely small enough for `read_json`."""
+    return len(body) <= _SURELY_LIGHT or (len(body) <= PIECE_BYTES and weight_at_most(body) <= PIECE_WEIGHT)
+
+
+def read_batch(body: bytes, kind: Batch[T]) -> Generator[None, None, tuple[T, ...]]:
+    """The members of a large body, read one by one, with a pause after each: it yields where others can have a turn.
+
+    The body without its list must be a document too, and each member a small one: what is good here is good JSON with
+    no key twice, as for `read_json`. Raises InvalidBody.
+    """
+    found, name = Outline(), kind.list_name
+    try:
+        yield from outline(body, found, BODY_WEIGHT, name, kind.most)
+        around = _around(body, found, name)
+        read: list[T] = []
+        if around is body:
+            return _read(body, kind)
+        envelope = _read(around, _AS_IT_IS)
+        if not isinstance(envelope, dict) or envelope.get(name) != []:
+            raise Misshapen(f"expected an object with the array {name}")
+        before = found.list_start + 1
+        for number, (start, end) in enumerate(found.members):
+            try:
+                if body[before:start].strip(_SPACE_BYTES) != (b"," if number else b""):
+                    raise Misshapen("expected objects with commas between them")
+                if end - start > PIECE_BYTES:
+                    raise Misshapen(f"{end - start} bytes are too long, at most {PIECE_BYTES} are taken")
+                read.append(_read(body[start:end], kind.member))
+            except Misshapen as error:
+                raise error.inside(number).inside(name) from None
+            before = end
+            yield
+        if body[before : found.list_end - 1].strip(_SPACE_BYTES):
+            raise Misshapen("expected objects with commas between them").inside(len(read)).inside(name)
+        return tuple(read)
+    except Misshapen as error:
+        raise _told(error) from None
+
+
+def _around(body: bytes, found: Outline, name: str) -> bytes:
+    """`body` with nothing in its list."""
+    around = body
+    if found.list_start >= 0:
+        if found.list_end < 0:
+            raise _NotJson(f"the JSON document ends early, in {name}", head="unexpected EOF")
+        if body[found.list_end - 1 : found.list_end] != b"]":
+            raise _NotJson(f"not JSON: {name} ends with another bracket than it began with")
+        around = body[: found.list_start] + b"[]" + body[found.list_end :]
+    if len(around) > PIECE_BYTES:
+        raise Misshapen(f"{len(around)} bytes are too long, at most {PIECE_BYTES} are taken beside the array {name}")
+    return around
+
+
+class _AsItIs:
+    def read(self, value: object) -> object:
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {}
+
+
+_AS_IT_IS = _AsItIs()
+
+
+def _read(body: bytes, kind: Kind[T]) -> T:
+    """Raises Misshapen; _NotJson where it is none."""
+    try:
         value = _read_quickly(body)
     except _NotQuickly:
         return _read_strictly(body, kind)
-    try:
-        return kind.read(value)
-    except Misshapen as error:
-        raise InvalidBody(str(error)) from None
+    return kind.read(value)
 
 
 class _NotQuickly(Exception):
@@ -63,17 +164,21 @@ def _read_quickly(body: bytes) -> object:
     msgspec takes a key that is there twice, and rounds what is too large. But a document has a colon for each of its
     keys: when it has no more colons than there are different keys, none is there twice.
     """
+    if not in_one_turn(body):
+        raise _NotQuickly
     try:
         value = _quick_decoder.decode(body)
-        if _keys(value) == body.count(b":"):
+        if _keys(value, DEEPEST) == body.count(b":"):
             return value
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     raise _NotQuickly
 
 
-def _keys(value: object) -> int:
-    """How many keys all objects in it have. Raises _NotQuickly for numbers that are better read strictly."""
+def _keys(value: object, levels: int) -> int:
+    """How many keys all objects in it have. Raises _NotQuickly for what is better read strictly: large numbers, and
+    more than `levels` of objects and arrays.
+    """
     if isinstance(value, dict):
         keys, members = len(value), list(value.values())
     elif isinstance(value, list):
@@ -82,9 +187,11 @@ def _keys(value: object) -> int:
         raise _NotQuickly
     else:
         return 0
+    if not levels:
+        raise _NotQuickly
     for member in members:
         if not isinstance(member, str):
-            keys += _keys(member)
+            keys += _keys(member, levels - 1)
     return keys
 
 
@@ -92,39 +199,38 @@ def _read_strictly(body: bytes, kind: Kind[T]) -> T:
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
-        raise InvalidBody(f"the body is not UTF-8: byte {error.start} ({body[error.start]:#04x})") from None
+        raise _NotJson(f"the body is not UTF-8: byte {error.start} ({body[error.start]:#04x})") from None
     start = len(text) - len(text.lstrip(_SPACE))
     if start == len(text):
-        raise InvalidBody("the body is empty, expected a JSON document", head="EOF")
+        raise _NotJson("the body is empty, expected a JSON document", head="EOF")
+    for _ in outline(body, Outline(), PIECE_WEIGHT):
+        pass
     value, end = _parse(text, start)
-    try:
-        result = kind.read(value)
-    except Misshapen as error:
-        raise InvalidBody(str(error)) from None
+    result = kind.read(value)
     if text[end:].strip(_SPACE):
-        raise InvalidBody(f"unexpected text after the JSON document, at character {end}")
+        raise _NotJson(f"unexpected text after the JSON document, at character {end}")
     return result
 
 
 _SPACE = " \t\r\n"
+_SPACE_BYTES = _SPACE.encode()
 
 
 def _parse(text: str, start: int) -> tuple[object, int]:
     try:
-        return _decoder.raw_decode(text, start)
-    except _Repeated:
-        value, _ = _slow_decoder.raw_decode(text, start)
-        place, key = next(_repeated_keys(value))
-        raise InvalidBody(f'{place}: the key "{printable(key)}" is there twice') from None
+        try:
+            return _decoder.raw_decode(text, start)
+        except _Repeated:
+            # What is wrong behind the repeated key is only found now.
+            value, _ = _slow_decoder.raw_decode(text, start)
+            raise _repeated(value) from None
     except json.JSONDecodeError as error:
         cut = error.pos >= len(text.rstrip(_SPACE)) or error.msg.startswith("Unterminated string")
         if cut:
-            raise InvalidBody(f"the JSON document ends early ({error.msg})", head="unexpected EOF") from None
-        raise InvalidBody(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+            raise _NotJson(f"the JSON document ends early ({error.msg})", head="unexpected EOF") from None
+        raise _NotJson(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except RecursionError:
-        raise InvalidBody("the JSON document is nested too deeply") from None
-    except Misshapen as error:
-        raise InvalidBody(str(error)) from None
+        raise too_deep() from None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -146,16 +252,24 @@ def _marked(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return result
 
 
-def _repeated_keys(value: object) -> Iterator[tuple[str, str]]:
-    todo: list[tuple[tuple[str | int, ...], object]] = [((), value)]
+def _repeated(value: object) -> Misshapen:
+    """Names the first object in `value` that has a key twice. It remembers where it is, nothing of where it was."""
+    path: list[str | int] = []
+    todo: list[Iterable[tuple[str | int, object]]] = [iter(((0, value),))]
     while todo:
-        path, found = todo.pop()
-        if isinstance(found, _RepeatedKey):
-            yield path_text(path) or "the body", found.key
-        if isinstance(found, dict):
-            todo.extend(((*path, key), member) for key, member in found.items())
-        elif isinstance(found, list):
-            todo.extend(((*path, place), member) for place, member in enumerate(found))
+        for step, found in todo[-1]:
+            if isinstance(found, _RepeatedKey):
+                error = _Twice(f'the key "{printable(found.key)}" is there twice')
+                error.path = (*path[1:], step) if path else ()
+                return error
+            if isinstance(found, dict | list):
+                path.append(step)
+                todo.append(iter(found.items() if isinstance(found, dict) else enumerate(found)))
+                break
+        else:
+            todo.pop()
+            del path[-1:]
+    raise AssertionError("no key is there twice")
 
 
 def _integer(digits: str) -> int:

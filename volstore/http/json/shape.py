@@ -16,6 +16,9 @@ T_co = TypeVar("T_co", covariant=True)
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
+MOST_MEMBERS = 1000
+"""Of one object with free keys, and of one array: Nomad's own have a few dozen."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -65,6 +68,10 @@ class Kind(Protocol[T_co]):
 
 def expected(what: str, value: object) -> Misshapen:
     return Misshapen(f"expected {what}, got {_name(value)}")
+
+
+def too_many(what: str, most: int) -> Misshapen:
+    return Misshapen(f"{what} are too many, at most {most} are taken")
 
 
 def _name(value: object) -> str:
@@ -157,12 +164,15 @@ class MapOf(Generic[T]):
 
     member: Kind[T]
     key: Text = field(default_factory=lambda: Text(longest=1024, one_line=True))
+    most: int = MOST_MEMBERS
 
     def read(self, value: object) -> dict[str, T]:
         if value is None:
             return {}
         if not isinstance(value, dict):
             raise expected("an object", value)
+        if len(value) > self.most:
+            raise too_many(f"{len(value)} keys", self.most)
         result = {}
         for name, member in value.items():
             try:
@@ -172,18 +182,25 @@ class MapOf(Generic[T]):
         return result
 
     def schema(self) -> dict[str, Any]:
-        return {"type": ["object", "null"], "additionalProperties": self.member.schema()}
+        return {
+            "type": ["object", "null"],
+            "additionalProperties": self.member.schema(),
+            "maxProperties": self.most,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class ListOf(Generic[T]):
     member: Kind[T]
+    most: int = MOST_MEMBERS
 
     def read(self, value: object) -> tuple[T, ...]:
         if value is None:
             return ()
         if not isinstance(value, list):
             raise expected("an array", value)
+        if len(value) > self.most:
+            raise too_many(f"{len(value)} elements", self.most)
         result = []
         for place, member in enumerate(value):
             try:
@@ -193,7 +210,7 @@ class ListOf(Generic[T]):
         return tuple(result)
 
     def schema(self) -> dict[str, Any]:
-        return {"type": ["array", "null"], "items": self.member.schema()}
+        return {"type": ["array", "null"], "items": self.member.schema(), "maxItems": self.most}
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,3 +264,11 @@ class Nullable(Generic[T]):
 
     def schema(self) -> dict[str, Any]:
         return self.kind.schema()
+
+
+class Batch(Kind[tuple[T, ...]], Protocol[T]):
+    """A body with a list of things, each of which can be read by itself: `{list_name: [member, …]}`."""
+
+    list_name: str
+    member: Kind[T]
+    most: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from volstore.core.acl.check import READ_JOB, Rights
+from volstore.core.acl.check import MOUNT, READ_JOB, WRITE_VOLUME, Rights
 from volstore.core.acl.rights import SNAPSHOT_SAVE, Acl
 from volstore.core.errors import ApiError
 from volstore.core.state import State
@@ -140,6 +140,51 @@ SPECIAL: dict[str, Callable[[Call, State, Rights], bool]] = {
     "readNamespace": _namespace,
 }
 """What depends on the thing that is asked for."""
+
+
+def _register(call: Call, state: State, rights: Rights) -> bool:
+    return rights.acl.allows(WRITE_VOLUME, call.query.namespace) and rights.acl.allows_area("plugin", "read")
+
+
+def _claim(call: Call, state: State, rights: Rights) -> bool:
+    if rights.node_secret_hash:
+        return True
+    return rights.acl.allows(MOUNT, call.query.namespace) and rights.acl.allows_area("plugin", "read")
+
+
+def _report_node(call: Call, state: State, rights: Rights) -> bool:
+    """Of a node with a secret anybody may send a report: it may have the secret in it."""
+    if rights.acl.allows_area("node", "write"):
+        return True
+    known = state.node(call.ids[0])
+    return known is not None and bool(known.secret_hash)
+
+
+def _as_node(call: Call, state: State, rights: Rights) -> bool:
+    return bool(rights.node_secret_hash) or rights.acl.allows_area("node", "write")
+
+
+BEFORE_THE_BODY: dict[str, Callable[[Call, State, Rights], bool]] = {
+    "registerVolumes": _register,
+    "claimVolume": _claim,
+    "reportNode": _report_node,
+    "setNodeStatus": _as_node,
+    "reportAllocation": _as_node,
+    "reportAllocations": _as_node,
+}
+"""Writes with a body, and whether there is a body with which the caller could have them done: never less than
+`acl_rules.ALLOWED` grants. Those that aren't here take management.
+"""
+
+
+def admit(call: Call, endpoint: Endpoint, state: State) -> None:
+    """Before the body is read. Raises ApiError (403) where the caller lacks the right whatever is in it."""
+    authorize(call, endpoint, state)
+    if not isinstance(endpoint, Write) or endpoint.body is None or not call.asker.restricted:
+        return
+    rights, may = call.asker.rights(state), BEFORE_THE_BODY.get(endpoint.name)
+    if not (rights.acl.management or (may is not None and may(call, state, rights))):
+        raise permission_denied()
 
 
 def authorize(call: Call, endpoint: Endpoint, state: State) -> None:

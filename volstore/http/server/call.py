@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -54,6 +55,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     body: bytes = b""
     origin: Origin = NO_ORIGIN
     asker: Asker = ANYBODY
+    batch: tuple[Any, ...] | None = None
+    """The members of a batch that was read in turns already; None: it is for the endpoint to read, from `body`."""
     drawn: list[str] = msgspec.field(default_factory=list)
     """Secrets that were drawn for this request: its answer may show them, nothing else ever does."""
 

@@ -12,7 +12,7 @@ from volstore.core.rules import Refusal
 from volstore.core.state import State
 from volstore.http.json.parameters import EVERYWHERE, READS, WRITING
 from volstore.http.json.replies import Json, Reply
-from volstore.http.json.shape import Kind
+from volstore.http.json.shape import Batch, Kind
 from volstore.http.registry import Contact
 from volstore.http.server.call import Call
 from volstore.http.server.watch import Topic
@@ -55,6 +55,8 @@ class Endpoint:
     body: Kind[Any] | None = None
     largest_body: int = 0
     """Bytes that are taken of a body that is no JSON; 0: none is."""
+    batch: Batch[Any] | None = None
+    """`body`, where it is a batch: a large one is read in turns, before the endpoint sees it."""
     query: tuple[str, ...] = field(init=False)
     """Every query parameter that it knows; another is refused."""
     known: frozenset[str] = field(init=False)

@@ -18,7 +18,7 @@ from volstore.http.json.parameters import WAIT_JITTER
 from volstore.http.json.replies import Reply, refusal
 from volstore.http.registry import Contact
 from volstore.http.server.asker import Denied, permission_denied
-from volstore.http.server.authorize import authorize
+from volstore.http.server.authorize import admit, authorize
 from volstore.http.server.call import Call
 from volstore.http.server.declaration import Absent, Endpoint, Local, Operation, Question, Read, Write
 from volstore.http.server.forward import on_leader
@@ -37,9 +37,10 @@ class Pipeline:
         self._waiters = waiters
 
     async def admit(self, endpoint: Endpoint, call: Call) -> None:
-        """Before the body is read: a stranger needn't send it. What a write needs is known with its command only."""
-        if call.asker.restricted and not isinstance(endpoint, Read):
-            await self._authorize_here(call, endpoint)
+        """Before the body is read: it may be large, and a stranger's. All that a write needs is known with its command
+        only. Raises ApiError 403; NoLeader where a read's right can't be told without one.
+        """
+        await self._here(call, lambda state: admit(call, endpoint, state), patient=isinstance(endpoint, Read))
 
     def run(self, endpoint: Endpoint, call: Call, idempotency: Idempotency | None) -> Awaitable[Reply]:
         if isinstance(endpoint, Write):
@@ -124,22 +125,29 @@ class Pipeline:
         return Reply(json=endpoint.render(call, command, outcome), headers=headers)
 
     async def _authorize_here(self, call: Call, endpoint: Endpoint, command: Command | None = None) -> None:
+        await self._here(call, lambda state: _allow(call, endpoint, command, state))
+
+    async def _here(self, call: Call, allow: Callable[[State], None], *, patient: bool = False) -> None:
         """By this node's state, and when that says no, by what it is after a barrier: a token that was made through
         another node a moment ago is good here too. A yes is asked of the state again where a write is applied.
+
+        `patient`: without a leader it isn't a no.
         """
         if not call.asker.restricted:
             return
         registry = call.service.registry
         try:
-            _allow(call, endpoint, command, registry.state)
+            allow(registry.state)
         except Denied as denied:
             if call.query.stale:
                 raise
             try:
                 await self._barrier(call)
             except NoLeader:
+                if patient:
+                    raise
                 raise denied from None
-            _allow(call, endpoint, command, registry.state)
+            allow(registry.state)
 
     async def _refuse_here(self, call: Call, foresee: Foresee, command: Command, key: Idempotency | None) -> None:
         """Raise ApiError where this node's state, and that after a barrier, is certain to refuse; nothing of what a key

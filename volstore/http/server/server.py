@@ -26,15 +26,18 @@ from volstore.core.errors import ApiError
 from volstore.http.endpoints.lists import VolumeLists
 from volstore.http.endpoints.rendered import VolumeRenderer
 from volstore.http.json.parameters import Query
+from volstore.http.json.reader import PIECE_BYTES, in_one_turn, read_batch
 from volstore.http.json.replies import JSON, TEXT, Json, Reply, refusal
+from volstore.http.json.shape import Batch
 from volstore.http.registry import Registry
 from volstore.http.server.admission import Admission, Ticket
 from volstore.http.server.asker import Asker, secret_of
 from volstore.http.server.audit import AuditLog
 from volstore.http.server.audited import Audited
+from volstore.http.server.bodies import SMALL, Bodies, Share
 from volstore.http.server.call import NO_ORIGIN, Call, Origin, Service
 from volstore.http.server.connection import Connection, headers_too_large, url_too_long
-from volstore.http.server.declaration import Endpoint, Operation, Write
+from volstore.http.server.declaration import Endpoint, Operation, Read, Write
 from volstore.http.server.forward import HOPS_HEADER
 from volstore.http.server.limits import RequestRate, WaitersOfCallers
 from volstore.http.server.listener import HttpListener, room_for
@@ -91,6 +94,7 @@ class HttpServer:
         self._settings = settings
         self._service = Service(registry, settings, VolumeRenderer(), VolumeLists())
         self._waiters = WaitersOfCallers(0)
+        self._bodies = Bodies(settings.max_bodies_bytes)
         self._pipeline = Pipeline(draw, self._waiters)
         self._limit_callers()
         routes = (*API, *more)
@@ -148,7 +152,11 @@ class HttpServer:
 
     async def _serve(self, request: BaseRequest) -> web.Response:
         status, headers, body = await self.answer(request)
-        return web.Response(status=status, headers=headers, body=body)
+        response = web.Response(status=status, headers=headers, body=body)
+        if _expects_continue(request) and not request.content.is_eof():
+            # Whether the body that it was not told to send comes all the same can't be known, nor thus what comes next.
+            response.force_close()
+        return response
 
     async def answer(self, request: BaseRequest | PlainRequest) -> Answer:
         """Whatever comes, an answer; what went wrong inside is told to the log only."""
@@ -208,6 +216,7 @@ class HttpServer:
         """
         self._settings = settings = replace(settings, acl_enabled=self._settings.acl_enabled)
         self._limit_callers()
+        self._bodies.most = settings.max_bodies_bytes
         self.admission.most = room_for(settings.max_connections)
         self.admission.most_of_client = settings.max_connections_per_client
         self._service = replace(self._service, settings=settings)
@@ -241,17 +250,29 @@ class HttpServer:
         if audited.begins(endpoint, asker, ids, query.namespace):
             await audited.note_attempt()
         origin = _origin(request, path, raw_query) if isinstance(endpoint, Operation) else NO_ORIGIN
-        if asker.restricted:
+        if asker.restricted and (endpoint.body is not None or not isinstance(endpoint, Read)):
             await self._pipeline.admit(endpoint, Call(self._service, query, ids, b"", origin, asker))
         limit = self._largest_body(endpoint)
-        if limit and isinstance(request, PlainRequest):
-            body = request.body
-            if len(body) > limit:
-                raise _too_large(limit)
-        else:
-            body = await self._body(request, endpoint, limit) if limit and isinstance(request, BaseRequest) else b""
-        idempotency = _idempotency(request, path, raw_query, query, body) if isinstance(endpoint, Write) else None
-        reply = await self._pipeline.run(endpoint, Call(self._service, query, ids, body, origin, asker), idempotency)
+        share: Share | None = None
+        try:
+            if not limit:
+                body = b""
+            elif isinstance(request, PlainRequest) and len(request.body) <= SMALL:
+                body = request.body  # It is here, and gone before anything else comes.
+                if len(body) > limit:
+                    raise _too_large(limit)
+            else:
+                share = self._bodies.share()
+                body = await self._body(request, endpoint, limit, share)
+            batch = None if endpoint.batch is None or in_one_turn(body) else await self._batch(body, endpoint.batch)
+            call = Call(self._service, query, ids, body, origin, asker, batch=batch)
+            idempotency = None
+            if isinstance(endpoint, Write) and (keys := _keys(request, query)):
+                idempotency = await _idempotency(keys, request, path, raw_query, body)
+            reply = await self._pipeline.run(endpoint, call, idempotency)
+        finally:
+            if share is not None:
+                share.give_back()
         if reply.json is not None and query.pretty:
             reply.json = await _away(reply.json, reply.json.indented)
         return reply
@@ -266,27 +287,43 @@ class HttpServer:
             raise ApiError(431, headers_too_large(self._settings))
 
     def _largest_body(self, endpoint: Endpoint) -> int:
-        """In bytes; 0 where none is taken."""
-        return endpoint.largest_body or (0 if endpoint.body is None else self._settings.max_body_bytes)
+        """In bytes; 0 where none is taken. What isn't a batch is read in one turn."""
+        if endpoint.largest_body or endpoint.body is None:
+            return endpoint.largest_body
+        most = self._settings.max_body_bytes
+        return most if endpoint.batch is not None else min(most, PIECE_BYTES)
 
-    async def _body(self, request: BaseRequest, endpoint: Endpoint, limit: int) -> bytes:
-        """The whole body, within the limits of size and time."""
+    async def _batch(self, body: bytes, kind: Batch[Any]) -> tuple[Any, ...]:
+        return await self._bodies.in_turns(read_batch(body, kind))
+
+    async def _body(self, request: BaseRequest | PlainRequest, endpoint: Endpoint, limit: int, share: Share) -> bytes:
+        """The whole body, within the limits of size and time, and of all bodies together.
+
+        A backup isn't counted among those: few may send one, and it is larger than all others together.
+        """
+        if isinstance(request, PlainRequest):
+            if len(request.body) > limit:
+                raise _too_large(limit)
+            share.grow(len(request.body))
+            return request.body
         within = _LARGE_BODY_DEADLINE if endpoint.largest_body else self._settings.body_deadline
         encoding = request.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
             raise ApiError(400, "validation: this Content-Encoding is not supported; send the body as it is")
         if request.content_length is not None and request.content_length > limit:
             raise _too_large(limit)
-        if request.headers.get("Expect", "").lower() == "100-continue":
+        if _expects_continue(request):
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0
         body = bytearray()
         try:
             async with asyncio.timeout(within):
                 while chunk := await request.content.readany():
-                    body += chunk
-                    if len(body) > limit:
+                    if len(body) + len(chunk) > limit:
                         raise _too_large(limit)
+                    if not endpoint.largest_body:
+                        share.grow(len(body) + len(chunk))
+                    body += chunk
         except TimeoutError:
             raise ApiError(408, f"the body did not come within {within:g} s") from None
         except web.RequestPayloadError:
@@ -331,18 +368,17 @@ def _target(request: BaseRequest | PlainRequest) -> str:
     return target.partition("#")[0] if target.startswith("/") else request.rel_url.raw_path_qs
 
 
-def _idempotency(
-    request: BaseRequest | PlainRequest, path: str, raw_query: str, query: Query, body: bytes
-) -> Idempotency | None:
-    """What the client's Idempotency-Key (or `idempotency_token`, as Nomad's clients send it) stands for: this request,
-    whole.
-    """
+def _keys(request: BaseRequest | PlainRequest, query: Query) -> list[str]:
+    """The request's Idempotency-Keys: the headers and `idempotency_token`, as Nomad's clients send it."""
     keys = request.headers.getall("Idempotency-Key", ())
     token = query.text("idempotency_token")
-    if token:
-        keys = list(dict.fromkeys((*keys, token)))
-    if not keys:
-        return None
+    return list(dict.fromkeys((*keys, token))) if token else list(keys)
+
+
+async def _idempotency(
+    keys: list[str], request: BaseRequest | PlainRequest, path: str, raw_query: str, body: bytes
+) -> Idempotency:
+    """What the client's key stands for: this request, whole."""
     key = keys[0]
     if len(keys) > 1 or not key or not key.isprintable() or len(key.encode(errors="replace")) > _LONGEST_KEY:
         raise ApiError(
@@ -351,7 +387,10 @@ def _idempotency(
     digest = hashlib.sha256()
     for part in (request.method, path, raw_query):
         digest.update(part.encode(errors="surrogateescape") + b"\0")
-    digest.update(body)
+    if len(body) > PIECE_BYTES:
+        await asyncio.get_running_loop().run_in_executor(None, digest.update, body)
+    else:
+        digest.update(body)
     return Idempotency(caller="anonymous", key=key, request_hash=digest.digest())
 
 
@@ -363,6 +402,10 @@ def _origin(request: BaseRequest | PlainRequest, path: str, raw_query: str) -> O
         {name: request.headers[name] for name in _WHO_ASKS if name in request.headers},
         int(hops) if hops in ("1", "2") else 0,
     )
+
+
+def _expects_continue(request: BaseRequest) -> bool:
+    return request.headers.get("Expect", "").lower() == "100-continue"
 
 
 def _takes_gzip(accepted: str) -> bool:
