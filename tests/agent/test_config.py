@@ -221,6 +221,10 @@ def test_a_mistake_in_the_file_is_told_with_its_key_and_place(toml: str, expecte
         ),
         ({"election_timeout_max": "300ms"}, "election_timeout_max (flag --election-timeout-max): 300ms must be above"),
         ({"max_body_bytes": "1GiB"}, "'1GiB' must be between 1KiB and 16MiB"),
+        (
+            {"max_bodies_bytes": "5MiB"},
+            "no room for one of max_body_bytes, 4194304: set it to 5592406 or more",
+        ),
         ({"max_body_bytes": "big"}, "'big' is not a size"),
         ({"snapshot_threshold": "0"}, "must be between 1 and"),
     ],

@@ -267,6 +267,12 @@ def _build(settings: Mapping[str, _Given], given: Mapping[str, _Given], dev: boo
         "cluster_id_given": "cluster_id" in given,
     }
     config = AgentConfig(**values, dev=dev, fresh=fresh)
+    if config.max_bodies_bytes * 3 // 4 < config.max_body_bytes:
+        raise ConfigError(
+            f"max_bodies_bytes ({settings['max_bodies_bytes'].source}): a quarter is kept for small bodies, and in the "
+            f"rest there is no room for one of max_body_bytes, {config.max_body_bytes}: set it to "
+            f"{-(-config.max_body_bytes * 4 // 3)} or more"
+        )
     if config.audit_enforce and config.audit_file is None:
         raise ConfigError(f"audit_enforce ({settings['audit_enforce'].source}): there is no audit_file; set it too")
     if (exposed := config.exposed()) and not config.insecure_bind:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -23,6 +23,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.http.conftest import SETTINGS, stub, volume
+from tests.http.json.hostile_bodies import SHAPES, bodies
 from tests.http.registry import InProcessRegistry
 from volstore.core.queries import VolumeQuery
 from volstore.http.server.openapi import document
@@ -157,6 +158,19 @@ def test_a_refused_body_changes_nothing(served: Served, request_made: tuple[str,
     if response.status_code != 200:
         assert served.tables() == before
         assert "X-Nomad-Index" not in response.headers
+
+
+@given(st.sampled_from(sorted(VALID)), bodies)
+@example("/v1/volume/csi/v", SHAPES["900 levels, and a key twice behind"](60_000))
+@example("/v1/search", SHAPES["900 levels, and a key twice behind"](60_000))
+@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_body_that_is_made_to_cost_is_refused_in_few_words(served: Served, path: str, body: bytes) -> None:
+    before = served.tables()
+    response = requests.put(served.url + path, data=body, timeout=20)
+    assert response.status_code in (200, 400, 404, 409, 413), response.text
+    assert len(response.content) < 2000 or response.status_code == 200
+    if response.status_code != 200:
+        assert served.tables() == before
 
 
 @given(

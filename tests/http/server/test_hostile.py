@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from tests.http.conftest import SETTINGS, Api, serve
+from tests.http.json.hostile_bodies import SHAPES
 from tests.process.agents import until
 
 SMUGGLED = b"DELETE /v1/volume/csi/victim HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -133,6 +134,23 @@ async def test_what_is_hardly_http_gets_a_refusal_at_most(api: Api, request_byte
     assert b" 500 " not in received
     assert not [event for event in logged if event["log_level"] in ("error", "warning")]
     await unharmed(api, index)
+
+
+@pytest.mark.parametrize("shape", sorted(SHAPES))
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_what_follows_a_body_that_is_made_to_cost_is_answered_or_nothing(
+    api: Api, shape: str, chunked: bool
+) -> None:
+    """Whatever the body, as it was framed: one answer to it, and one to the next request, or the end."""
+    index = await with_victim(api)
+    body = SHAPES[shape](30_000)
+    framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
+    framed = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+    head = b"PUT /v1/volume/csi/v HTTP/1.1\r\nHost: x\r\n" + framing + b"\r\n\r\n"
+    received = await answers(api, head + framed + b"GET /v1/regions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert statuses(received) in (["400", "200"], ["400"]), received[:500]
+    assert api.registry.state.index <= index + 1  # a command may say no too
+    assert api.registry.state.volume_count() == 1
 
 
 async def test_an_upgrade_is_ignored_and_what_follows_is_no_other_protocol(api: Api) -> None:
