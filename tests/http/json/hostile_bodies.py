@@ -24,12 +24,12 @@ def _filled(before: bytes, piece: bytes, after: bytes, size: int) -> bytes:
 
 
 def _keys(size: int) -> bytes:
-    return b",".join(b'"%x":""' % n for n in range(max(1, size // 10)))
+    return b",".join(b'"%x":""' % n for n in range(max(1, size // 13)))
 
 
 def _volumes(size: int) -> bytes:
     member = b'{"ID":"v%06d","PluginID":"p","AccessMode":"single-node-writer","AttachmentMode":"file-system"}'
-    return b'{"Volumes":[' + b",".join(member % n for n in range(max(1, size // 96))) + b"]}"
+    return b'{"Volumes":[' + b",".join(member % n for n in range(max(1, size // 104))) + b"]}"
 
 
 _DEEP_TWICE = b'{"a":1,"a":2}'

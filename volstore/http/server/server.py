@@ -187,6 +187,8 @@ class HttpServer:
         if given and given == request_id:
             reply.headers = {**reply.headers, "X-Request-Id": request_id}
         audited.ended(reply, failure)
+        # Its traceback has this frame, and those that had the body: together they would stay until the next collection.
+        failure = None
         packs = reply.json is not None and len(reply.json.raw) >= self._settings.gzip_from
         if packs and (accepted := request.headers.get("Accept-Encoding")) and _takes_gzip(accepted):
             answer = await _packed(reply)
