@@ -3,8 +3,8 @@
     python -m tests.bench.costs [--route /v1/allocations] [--acl]
 
 A server in this process, its loop in a thread that nothing else runs in; the clients are another thread's. Every shape
-of `tests.http.json.hostile_bodies` goes to every route that takes a body, at 60 KB, 256 KiB and 4 MiB. Of each route the
-worst is printed: milliseconds of processor between two looks at the sockets, and the most memory that was held at a
+of `tests.http.json.hostile_bodies` goes to every route that takes a body, at 60 KB, 256 KiB and 4 MiB. Of each route
+the worst is printed: milliseconds of processor between two looks at the sockets, and the most memory that was held at a
 time, the body's own included. With --acl all come from strangers. Memory is counted
 at 4 MiB alone, in a second pass, which is slow.
 """
