@@ -24,6 +24,8 @@ from volstore.private_files import create_private
 
 DOMAIN = "volstore"
 """Names under it are given by role, never on request."""
+ROLES = f".{DOMAIN}"
+"""The end of names that say a role."""
 CA_DAYS = 3650
 CERTIFICATE_DAYS = 365
 MOST_DAYS = 36_500
@@ -52,6 +54,12 @@ class Role(enum.Enum):
 def role_name(role: Role, region: str) -> str:
     """The DNS name that says `role` in a certificate."""
     return f"{role.value}.{region}.{DOMAIN}"
+
+
+def identifies(name: str) -> bool:
+    """Whether a certificate with this name can prove whose it is: roles and `localhost` are in many."""
+    plain = name.lower().rstrip(".")
+    return plain != "localhost" and not plain.endswith(ROLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +199,10 @@ def _alternatives(role: Role, name: str, region: str, hosts: Sequence[str]) -> l
                 raise CertificateError(f"{host!r} is neither a host's name nor an IP address") from None
             names.append(host)
     for given in (name, *hosts):
-        if given.lower().rstrip(".").endswith(f".{DOMAIN}"):
-            raise CertificateError(f"{given!r} can't be asked for: names under .{DOMAIN} say what role a holder has")
+        if given.lower().rstrip(".").endswith(ROLES):
+            raise CertificateError(f"{given!r} can't be asked for: names under {ROLES} say what role a holder has")
+    if not identifies(name):
+        raise CertificateError(f"a {role.value} can't be called {name!r}: every server's certificate has that name")
     found: list[x509.GeneralName] = [x509.DNSName(one) for one in dict.fromkeys(names)]
     return found + [x509.IPAddress(one) for one in dict.fromkeys(addresses)]
 

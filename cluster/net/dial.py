@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from cluster.net.backoff import Backoff
 from cluster.net.frames import FrameError
 from cluster.net.greeting import Admit, Refused, introduce
-from cluster.net.handshake import Card
+from cluster.net.handshake import Card, Identity
 from cluster.net.links import OutgoingLink, PeerStats, TransportLimits
 from cluster.net.rate_limit import RateLimitedLog
 from cluster.ports import Network, Random, Stream
@@ -18,7 +18,8 @@ from cluster.ports import Network, Random, Stream
 class Dialler:
     """Dials the member `name` at `address` for as long as `keep_dialling` runs.
 
-    `use(name, link)` has the connection until it ends; `refused(name, reason)` hears that the peer refused us.
+    `use(name, link)` has the connection until it ends; `refused(name, reason, who)` hears that the peer refused us,
+    and what it said of itself before.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class Dialler:
         stats: PeerStats,
         admit: Admit,
         use: Callable[[str, OutgoingLink], Awaitable[None]],
-        refused: Callable[[str, str], None],
+        refused: Callable[[str, str, Identity | None], None],
     ) -> None:
         self._name = name
         self._address = address
@@ -94,7 +95,7 @@ class Dialler:
             self._stats.refused += 1
             self._warn("refused_by_peer" if refused.by_peer else "peer_refused", refused.cause, refused.reason)
             if refused.by_peer:
-                self._refused(self._name, refused.reason)
+                self._refused(self._name, refused.reason, refused.peer)
         except (OSError, FrameError) as error:
             reason = str(error) or f"no answer within {self._limits.handshake_timeout} s"
             self._warn("peer_unreachable", type(error).__name__, reason)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cluster.net import handshake
 from cluster.net.frames import Decoder, Frame, encode
-from cluster.net.handshake import Accept, Card, Expectation, Hello, Invitation, Refuse
+from cluster.net.handshake import Accept, Card, Expectation, Hello, Identity, Invitation, Refuse
 from cluster.ports import Stream
 
 Admit = Callable[[str, bytes, Mapping[str, str]], str | None]
@@ -15,13 +15,15 @@ Admit = Callable[[str, bytes, Mapping[str, str]], str | None]
 
 
 class Refused(Exception):
-    """One side refused the other; `by_peer` says which one. `cause` is one word, `reason` for people."""
+    """One side refused the other; `by_peer` says which one. `cause` is one word, `reason` for people; `peer` is what
+    the other said of itself before, None if nothing."""
 
-    def __init__(self, refuse: Refuse, *, by_peer: bool) -> None:
+    def __init__(self, refuse: Refuse, *, by_peer: bool, peer: Identity | None = None) -> None:
         super().__init__(refuse.reason)
         self.cause = refuse.cause
         self.reason = refuse.reason
         self.by_peer = by_peer
+        self.peer = peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ async def introduce(stream: Stream, me: Card, target: str, admit: Admit) -> Gree
     await _write(stream, handshake.hello_frame(Hello(me, target, invitation.nonce)))
     welcome = handshake.read_welcome(await _read(stream, decoder))
     if isinstance(welcome, Refuse):
-        raise Refused(welcome, by_peer=True)
+        raise Refused(welcome, by_peer=True, peer=invitation.card.identity)
     return Greeted(invitation.card, decoder)
 
 

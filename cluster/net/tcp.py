@@ -23,12 +23,13 @@ class TlsContexts:
     A certificate's SAN DNS names are the names of the member that it proves; they are compared in the handshake, so
     `check_hostname` of the client's context is usually off (on, it checks the host of the address besides). With
     `every_member`, a certificate must have that name too: an authority that also signs for others gives it to
-    members only.
+    members only. It is no member's name, nor is any that ends with `roles`, nor `localhost`: many have those.
     """
 
     server: ssl.SSLContext
     client: ssl.SSLContext
     every_member: str = ""
+    roles: str = ""
 
 
 class TcpNetwork:
@@ -87,7 +88,7 @@ class TcpNetwork:
                     server_hostname=host,
                     ssl_handshake_timeout=self._handshake_timeout,
                 )
-                stream.must_name(tls.every_member)
+                stream.must_name(tls.every_member, tls.roles)
         except OSError as error:
             raise ConnectionError(f"can't connect to {address}: {error}") from error
         return stream
@@ -106,7 +107,7 @@ class TcpNetwork:
             await loop.connect_accepted_socket(
                 lambda: stream, connection, ssl=tls.server, ssl_handshake_timeout=self._handshake_timeout
             )
-            stream.must_name(tls.every_member)
+            stream.must_name(tls.every_member, tls.roles)
         return stream
 
 

@@ -16,6 +16,10 @@ _SEND_BUFFER = 256 << 10
 heartbeat would wait behind all of them, unseen by whoever counts what is queued."""
 
 
+LOCALHOST = "localhost"
+"""A name that servers' certificates have for those who ask them on their own machine."""
+
+
 class TcpStream(asyncio.Protocol):
     """One TCP connection: what was received waits here for `read`; `drain` ends when the kernel has everything."""
 
@@ -33,9 +37,10 @@ class TcpStream(asyncio.Protocol):
         self._peer = "unknown"
         self._names: frozenset[str] = frozenset()
 
-    def must_name(self, wanted: str) -> None:
+    def must_name(self, wanted: str, roles: str = "") -> None:
         """Close a TLS connection whose other side's certificate has no DNS name, or lacks the name `wanted` if that is
-        given. Raises ConnectionError."""
+        given. Raises ConnectionError. Names that many certificates have identify nobody, so `peer_names` is without
+        `localhost`, `wanted`, and those that end with `roles`."""
         if not self._names:
             # Without a name the log's handshake couldn't tell this from a connection without TLS.
             self.close()
@@ -44,6 +49,11 @@ class TcpStream(asyncio.Protocol):
             self.close()
             shown = ", ".join(sorted(self._names))[:200]
             raise ConnectionError(f"the certificate isn't a member's: it lacks the name {wanted}, and has {shown}")
+        own = [name for name in self._names if name.lower() not in (LOCALHOST, wanted.lower())]
+        self._names = frozenset(name for name in own if not roles or not name.lower().endswith(roles.lower()))
+        if not self._names:
+            self.close()
+            raise ConnectionError("the certificate names no member: its names are those that any member's has")
 
     async def read(self, limit: int) -> bytes:
         while not self._received:

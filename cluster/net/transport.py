@@ -51,13 +51,14 @@ class Transport:
         on_message: Callable[[str, Frame], None],
         on_peer: Callable[[str, bool], None],
         on_failure: Callable[[BaseException], None],
-        on_refused: Callable[[str, str], None] | None = None,
+        on_refused: Callable[[str, str, Identity | None], None] | None = None,
         limits: TransportLimits | None = None,
     ) -> None:
         """`admit(name, incarnation, meta)` says why one isn't let in, or None; it is asked of both who dials us and
         whom we dialled. `on_message(peer, frame)`: in order per peer, also while the other direction isn't up yet.
         `on_peer(peer, connected)`: also False and True in a row when a connection was replaced. `on_refused(peer,
-        reason)`: it refused our dial. Callbacks are synchronous, and may call any method but `stop`.
+        reason, who)`: it refused our dial, after it had said who it is. Callbacks are synchronous, and may call any
+        method but `stop`.
         `on_failure(exception)`: a callback raised or a task of ours died. That is a defect: from then on no other
         callback is called, and the node must end.
 
@@ -255,9 +256,9 @@ class Transport:
             return "this member is stopping"
         return reasons[0]
 
-    def _refused(self, name: str, reason: str) -> None:
+    def _refused(self, name: str, reason: str, who: Identity | None) -> None:
         if self._on_refused is not None:
-            self._call(self._on_refused, name, reason)
+            self._call(self._on_refused, name, reason, who)
 
     def _call(self, callback: Callable[..., None], *arguments: Any) -> bool:
         """Call back, unless that is over; whether it was done, without an exception."""

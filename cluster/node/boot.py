@@ -64,7 +64,7 @@ async def _boot(options: Options, state: ReplicatedState, disk: Disk, snapshot_d
     configuration = Configuration(options.members)
     if snapshot is not None:
         await _restore(state, store, snapshot)
-        configuration = Configuration.decode(snapshot.membership, snapshot.index)
+        configuration = Configuration.decode(snapshot.membership, snapshot.index, snapshot.extra)
         if journal.term_at(snapshot.index) != snapshot.term:
             # A crash came between a received snapshot and the log's switch to it.
             journal.reset(snapshot.index, snapshot.term)

@@ -322,6 +322,7 @@ class Node:
         if not engine.leads or engine.term != term_before:
             self._told_commit = 0
             self.intake.leadership_ended()
+        self.peers.leader_changed()
         if role_alone:
             return  # A learner got its vote, say: what waits is on its way as before.
         self.freshness.leader_changed()
@@ -340,12 +341,16 @@ class Node:
         if (flaw := messages.flaw(frame)) is not None:
             self.limited.warning(self.loop.time(), (peer, flaw), "message_refused", peer=peer, reason=flaw)
             return
+        if peer not in self.peers.inside and not self.peers.listens(peer, frame[0]):
+            reason = f"{frame[0]!r} from one that this node doesn't know as a member"
+            self.limited.warning(self.loop.time(), (peer, frame[0]), "message_refused", peer=peer, reason=reason)
+            return
         self.step(self._take, peer, frame)
 
     def _take(self, peer: str, frame: Frame) -> None:
         kind, now, engine = frame[0], self.loop.time(), self.engine
         if kind in _RAFTS:
-            if kind == "app" and frame[7] is not None and frame[1] >= engine.term:
+            if kind == "app" and frame[7] is not None and frame[1] >= engine.term and peer in self.peers.inside:
                 self.applier.expect((frame[7][0], frame[7][1]))
             engine.receive(now, peer, frame)
             if kind in ("app", "commit") and frame[1] == engine.term:
@@ -368,11 +373,13 @@ class Node:
                 self._receiving.piece(peer, frame)
         elif kind == "snapack":
             self.compaction.acknowledged(peer, *frame[1:])
-        elif kind == "gone" and frame[1] >= engine.term:
-            raise LogError(
-                f"this node was removed from the cluster at log index {frame[2]}, says {peer}; "
-                "its data directory is of no further use to it"
-            )
+        elif kind == "gone":
+            if self.peers.believes_removal(peer, frame[1], frame[2]):
+                raise LogError(
+                    f"this node was removed from the cluster at log index {frame[2]}, says {peer}; "
+                    "its data directory is of no further use to it"
+                )
+            self.limited.warning(now, (peer, kind), "removal_not_believed", peer=peer, index=frame[2])
 
     def _answer_read(self, peer: str, question: int, index: int | None) -> None:
         self.send(peer, ["read", question, index])
@@ -413,7 +420,7 @@ class Node:
         if self.state.digest() != meta.digest:
             raise SafetyViolation(f"the snapshot of log index {meta.index} restores to another digest than it names")
         self.start_log_after(meta)
-        self.engine.rebased(meta.index, Configurations(Configuration.decode(meta.membership, meta.index)))
+        self.engine.rebased(meta.index, Configurations(Configuration.decode(meta.membership, meta.index, meta.extra)))
         self.engine.heard_leader(self.loop.time())
         self.applier.installed(meta.index)
         self.compaction.installed(meta.index)

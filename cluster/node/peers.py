@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from cluster.api import LogError, Member
+from cluster.net import outsiders
+from cluster.net.outsiders import MOST_OUTSIDERS, Outsider, claimed, is_disk_of
 from cluster.raft.engine import CONFIGURATION
 from cluster.raft.membership import Configuration
 
 if TYPE_CHECKING:
+    from cluster.net.handshake import Identity
     from cluster.node.node import Node
 
 OTHER_DISK = "comes with another disk than the one that this cluster knows"
-"""In the reason of a refusal: whoever is told so can't be a member as it is, and stops."""
+"""In the reason of a refusal: a member that is told so by those who know better can't be one as it is, and stops."""
 
 
 class Peers:
@@ -29,7 +32,11 @@ class Peers:
         self._incarnations: dict[str, bytes] = {}
         self._metas: dict[str, Mapping[str, str]] = {}
         self._connected_at: dict[str, float] = {}
-        self._callers: dict[str, str] = {}
+        self._staying: dict[str, str] = {}
+        """Names and addresses of members whose removal stands in this node's log and isn't committed."""
+        self._outsiders: dict[str, Outsider] = {}
+        self.inside: frozenset[str] = frozenset()
+        """Names of peers that speak as the members that this node's latest configuration names."""
 
     # As the log says.
 
@@ -41,10 +48,13 @@ class Peers:
         # A removal that was lost with its leadership is none: who was to leave is a member as before.
         self.leaving = tuple(m for m in leaving if configuration.member(m.name) is None)
         self.card["configuration"] = str(configuration.index)
-        self._callers.clear()
+        self._staying.clear()
         for member in before.members if before is not None else ():
-            if configuration.member(member.name) is None:
-                self._metas.pop(member.name, None)  # who comes back under this name is another member
+            if not is_disk_of(configuration.member(member.name), member.incarnation):
+                # Who comes back under this name is another member.
+                self._metas.pop(member.name, None)
+                self._incarnations.pop(member.name, None)
+        self._judge_outsiders_anew(configuration)
         if configuration.members:
             self._set_peers()
         for member in configuration.members:
@@ -76,8 +86,10 @@ class Peers:
 
     def _set_peers(self) -> None:
         node = self._node
-        members = (*node.engine.configuration.members, *self.leaving)
-        peers = self._callers | {member.name: member.address for member in members}
+        members = node.engine.configuration.members
+        self.inside = frozenset(member.name for member in members if member.name not in self._outsiders)
+        peers = self._staying | {member.name: member.address for member in (*members, *self.leaving)}
+        peers |= {name: outsider.address for name, outsider in self._outsiders.items()}
         peers.pop(node.options.name, None)
         node.transport.set_peers(peers)
 
@@ -85,6 +97,8 @@ class Peers:
         """Who was let in before its disk was known to this node's log may have come with another one (hole 23)."""
         node = self._node
         member = node.engine.configuration.member(name)
+        if name in self._outsiders:
+            return  # It knows of a later configuration: this one says nothing of its disk.
         if member is not None and member.incarnation and node.options.closings.pinned_incarnations:
             node.transport.keep_only(name, member.incarnation)
 
@@ -107,37 +121,121 @@ class Peers:
     # What the transport asks and tells.
 
     def admit(self, name: str, incarnation: bytes, meta: Mapping[str, str]) -> str | None:
-        """Whether a member that calls, or answers, under this name is the one that the log names (hole 23)."""
+        """Why one that calls, or answers, under this name isn't let in; None if it is.
+
+        As the member that the log names (hole 23), or from outside, as `outsiders.py` has it.
+        """
         engine = self._node.engine
         configuration = engine.configuration
         member = configuration.member(name)
         # One whose removal isn't committed may have been elected without it, and undo it (Raft dissertation §4.1).
         staying = member or engine.configurations.at(engine.commit_index).member(name)
-        if staying is None:
-            known_there = meta.get("configuration", "")
-            if known_there.isdecimal() and int(known_there) > configuration.index and "raft" in meta:
-                # It knows of a later configuration than this node's log, which waits to be added or was away: whoever
-                # leads may be one that it hasn't heard of (Raft dissertation §4.1).
-                self._callers[name] = meta["raft"]
-                self._metas[name] = meta
+        if staying is not None and self._is_its_disk(staying, incarnation):
+            self._let_in(name, incarnation, meta)
+            if member is None:
+                self._staying[name] = staying.address
                 self._set_peers()
-                return None
-            return f"{name!r} is not a member of this cluster"
-        known = staying.incarnation or self._incarnations.get(name, b"")
-        if known and incarnation != known and self._node.options.closings.pinned_incarnations:
+            return None
+        if claimed(meta) > configuration.index:
+            return self._admit_outsider(name, incarnation, meta)
+        if staying is not None:
             return f"{name!r} {OTHER_DISK} (was it wiped?): remove the old {name!r} first, then add it anew"
+        return f"{name!r} is not a member of this cluster"
+
+    def _is_its_disk(self, member: Member, incarnation: bytes) -> bool:
+        known = member.incarnation or self._incarnations.get(member.name, b"")
+        return known in (b"", incarnation) or not self._node.options.closings.pinned_incarnations
+
+    def _let_in(self, name: str, incarnation: bytes, meta: Mapping[str, str]) -> None:
         self._incarnations[name] = incarnation
         self._metas[name] = meta
-        if member is None:
-            self._callers[name] = staying.address
+        if self._outsiders.pop(name, None) is not None:
+            # Not one word more of it may pass for the member's.
+            self._node.transport.keep_only(name, incarnation)
             self._set_peers()
+
+    def _admit_outsider(self, name: str, incarnation: bytes, meta: Mapping[str, str]) -> str | None:
+        node = self._node
+        # No reason may read as OTHER_DISK: it would end a member of an older version, which may well be in the right.
+        if (name, incarnation) in node.engine.configuration.removed:
+            return f"{name!r} was removed from this cluster: empty its data directory, and add it anew"
+        if not self._has_no_leader() and name not in self._outsiders:
+            return f"{name!r} is none of the members that this node knows, which has a leader among them"
+        there = node.transport.peer_info(name)
+        if there is not None and there.incarnation != incarnation:
+            return f"another {name!r} is connected to this node"
+        outsider = outsiders.read_outsider(incarnation, meta)
+        if isinstance(outsider, str):
+            return outsider
+        if name not in self._outsiders and len(self._outsiders) >= MOST_OUTSIDERS:
+            return f"{MOST_OUTSIDERS} that this node doesn't know are connected already"
+        self._outsiders[name] = outsider
+        node.transport.keep_only(name, incarnation)
+        self._set_peers()
         return None
+
+    def _has_no_leader(self) -> bool:
+        """For as long as this node would wait itself before it stood for election; a start counts as hearing one."""
+        node, engine = self._node, self._node.engine
+        if engine.leader is not None or engine.leads:
+            return False
+        if not engine.configuration.members:
+            return True  # It waits to be added, and has no members that it could hear.
+        return node.loop.time() >= engine.last_contact + node.options.timing.election_max
+
+    def _judge_outsiders_anew(self, configuration: Configuration) -> None:
+        """Whom the new configuration names is a member; who knew of no later one is nobody."""
+        for name, outsider in list(self._outsiders.items()):
+            if is_disk_of(configuration.member(name), outsider.incarnation):
+                del self._outsiders[name]
+                self._incarnations[name] = outsider.incarnation
+                self._metas[name] = outsider.meta
+            elif outsider.configuration <= configuration.index:
+                del self._outsiders[name]
+
+    def leader_changed(self) -> None:
+        """Once a member leads, nothing is to be had from outside."""
+        engine = self._node.engine
+        if self._outsiders and engine.leader is not None and engine.leader not in self._outsiders:
+            self._outsiders.clear()
+            self._set_peers()
+            for member in engine.configuration.members:
+                self._keep_pinned(member.name)
+
+    def listens(self, peer: str, kind: str) -> bool:
+        """Whether a message of this kind is taken from `peer`."""
+        if peer in self.inside:
+            return True
+        engine = self._node.engine
+        if peer in self._outsiders:
+            follows = peer == engine.leader
+            return (kind in outsiders.HEARD and (follows or self._has_no_leader())) or (
+                kind in outsiders.ANSWERS and follows
+            )
+        # Its removal isn't committed: it is a member as before.
+        return engine.configurations.at(engine.commit_index).member(peer) is not None
+
+    def believes_removal(self, peer: str, term: int, index: int) -> bool:
+        """Whether `peer` may say that configuration `index` is without this node, so that it must end."""
+        node, engine = self._node, self._node.engine
+        return term >= engine.term and outsiders.removal_counts(
+            (node.options.name, node.incarnation),
+            engine.configuration,
+            peer if peer in self.inside else "",
+            index,
+            follows=peer == engine.leader,
+            rival=term == engine.term and engine.leader not in (peer, None),
+        )
 
     def on_peer(self, peer: str, connected: bool) -> None:
         node = self._node
         node.log.info("peer_connected" if connected else "peer_lost", peer=peer)
         self._connected_at[peer] = node.loop.time()
-        if (info := node.transport.peer_info(peer)) is not None and info.meta.get("configuration", "0") != "0":
+        if (
+            peer in self.inside
+            and (info := node.transport.peer_info(peer)) is not None
+            and info.meta.get("configuration", "0") != "0"
+        ):
             self.recognised = node.engine.recognised = True
         if connected:
             self._keep_pinned(peer)
@@ -149,6 +247,20 @@ class Peers:
             node.asks.lost()
         node.step(lambda: node.engine.peers_changed(node.loop.time(), node.transport.connected()))
 
-    def on_refused(self, peer: str, reason: str) -> None:
-        if OTHER_DISK in reason:
-            self._node.fail(LogError(f"{peer} refuses this node: {reason}"))
+    def on_refused(self, peer: str, reason: str, refuser: Identity | None) -> None:
+        """`refuser` is what it said of itself before it refused this node's call."""
+        node = self._node
+        if OTHER_DISK not in reason or refuser is None:
+            return
+        configuration = node.engine.configuration
+        member = configuration.member(peer)
+        known = (member.incarnation if member is not None else b"") or self._incarnations.get(peer, b"")
+        if outsiders.refusal_counts(
+            (node.options.name, node.incarnation),
+            configuration,
+            (peer, refuser.incarnation),
+            claimed(refuser.meta),
+            known=known,
+            accepted=node.transport.connected() & self.inside,
+        ):
+            node.fail(LogError(f"{peer} refuses this node: {reason}"))

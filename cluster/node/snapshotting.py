@@ -96,9 +96,9 @@ class Compaction:
         term = node.journal.term_at(index)
         if term is None:
             raise LogError(f"the log doesn't reach the applied entry {index} yet; the leader sends it anew")
-        membership = node.engine.configurations.at(index).encode()
+        configuration = node.engine.configurations.at(index)
         captured = node.state.capture()
-        meta = SnapshotMeta(index, term, node.state.digest(), membership)
+        meta = SnapshotMeta(index, term, node.state.digest(), configuration.encode(), configuration.encode_removed())
         bytes_now = node.applier.bytes
         await node.store.write(meta, captured.chunks())
         self.snapshot_index = index

@@ -6,20 +6,28 @@ every old majority overlapping every new one (Raft dissertation §4.1). New memb
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgpack
 
 from cluster.api import LogError, Member
 
+MOST_REMOVED = 256
+"""Removed disks that are remembered, the latest."""
+
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Members by name. `index` is the log index of the entry that it came in: 0 for the list of the first boot."""
+    """Members by name. `index` is the log index of the entry that it came in: 0 for the list of the first boot.
+
+    `removed` are names and disks that were members before and are none now, as far back as this node's log and the
+    snapshots below it tell. It is no part of the entry, but of what the entries before it say.
+    """
 
     members: tuple[Member, ...]
     index: int = 0
+    removed: tuple[tuple[str, bytes], ...] = field(default=(), compare=False)
 
     def member(self, name: str) -> Member | None:
         return next((member for member in self.members if member.name == name), None)
@@ -37,14 +45,30 @@ class Configuration:
         packed: bytes = msgpack.packb([1, rows])
         return packed
 
+    def encode_removed(self) -> bytes:
+        """For a snapshot, which takes the place of the entries that tell; empty for none."""
+        packed: bytes = msgpack.packb({"removed": [list(one) for one in self.removed]}) if self.removed else b""
+        return packed
+
+    def following(self, before: Configuration) -> Configuration:
+        """The same, with what is known to be removed after `before`."""
+        left = [(m.name, m.incarnation) for m in before.members if m.incarnation]
+        present = {(m.name, m.incarnation) for m in self.members}
+        removed = tuple(one for one in dict.fromkeys((*before.removed, *left)) if one not in present)
+        return replace(self, removed=removed[-MOST_REMOVED:])
+
     @classmethod
-    def decode(cls, data: bytes, index: int) -> Configuration:
-        """Raises ValueError on anything that isn't an encoded configuration of a known format."""
+    def decode(cls, data: bytes, index: int, removed: bytes = b"") -> Configuration:
+        """`removed` is from `encode_removed`. Raises ValueError on anything that isn't an encoded configuration of a
+        known format."""
         decoded: Any = msgpack.unpackb(data)
         if not (isinstance(decoded, list) and len(decoded) == 2 and decoded[0] == 1):
             raise ValueError("not a configuration of a known format: a newer member wrote it, upgrade this node")
+        parted: Any = msgpack.unpackb(removed).get("removed", ()) if removed else ()
         return cls(
-            tuple(Member(name, address, incarnation, voter) for name, address, incarnation, voter in decoded[1]), index
+            tuple(Member(name, address, incarnation, voter) for name, address, incarnation, voter in decoded[1]),
+            index,
+            tuple((name, incarnation) for name, incarnation in parted),
         )
 
     def pinned(self, incarnations: dict[str, bytes]) -> Configuration:
@@ -93,8 +117,8 @@ class Configurations:
         return next((held for held in reversed(self._held) if held.index <= index), self._held[0])
 
     def added(self, configuration: Configuration) -> None:
-        self._held.append(configuration)
-        self.latest = configuration
+        self.latest = configuration.following(self.latest)
+        self._held.append(self.latest)
 
     def dropped_from(self, index: int) -> bool:
         """Entries from `index` on left the log; whether that changed the latest configuration."""

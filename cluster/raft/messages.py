@@ -28,6 +28,8 @@ _FORMS: dict[Any, tuple[tuple[type, ...], ...]] = {
     "snapack": ((int, int, int, bool),),  # term, snapshot index, bytes held, installed
     "gone": ((int, int),),  # term, log index: you were removed
 }
+_MOST = 1 << 62
+"""Of terms and the like: they are counted up from what messages say, and mustn't outgrow what can be written."""
 _ITEMS: dict[Any, tuple[type, ...]] = {"p": (bytes, int, int, bytes), "o": (str, bytes, bytes)}
 
 
@@ -43,6 +45,8 @@ def flaw(frame: Frame) -> str | None:
         return f"unknown message {kind!r}"
     if _types(frame[1:]) not in forms:
         return f"a {kind!r} message of the wrong form"
+    if type(frame[1]) is int and not 0 <= frame[1] < _MOST:
+        return f"a {kind!r} message with a number that can't be: {frame[1]}"
     if kind == "app":
         for entry in frame[6]:
             if type(entry) is not list or _types(entry) != (int, bytes) or not entry[1]:

@@ -11,7 +11,16 @@ import structlog
 
 from cluster.net.tcp import TlsContexts
 from volstore.agent.config import AgentConfig
-from volstore.certificates import CertificateError, Role, issued_by, names_of, read_certificates, role_name
+from volstore.certificates import (
+    ROLES,
+    CertificateError,
+    Role,
+    identifies,
+    issued_by,
+    names_of,
+    read_certificates,
+    role_name,
+)
 from volstore.http.server.members import IN_THE_CLEAR, MembersHttp
 
 _EXPIRES_SOON = datetime.timedelta(days=30)
@@ -74,7 +83,7 @@ def load_tls(files: TlsFiles, *, name: str, region: str, verify_https_client: bo
     """Read the files of the member `name`. Raises TlsError, also where other members would refuse what they hold."""
     member = role_name(Role.SERVER, region)
     expires = _check(files, name, region, member, now)
-    raft = TlsContexts(_context(files, server=True), _context(files, server=False), member)
+    raft = TlsContexts(_context(files, server=True), _context(files, server=False), member, ROLES)
     # Names of members, not of hosts: the handshake of the log compares them.
     raft.client.check_hostname = False
     https = _context(files, server=True)
@@ -90,6 +99,8 @@ def _check(files: TlsFiles, name: str, region: str, member: str, now: datetime.d
     except CertificateError as error:
         raise TlsError(str(error)) from None
     proven = names_of(chain[0])
+    if not identifies(name):
+        raise TlsError(f"a node can't be called {name!r} where there is TLS: every server's certificate has that name")
     how = f"make one with `volstore tls cert create --server --name {name} --region {region}`"
     for wanted, why in ((name, "this node's name"), (member, "which says that it is a server's")):
         if wanted not in proven:

@@ -109,7 +109,9 @@ class Member:
         self.changes.append((peer, connected))
         self.witness.tell()
 
-    def _on_refused(self, peer: str, reason: str) -> None:
+    def _on_refused(self, peer: str, reason: str, who: Identity | None) -> None:
+        assert who is not None
+        assert who.name == peer
         self.refusals.append((peer, reason))
         self.witness.tell()
 

@@ -49,10 +49,10 @@ def test_the_newest_configuration_in_the_log_counts_and_leaves_with_its_entry() 
     newer, newest = replace(THREE.without("s3"), index=8), replace(THREE.without("s2"), index=12)
     held.added(newer)
     held.added(newest)
-    assert held.latest is newest
-    assert held.at(11) is newer
+    assert held.latest == newest
+    assert held.at(11) == newer
     assert held.dropped_from(9)
-    assert held.latest is newer
+    assert held.latest == newer
     assert not held.dropped_from(9)
 
 
@@ -62,6 +62,6 @@ def test_a_snapshot_keeps_the_configuration_that_it_covers_and_those_after_it() 
     held.added(newer)
     held.added(newest)
     held.forget_before(10)
-    assert held.at(3) is newer
+    assert held.at(3) == newer
     held.dropped_from(11)
-    assert held.latest is newer
+    assert held.latest == newer
