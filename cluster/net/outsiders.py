@@ -86,12 +86,14 @@ def refusal_counts(
     `known` is the refuser's disk as this node knows it, empty if it doesn't; `accepted` are the members that are
     connected to this node, so that they let it in. Only a voter's word counts, for it can't have its vote and lack
     what came before; never a view that is older than our own, as a member's that still catches up; and never against
-    a majority that takes this node for the one that its configuration names.
+    a majority that takes this node for the one that its configuration names. A disk that is named by none of the
+    configurations in its log got these from a leader, which knows it: it catches up, and who refuses it lags too.
     """
     voter = ours.member(refuser[0])
     if voter is None or not voter.voter or index < ours.index or known not in (b"", refuser[1]):
         return False
+    if ours.index == 0:
+        return True  # It has nothing but the list of its first start, and may be an empty disk under an old name.
     mine = ours.member(me[0])
-    named = mine is not None and mine.incarnation == me[1]
     majority = len(({me[0]} | accepted) & set(ours.voters)) > len(ours.voters) // 2
-    return not (named and majority)
+    return mine is not None and mine.incarnation == me[1] and not majority

@@ -55,6 +55,7 @@ class Peers:
                 self._metas.pop(member.name, None)
                 self._incarnations.pop(member.name, None)
         self._judge_outsiders_anew(configuration)
+        self.leader_changed()  # the one that is followed may be a member now
         if configuration.members:
             self._set_peers()
         for member in configuration.members:

@@ -30,7 +30,7 @@ def test_those_of_the_issue_are_shipped() -> None:
         [
             *("leader-kill", "leader-pause", "leader-partition", "minority-partition", "one-way-partition"),
             *("flapping-link", "slow-follower", "slow-disk", "disk-full", "all-down-power-loss", "rolling-restart"),
-            *("replace-node", "snapshot-under-load", "clock-jump", "clock-years", "gauntlet"),
+            *("replace-node", "replace-all", "snapshot-under-load", "clock-jump", "clock-years", "gauntlet"),
         ]
     )
 

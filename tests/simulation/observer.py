@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from cluster.api import Applied, NotApplied, Outcome
+from cluster.net.outsiders import ANSWERS, HEARD, claimed, is_disk_of
+from cluster.raft.engine import CONFIGURATION
 from cluster.raft.leadership import WINDOW
+from cluster.raft.membership import Configuration
 from tests.simulation.ages import Ages
 from tests.simulation.majorities import Majorities
 from tests.simulation.slow import Copies
 
 if TYPE_CHECKING:
     from cluster.node.node import Node
-    from cluster.raft.membership import Configuration
     from cluster.raft.messages import Frame
     from tests.simulation.server import Server
     from tests.simulation.world import World
@@ -34,7 +36,8 @@ class Seen:
     led: bool = False
     led_since: float = 0.0
     configuration: Configuration | None = None
-    matches: dict[str, tuple[int, int]] = field(default_factory=dict)
+    matches: dict[str, tuple[int, bytes, int]] = field(default_factory=dict)
+    """Of each member: the term, its disk, and what the leader knew to be on it."""
 
 
 class Observer:
@@ -46,6 +49,8 @@ class Observer:
         self._entries: dict[tuple[int, int], tuple[int, int]] = {}
         """(index, term) → (checksum of the data, term before), of every entry that ever stood in a log."""
         self.committed: dict[int, tuple[int, int]] = {}
+        self.newest: Configuration | None = None
+        """The newest configuration that was ever committed."""
         self.ages = Ages(world)
         self.copies = Copies(world)
         self.majorities = Majorities(world)
@@ -70,7 +75,8 @@ class Observer:
         def taken(peer: str, frame: Frame) -> None:
             if frame[0] == "app":
                 self._heard[peer, server.name] = self._world.scheduler.now
-            self._check_disk(server, node, peer)
+            self._check_disk(server, node, peer, frame)
+            self._check_word(server, node, peer, frame)
             late = frame[0] == "ack" and frame[1] < node.engine.term
             before = _standing(node, peer) if late else None
             kept = node.journal.last_index if frame[0] == "app" and _matches(node, frame) else 0
@@ -152,6 +158,7 @@ class Observer:
         engine = node.__dict__.get("engine") if node is not None else None
         if engine is None or node is None or server.loop is None or server.loop.dead:
             return
+        self._check_outsiders(server, node)
         seen, journal = self._seen[server.name], node.journal
         fingerprint = (journal.changes, engine.commit_index, engine.raft.role, engine.term, journal.last_index)
         if fingerprint == seen.fingerprint:
@@ -209,6 +216,8 @@ class Observer:
                 known = self.committed.get(index)
                 if known is None:
                     self.committed[index] = value
+                    if entry.data[0] == CONFIGURATION:
+                        self.newest = Configuration.decode(entry.data[1:], index)
                     self.ages.committed(index)
                     if self._world.settings.closings.exactly_once:
                         self.copies.committed(index, entry.data)
@@ -227,12 +236,35 @@ class Observer:
             if name not in before and name != server.name and node.engine.match_index(name) == 0:
                 self._violated("learners first", f"{server.name} gives {name} a vote, which has confirmed nothing yet")
 
-    def _check_disk(self, server: Server, node: Node, peer: str) -> None:
-        """A disk that was replaced doesn't speak in the name of the one that the configuration names."""
+    def _check_disk(self, server: Server, node: Node, peer: str, frame: Frame) -> None:
+        """A disk that was replaced doesn't speak in the name of the one that the configuration names. One that knows of
+        a later configuration may be the one that took its place."""
         member, info = node.engine.configuration.member(peer), node.transport.peer_info(peer)
         if member is None or info is None or not member.incarnation or info.incarnation == member.incarnation:
             return
+        if frame[0] in HEARD | ANSWERS and claimed(info.meta) > node.engine.configuration.index:
+            return
         self._violated("a wiped disk is another", f"{server.name} listens to {peer}, whose disk was replaced")
+
+    def _check_word(self, server: Server, node: Node, peer: str, frame: Frame) -> None:
+        """What only a member may say is taken from members alone: as this node's log names them, or as is committed."""
+        pair = node.transport._pairs._pairs.get(peer)
+        link = pair.incoming if pair is not None else None
+        if link is None:
+            return
+        disk, engine = link.card.identity.incarnation, node.engine
+        named = [engine.configuration.member(peer), engine.configurations.at(engine.commit_index).member(peer)]
+        strange = disk in self._world.strangers
+        if any(is_disk_of(member, disk) for member in named) and not strange:
+            return
+        if strange or frame[0] not in HEARD | ANSWERS:
+            self._violated("a stranger's word", f"{server.name} takes {frame[0]!r} from {peer}, which is no member")
+
+    def _check_outsiders(self, server: Server, node: Node) -> None:
+        """Beside a leader that is a member, nobody from outside is connected."""
+        engine, outside = node.engine, node.peers._outsiders
+        if outside and node.running and (engine.leads or engine.leader in node.peers.inside):
+            self._violated("nobody from outside", f"{server.name}, led by {engine.leader}, lets in {sorted(outside)}")
 
     def _check_progress(self, server: Server, node: Node, peer: str) -> None:
         progress = node.engine.progress.get(peer)
@@ -241,10 +273,12 @@ class Observer:
         match, seen = node.engine.match_index(peer), self._seen[server.name]
         if progress.next <= match:
             self._violated("never back", f"{server.name} would send {peer} entry {progress.next} after match {match}")
-        term, before = seen.matches.get(peer, (0, 0))
-        if term == node.engine.term and match < before:
+        member = node.engine.configuration.member(peer)
+        disk = member.incarnation if member is not None else b""
+        *then, before = seen.matches.get(peer, (0, b"", 0))
+        if then == [node.engine.term, disk] and match < before:
             self._violated("never back", f"{server.name}'s match of {peer} goes from {before} back to {match}")
-        seen.matches[peer] = (node.engine.term, match)
+        seen.matches[peer] = (node.engine.term, disk, match)
         heard = max(self._heard.get((server.name, peer), 0.0), seen.led_since)
         # A clock that stood still, as a paused virtual machine's does, can't tell when anything was.
         if not server.loop.was_frozen and server.loop.true_time(progress.contact) > heard + _EPSILON:

@@ -60,21 +60,55 @@ async def add(world: World, _fault: Fault) -> None:
 
 async def add_new(world: World, patience: float) -> bool:
     """Start an empty server and add it; whether it has its vote. Tries again where it is safe to."""
-    server = world.add_server()
+    return await _join(world, world.add_server(), patience)
+
+
+async def _join(world: World, server: Server, patience: float, *, named: bool = False) -> bool:
+    """Whether it has its vote; `named`: the cluster is told its disk with its name, as volstore does."""
     server.start()
     until = world.scheduler.now + patience
     while world.scheduler.now < until and server.state in ("up", "down"):
         leader = world.leader()
-        if leader is not None:
+        if leader is not None and (server.ready or not named):
             asked = leader
+            disk = server.node.incarnation if named and server.node is not None else b""
 
-            async def work(log: ReplicatedLog, asked: Server = asked) -> None:
-                await log.add_member(Member(server.name, server.address), _deadline(asked, patience / 2))
+            async def work(log: ReplicatedLog, asked: Server = asked, disk: bytes = disk) -> None:
+                await log.add_member(Member(server.name, server.address, disk), _deadline(asked, patience / 2))
 
             if await _told(world, leader, work, f"add {server.name}"):
                 return True
         await asyncio.sleep(0.3)
     return False
+
+
+async def replace(world: World, fault: Fault) -> None:
+    """A member loses its disk, and an empty one takes its place under the same name. Of five, another may be away
+    meanwhile: it comes back with a log in which the old disk is a member still."""
+    async with world.operating:
+        server, leader = world.find(fault.who), world.leader()
+        if world.calm or server is None or not server.up or leader is None or leader.node is None:
+            return
+        if not world.may_damage():
+            return
+        voters = leader.node.engine.configuration.voters
+        others = [name for name in voters if name != server.name and world.servers[name].up]
+        enough = len(voters) // 2 + 1
+        if server.name not in voters or len(voters) < 3 or len(others) < enough:
+            return
+        server.crash()
+        server.wipe()
+        away = world.servers[others[int(fault.amount * len(others))]] if len(others) > enough else None
+        if away is not None:
+            away.crash()
+        await asyncio.sleep(fault.duration * 0.3)
+        if await remove_named(world, server.name, _PATIENCE):
+            server.renew()
+            await _join(world, server, _PATIENCE, named=True)
+        else:
+            server.retire("wiped")
+        if away is not None:
+            away.start()
 
 
 async def remove(world: World, fault: Fault) -> None:

@@ -118,6 +118,8 @@ def _run(plan: Plan, *, trace: bool) -> Result:
         for server in world.servers.values():
             if server.loop is not None:
                 server.loop.kill()
+        for guest in world.guests:
+            guest.kill()
         world.root.kill()
 
 
@@ -165,7 +167,8 @@ async def _recover(world: World, workload: Workload) -> None:
     began = world.scheduler.now
     await _within(world, limit, "a leader", lambda: world.leader() is not None)
     await _within(world, limit, "progress", lambda: world.last_applied_at > began)
-    await _replace_lost(world)
+    async with world.operating:  # the operator ends what he has begun
+        await _replace_lost(world)
     if world.settings.registry:
         await world.clocks.judge_at_peace(world.members())
     workload.stopping = True

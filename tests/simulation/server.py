@@ -234,6 +234,13 @@ class Server:
         self.storage = MemoryDisk(self.random)
         self.damaged = self.wiped = True
 
+    def renew(self) -> None:
+        """An empty disk takes the place of one whose member was removed: it waits to be added under the same name."""
+        self.storage = MemoryDisk(self.random)
+        self.members = ()
+        self.damaged = self.wiped = False
+        self.state = "down"
+
     def retire(self, state: str) -> None:
         self._wanted = False
         if self.up:

@@ -19,10 +19,15 @@ def verdict_on_end(server: Server, error: Exception) -> str:
     if isinstance(error, PowerCut | Defect):
         return "down"
     if isinstance(error, LogError):
+        named = _named(server)
         if "was removed from the cluster" in text:
+            if named:
+                server.world.violated("no member ends for a word", f"{server.name}, which is a member, ended: {error}")
             return "removed"
-        if "another disk" in text and server.damaged:
-            return "wiped"
+        if "another disk" in text:
+            if named:
+                server.world.violated("no member ends for a refusal", f"{server.name}, a member, ended: {error}")
+            return "wiped" if server.damaged else "removed"
         if isinstance(_root_cause(error), OSError):
             return "down"
         if server.damaged:
@@ -31,6 +36,13 @@ def verdict_on_end(server: Server, error: Exception) -> str:
         return "broken"
     server.world.violated("fail-stop", f"{server.name} ended: {error!r}")
     return "broken"
+
+
+def _named(server: Server) -> bool:
+    """Whether the newest committed configuration names this server with the disk that it has."""
+    newest, node = server.world.observer.newest, server.node
+    member = newest.member(server.name) if newest is not None else None
+    return member is not None and node is not None and member.incarnation == node.incarnation
 
 
 def _root_cause(error: BaseException) -> BaseException:

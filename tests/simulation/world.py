@@ -55,7 +55,7 @@ class World:
         self.trace = Trace(lambda: self.scheduler.now, keep=trace)
         self.violation: tuple[str, str] | None = None
         self.scheduler.busy = lambda: self.violated("bounded", "steps without end: time doesn't get on")
-        self.root = NodeLoop(self.scheduler, failed=self._broken)
+        self.root = NodeLoop(self.scheduler, failed=self.broken)
         self.random = Random(settings.seed)
         self.wire = Wire(self.root, self._child())
         self.flavour: Flavour = RegistryFlavour() if settings.registry else RegisterFlavour()
@@ -71,6 +71,11 @@ class World:
         """Held by a fault that must be alone."""
         self.operating = asyncio.Lock()
         """Held by the operator, who changes members one at a time and looks at what there is before."""
+        self.strangers: set[bytes] = set()
+        """The disks of all who called and were no members."""
+        self.guests: list[NodeLoop] = []
+        """The loops of their processes."""
+        self.cluster = CLUSTER
         self.last_applied_at = 0.0
         self.crowded = 0
         """Commands that came in crowds."""
@@ -81,7 +86,8 @@ class World:
     def _child(self) -> Random:
         return Random(self.random.getrandbits(64))
 
-    def _broken(self, error: BaseException) -> None:
+    def broken(self, error: BaseException) -> None:
+        """A defect of the simulator ends the run."""
         raise error
 
     def _name(self) -> str:
@@ -127,7 +133,7 @@ class World:
             try:
                 await work()
             except Exception as error:
-                self.root.call_soon(self._broken, error)
+                self.root.call_soon(self.broken, error)
 
         task = self.root.create_task(watched())
         self._background.add(task)
