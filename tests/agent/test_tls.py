@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from volstore.agent.tls import Tls, TlsError, TlsFiles, load_tls
-from volstore.certificates import Role, create_authority, create_certificate
+from volstore.certificates import CertificateError, Role, create_authority, create_certificate
 
 NOW = datetime.datetime.now(datetime.UTC)
 YEAR = datetime.timedelta(days=365)
@@ -99,3 +99,12 @@ def test_files_that_can_not_be_used_are_named(folder: Path) -> None:
     ):
         with pytest.raises(TlsError, match=expected):
             load(folder, **given)  # type: ignore[arg-type]  # settings by name
+
+
+@pytest.mark.parametrize("name", ["localhost", "LocalHost", "server.global.volstore"])
+def test_a_name_that_every_server_proves_is_no_members(folder: Path, name: str) -> None:
+    with pytest.raises(CertificateError, match="can't be"):
+        issue(folder, Role.SERVER, name)
+    files = TlsFiles(folder / "ca.pem", folder / "server-s1.pem", folder / "server-s1-key.pem")
+    with pytest.raises(TlsError, match="a node can't be called"):
+        load_tls(files, name=name, region="global", verify_https_client=False, now=NOW)

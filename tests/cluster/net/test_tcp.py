@@ -271,6 +271,30 @@ async def test_who_cannot_prove_a_name_never_reaches_serve_and_is_logged_once(
     assert door.log.named("stranger_refused")[0]["reason"]
 
 
+async def test_names_that_every_member_has_are_nobodys(authority: trustme.CA) -> None:
+    tls = replace(
+        contexts(authority, "n1", "localhost", "server.test", "host.example.org"),
+        every_member="server.test",
+        roles=".test",
+    )
+    door = Door(tls)
+    stream = await TcpNetwork(door.log, tls).connect(await door.open())
+    accepted = await door.accepted.get()
+    assert stream.peer_names() == accepted.peer_names() == {"n1", "host.example.org"}
+    stream.close()
+    await door.close()
+
+
+async def test_a_certificate_with_nothing_but_names_of_all_is_refused(authority: trustme.CA) -> None:
+    tls = replace(contexts(authority, "n1", "server.test"), every_member="server.test", roles=".test")
+    door = Door(tls)
+    nobody = replace(contexts(authority, "localhost", "server.test"), every_member="server.test", roles=".test")
+    stream = await TcpNetwork(door.log, nobody).connect(await door.open())
+    assert await stream.read(1) == b""
+    await door.close()
+    assert "names no member" in door.log.named("stranger_refused")[0]["reason"]
+
+
 def test_what_comes_early_is_part_of_the_handshake_on_the_loop_that_agents_run_on(authority: trustme.CA) -> None:
     async def handshakes() -> None:
         door = Door(contexts(authority, "n1"), handshake_timeout=10.0)
