@@ -71,7 +71,6 @@ def _cuts_its_leader_by_its_old_view(patch: pytest.MonkeyPatch) -> None:
         (_listens_to_all, STRANGERS, 3, ("a stranger's word",)),
         (_believes_any_removal, STRANGERS, 3, ("a stranger's word", "no member ends for a word")),
         (_lets_anybody_in, STRANGERS, 3, ("nobody from outside",)),
-        (_refuses_by_its_old_view, REPLACEMENTS, 5, ("liveness",)),
         (_believes_any_refusal, REPLACEMENTS, 5, ("no member ends for a refusal",)),
         (_cuts_its_leader_by_its_old_view, REPLACEMENTS, 5, ("no member ends for a refusal",)),
     ],

@@ -42,7 +42,9 @@ def _named(server: Server) -> bool:
     """Whether the newest committed configuration names this server with the disk that it has."""
     newest, node = server.world.observer.newest, server.node
     member = newest.member(server.name) if newest is not None else None
-    return member is not None and node is not None and member.incarnation == node.incarnation
+    # One that ended in its start has not read its disk yet.
+    disk = node.__dict__.get("incarnation") if node is not None else None
+    return member is not None and disk is not None and member.incarnation == disk
 
 
 def _root_cause(error: BaseException) -> BaseException:
