@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -300,13 +301,37 @@ async def _replace(members: Members, name: str) -> None:
     if name in members.logs:
         await members.stop(name)
     del members.disks[name]
-    leader = await members.led()
-    await leader.remove_member(name, later(10))
+    await _changed(members, name, lambda leader: leader.remove_member(name, later(10)), lambda found: found is None)
     address = next(member.address for member in members.first if member.name == name)
     log = members.make(name, address, ())
     await log.start()
-    leader = await members.led()
-    await leader.add_member(Named(name, address, log.incarnation), later(20))
+    new = Named(name, address, log.incarnation)
+    add = partial(_add, new)
+    await _changed(members, name, add, lambda found: found is not None and found.voter)
+
+
+async def _changed(
+    members: Members,
+    name: str,
+    change: Callable[[ReplicatedLog], Awaitable[None]],
+    done: Callable[[Named | None], bool],
+) -> None:
+    """Ask whoever leads, again where leadership was lost meanwhile, until `done` says so of the member."""
+
+    async def asked() -> bool:
+        leader = await members.led()
+        if not done(leader._node.engine.configuration.member(name)):
+            try:
+                await change(leader)
+            except LogError:
+                return False
+        return True
+
+    await until(asked)
+
+
+async def _add(new: Named, leader: ReplicatedLog) -> None:
+    await leader.add_member(new, later(20))
 
 
 async def test_a_member_that_was_away_ends_nobody_whose_disk_was_replaced_meanwhile() -> None:
