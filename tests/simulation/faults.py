@@ -270,7 +270,17 @@ STAGED: dict[str, Act] = {
 CLOCKS: dict[str, Act] = {"clock": clocks.jump}
 """Drawn for every run of the registry, by a draw of their own: other faults don't depend on it."""
 
-_RARE = {"crowd": 0.3, "cold": 0.2, "flip": 0.15, "wipe": 0.2, "add": 0.3, "remove": 0.3, "replace": 0.5, "poison": 0.3, "stumble": 0.3}
+_RARE = {
+    "crowd": 0.3,
+    "cold": 0.2,
+    "flip": 0.15,
+    "wipe": 0.2,
+    "add": 0.3,
+    "remove": 0.3,
+    "replace": 0.5,
+    "poison": 0.3,
+    "stumble": 0.3,
+}
 
 
 def draw_schedule(random: Random, names: list[str], seconds: float, kinds: dict[str, float]) -> list[Fault]:
