@@ -404,6 +404,7 @@ async def test_whom_the_body_may_entitle_is_heard(guarded: Api) -> None:
     report = {"SecretID": NODE_SECRET, "Status": "ready", "CSINodePlugins": {"plugin-id1": {"Healthy": True}}}
     assert (await guarded.do("PUT", "/v1/node/n1", json=report))[0] == 200
     allocation = {"Allocations": [stub("a2", NodeID="n1")]}
+    assert (await guarded.do("PUT", "/v1/allocations", json=allocation, **with_token(MANAGEMENT)))[0] == 200
     assert (await guarded.do("PUT", "/v1/allocations", json=allocation, **with_token(NODE_SECRET)))[0] == 200
     body = {"AllocationID": "a2", "NodeID": "n1", "Mode": "read"}
     status, _, text = await guarded.do("PUT", "/v1/volume/csi/of-default/claim", json=body, **with_token(NODE_SECRET))
