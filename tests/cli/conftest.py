@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -37,12 +36,8 @@ def read(name: str) -> str:
 
 
 @pytest.fixture(autouse=True)
-def clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variable of whoever runs the tests is seen, and every test works in a directory of its own."""
-    for variable in list(os.environ):
-        if variable.startswith(("VOLSTORE_", "NOMAD_", "_VOLSTORE_")) or variable == "NO_COLOR":
-            monkeypatch.delenv(variable)
-    monkeypatch.chdir(tmp_path)
+def apart(clean_surroundings: None) -> None:
+    """Every test of the command line."""
 
 
 @pytest.fixture
