@@ -126,7 +126,7 @@ def test_a_stream_hands_over_whole_lines(pipe: tuple[int, int]) -> None:
 
 _LOGS = """
 import structlog, sys
-from volstore import logs
+from volstore.agent import logs
 logs.configure("info", sys.argv[1])
 class Secret:
     def __repr__(self):
@@ -154,7 +154,7 @@ def test_a_line_that_can_not_be_made_is_counted_and_an_uncaught_error_still_show
 def test_a_stderr_that_is_closed_takes_no_file_of_the_registry_for_it(tmp_path: Path) -> None:
     script = """
 import os, sys
-from volstore import logs
+from volstore.agent import logs
 kept = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
 assert kept == 2, kept
 logs.configure("info", "json")
