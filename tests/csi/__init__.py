@@ -1,0 +1,1 @@
+"""A driver with faults, and what tests need around it."""

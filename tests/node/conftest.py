@@ -1,0 +1,5 @@
+"""The node agent's tests share a world."""
+
+from tests.csi.world import world
+
+__all__ = ["world"]
