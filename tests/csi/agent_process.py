@@ -32,6 +32,7 @@ class AgentSettings(msgspec.Struct, kw_only=True):
     trust_read_only: bool = False
     call_seconds: float = 5.0
     clean_apart_seconds: float = 0.3
+    late_seconds: float = 0.5
     boot_id: str = ""
     die_at_write: int = 0
     die_after_write: bool = False
@@ -128,6 +129,7 @@ async def run(settings: AgentSettings) -> None:
         boot_id=settings.boot_id or read_boot_id(),
         call_seconds=settings.call_seconds,
         clean_apart_seconds=settings.clean_apart_seconds,
+        late_seconds=settings.late_seconds,
     )
     task = asyncio.create_task(agent.run())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

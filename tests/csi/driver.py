@@ -52,6 +52,7 @@ class Settings(msgspec.Struct, kw_only=True):
     needs_secret: bool = False
     odd_capabilities: bool = False
     removes_trees: bool = False
+    makes_parents: bool = False
     max_volumes: int = 0
 
     @property
@@ -150,6 +151,8 @@ class Faulty(DirPlugin):
 
     async def node_publish_volume(self, request: dict[str, Any]) -> dict[str, Any]:
         self._check_secret(request)
+        if self._settings.makes_parents:
+            os.makedirs(os.path.dirname(request["target_path"]), exist_ok=True)  # noqa: PTH103, PTH120
         return await super().node_publish_volume(request)
 
     async def node_unpublish_volume(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -24,12 +24,12 @@ from volstore.node.paths import Paths, VolumeKey
 from volstore.node.work import Attachment, Claim, HostReport, Operation, Revoked, Work
 
 PLUGIN = "dirs"
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
+def until(condition: Callable[[], Any], what: str | Callable[[], str], seconds: float = PATIENCE_SECONDS) -> Any:
     """The condition's value as soon as it is true."""
     end = time.monotonic() + seconds
     while True:
@@ -37,7 +37,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SEC
         if found:
             return found
         if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
+            raise AssertionError(f"not within {seconds:g} s: {what if isinstance(what, str) else what()}")
         time.sleep(0.01)
 
 
@@ -184,12 +184,15 @@ class World:
         )
 
     def published(self, allocation_id: str = "a1") -> None:
-        until(lambda: self.state(allocation_id) == "published", f"{allocation_id} is published: {self.error()}")
+        until(lambda: self.state(allocation_id) == "published", lambda: f"{allocation_id} is published: {self.error()}")
 
     def gone(self) -> None:
         """Wait until the agent has reported that nothing is left, and look whether that is so."""
-        until(lambda: (found := self.report()) is not None and not found.attachments, f"all is gone: {self.error()}")
-        assert self.leftovers() == []
+        until(
+            lambda: (found := self.report()) is not None and not found.attachments,
+            lambda: f"all is gone: {self.report()}",
+        )
+        until(lambda: self.leftovers() == [], lambda: f"nothing is left: {self.leftovers()}")
 
     # The host.
 

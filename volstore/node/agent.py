@@ -7,6 +7,7 @@ any change (work, mounts, a plugin's health, a pause that is over) leads to a ne
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,7 +35,8 @@ from volstore.node.worker import CALL_SECONDS, NotWritten, Worker
 CLEAN_APART_SECONDS = 5.0
 """Between the two negations that settle a call of which nobody knows whether it will still be carried out."""
 LATE_SECONDS = 600.0
-"""For so long after it was undone, a call that seemed to fail is still expected to be carried out."""
+"""For so long after it was undone, a call that seemed to fail is still expected to be carried out, unless the
+driver's process is gone."""
 REPORT_APART_SECONDS = 0.05
 REGISTRY_RETRY = Backoff(0.2, 10)
 
@@ -58,6 +60,7 @@ class _Volume:
     waits: dict[str, str] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
     doubts_end: float | None = None
+    doubtful_generation: int = 0
     forgotten: int | None = None
 
 
@@ -75,6 +78,7 @@ class Agent:
         boot_id: str,
         call_seconds: float = CALL_SECONDS,
         clean_apart_seconds: float = CLEAN_APART_SECONDS,
+        late_seconds: float = LATE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._host = host
@@ -85,6 +89,7 @@ class Agent:
         self._boot_id = boot_id
         self._clock = clock
         self._clean_apart = clean_apart_seconds
+        self._late_seconds = late_seconds
         self._worker = Worker(host, journal, call_seconds)
         self._operations = Operations(
             self.plugins, reports, lambda key: self._volume(key).lock, call_seconds=call_seconds, clock=clock
@@ -211,10 +216,10 @@ class Agent:
             return record
         now = self._clock()
         if volume.doubts_end is None:
-            volume.doubts_end = now + LATE_SECONDS
-        if now < volume.doubts_end:
-            return record
-        return doubts_over(record)
+            volume.doubts_end = now + self._late_seconds
+        plugin = self.plugins.get(key.plugin_id)
+        restarted = plugin is not None and plugin.generation > volume.doubtful_generation
+        return doubts_over(record) if restarted or now >= volume.doubts_end else record
 
     def _wake_at_end_of_pauses(self, volume: _Volume, now: float) -> None:
         ends = [pause.until for pause in volume.pauses.values() if pause.until > now]
@@ -238,11 +243,11 @@ class Agent:
                     if step.kind == FORGET:
                         self._forget(key, volume)
                         return
-                    self.records[key] = record
+                    volume.waits.pop(step.item, None)
+                    desired, plugin = self._desired.get(key), self.plugins.get(key.plugin_id)
+                    begun = functools.partial(self._begun, key, record)
                     try:
-                        record, outcome = await self._worker.do(
-                            step, record, seen, self._desired.get(key), self.plugins.get(key.plugin_id)
-                        )
+                        record, outcome = await self._worker.do(step, record, seen, desired, plugin, on_begin=begun)
                     except NotWritten as failed:
                         record, outcome = failed.record, Outcome(UNKNOWN, str(failed))
                 self.records[key] = record
@@ -251,9 +256,15 @@ class Agent:
             volume.task = None
             self._to_report.set()
 
+    def _begun(self, key: VolumeKey, before: Record, record: Record) -> None:
+        self.records[key] = record
+        if record != before:
+            self._to_report.set()
+
     def _forget(self, key: VolumeKey, volume: _Volume) -> None:
         self._journal.remove(key)
         del self.records[key]
+        volume.pauses, volume.waits = {}, {}
         desired = self._desired.get(key)
         # Until the registry has taken note, its work says still that something is here.
         volume.forgotten = desired.epoch if desired else None
@@ -274,6 +285,8 @@ class Agent:
                 until = self._clock() + self._clean_apart
                 volume.pauses[step.item] = _Pause(until, "an earlier call may still be carried out", 0)
             return
+        if (plugin := self.plugins.get(key.plugin_id)) is not None:
+            volume.doubtful_generation = plugin.generation
         log.warning("step_failed", step=step.kind, plugin=key.plugin_id, volume=key.external_id, reason=outcome.text)
         self._pause(volume, step.item, outcome.kind, outcome.text)
 
@@ -291,7 +304,7 @@ class Agent:
             if self.work is None:
                 continue
             waits: dict[VolumeKey, dict[str, str]] = {
-                key: {**volume.waits, **{item: pause.reason for item, pause in volume.pauses.items()}}
+                key: {**{item: pause.reason for item, pause in volume.pauses.items()}, **volume.waits}
                 for key, volume in self._volumes.items()
             }
             report = reporting.report(

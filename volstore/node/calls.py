@@ -8,7 +8,7 @@ import socket
 import stat
 import struct
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from grpclib.client import Channel, Handler, UnaryUnaryMethod
 from grpclib.const import Status
@@ -68,6 +68,7 @@ class _UnixChannel(Channel):
     def __init__(self, path: str) -> None:
         super().__init__(path=path, codec=CODEC)
         self.lost = asyncio.Event()
+        self.listener: Process | None = None
         self._authority = "localhost"  # some drivers refuse an authority that is a path, as Go's net/http does
         self._socket_path = path
 
@@ -79,7 +80,7 @@ class _UnixChannel(Channel):
         found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
             await asyncio.get_running_loop().sock_connect(found, self._socket_path)
-            _check_listener(found, self._socket_path)
+            self.listener = _check_listener(found, self._socket_path)
             _, protocol = await asyncio.get_running_loop().create_unix_connection(self._protocol_factory, sock=found)
         except BaseException:
             found.close()
@@ -87,16 +88,37 @@ class _UnixChannel(Channel):
         return protocol
 
 
-def _check_listener(found: socket.socket, path: str) -> None:
-    """Raises PermissionError if somebody other than root and ourselves listens there: secrets go to a driver."""
-    peer_uid = struct.unpack("3i", found.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))[1]
+class Process(NamedTuple):
+    """One process of this boot: a number is used again, but not with the same start."""
+
+    pid: int
+    start: str
+
+    def is_gone(self) -> bool:
+        return _start_of(self.pid) != self.start
+
+
+def _start_of(pid: int) -> str:
+    """When a process started, in ticks since the boot; empty if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123  # one line of the kernel's
+            # The name may hold anything, brackets too; the fields after it are counted from the last bracket.
+            return file.read().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def _check_listener(found: socket.socket, path: str) -> Process:
+    """Who listens there. Raises PermissionError if that is neither root nor ourselves: secrets go to a driver."""
+    credentials = found.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, peer_uid, _ = struct.unpack("3i", credentials)
     if peer_uid not in (0, os.geteuid()):
         raise PermissionError(f"the process that listens at {path} runs as user {peer_uid}, not as root")
     directory = os.stat(os.path.dirname(path) or ".")  # noqa: PTH116, PTH120  # one look at a local directory
-    if directory.st_uid not in (0, os.geteuid()) or directory.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        if directory.st_mode & stat.S_ISVTX:
-            return
+    others_write = directory.st_uid not in (0, os.geteuid()) or directory.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if others_write and not directory.st_mode & stat.S_ISVTX:
         raise PermissionError(f"others than root may write in the directory of {path}")
+    return Process(pid, _start_of(pid))
 
 
 class Driver:
@@ -142,6 +164,11 @@ class Driver:
         if answer is None:
             raise CallFailed(name, "UNAVAILABLE", "the driver ended the call without an answer")
         return cast("dict[str, Any]", answer)
+
+    @property
+    def listener(self) -> Process | None:
+        """The process that was connected to last."""
+        return self._channel.listener
 
     async def lost(self) -> None:
         """Returns as soon as the connection that was made last is lost."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from volstore.node.calls import CallFailed, Driver
+from volstore.node.calls import CallFailed, Driver, Process
 from volstore.node.codes import NOT_SENT, UNKNOWN, classify
 from volstore.node.fingerprint import BadDriver, Fingerprint, probe, take_fingerprint
 from volstore.node.record import PluginView
@@ -33,7 +33,11 @@ class PluginSettings:
 
 
 class Plugin:
-    """One plugin. `fingerprint` is the last one taken; `why_not` is empty while it is healthy."""
+    """One plugin. `fingerprint` is the last one taken; `why_not` is empty while it is healthy.
+
+    `generation` grows when the process that took earlier calls is known to be gone, and with it all that it might
+    still have carried out.
+    """
 
     def __init__(self, plugin_id: str, settings: PluginSettings, on_change: Callable[[str], None]) -> None:
         self.id = plugin_id
@@ -43,7 +47,9 @@ class Plugin:
         self.driver = Driver(settings.socket)
         self.node_calls = asyncio.Semaphore(MOST_NODE_CALLS)
         self.controller_calls = asyncio.Semaphore(1)
+        self.generation = 0
         self._on_change = on_change
+        self._listener: Process | None = None
 
     def view(self) -> PluginView:
         return PluginView(
@@ -60,11 +66,10 @@ class Plugin:
             try:
                 fingerprint = await take_fingerprint(self.driver)
                 ready = await probe(self.driver)
-            except CallFailed as error:
-                self._is(f"plugin {self.id} can't be used: {error}")
-            except BadDriver as error:
+            except (CallFailed, BadDriver) as error:
                 self._is(f"plugin {self.id} can't be used: {error}")
             else:
+                self._meet(self.driver.listener)
                 self._is("" if ready else f"plugin {self.id} is still starting", fingerprint)
                 if ready:
                     wait_seconds = DIAL_SECONDS
@@ -98,6 +103,11 @@ class Plugin:
             else:
                 missed = 0
                 self._is("" if ready else f"plugin {self.id} is starting again")
+
+    def _meet(self, listener: Process | None) -> None:
+        if self._listener is not None and self._listener != listener and self._listener.is_gone():
+            self.generation += 1
+        self._listener = listener
 
     def _is(self, why_not: str, fingerprint: Fingerprint | None = None) -> None:
         if fingerprint is None:

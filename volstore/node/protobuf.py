@@ -140,7 +140,10 @@ def _scalar(kind: Kind, raw: Any, name: str) -> Any:
 def _put(out: bytearray, number: int, kind: Kind, item: Any, *, keep_default: bool) -> None:
     if kind is MAP:
         for key, text in item.items():
-            _put_bytes(out, number, _ENTRY.encode({"key": key, "value": text}))
+            entry = bytearray()
+            _put_bytes(entry, 1, key.encode())
+            _put_bytes(entry, 2, text.encode())
+            _put_bytes(out, number, entry)
     elif isinstance(kind, Message):
         _put_bytes(out, number, kind.encode(item))
     elif kind is STRING:
@@ -158,7 +161,7 @@ def _put(out: bytearray, number: int, kind: Kind, item: Any, *, keep_default: bo
             _put_varint(out, int(item) & (2**64 - 1))
 
 
-def _put_bytes(out: bytearray, number: int, data: bytes) -> None:
+def _put_bytes(out: bytearray, number: int, data: bytes | bytearray) -> None:
     _put_varint(out, number << 3 | _LENGTH)
     _put_varint(out, len(data))
     out += data

@@ -29,8 +29,12 @@ def check_path(path: str, base: str) -> None:
         raise Refused(f"{path} overlaps {base}, where volstore keeps its own mounts")
 
 
-def prepare(path: str, *, block: bool) -> bool:
-    """Make the directory, or for a block device the file, that is mounted on. Returns whether it had to be made.
+def is_missing(path: str) -> bool:
+    return not os.path.lexists(path)
+
+
+def prepare(path: str, *, block: bool) -> None:
+    """Make the directory, or for a block device the file, that is mounted on, unless it is there.
 
     Raises Refused for one that has something in it, or that is reached through a symbolic link.
     """
@@ -39,9 +43,8 @@ def prepare(path: str, *, block: bool) -> bool:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         else:
             Path(path).mkdir(mode=0o755)
-        made = True
     except FileExistsError:
-        made = False
+        pass
     except FileNotFoundError:
         raise Refused(f"there is no directory {Path(path).parent} to make {Path(path).name} in") from None
     except OSError as error:
@@ -53,11 +56,10 @@ def prepare(path: str, *, block: bool) -> bool:
             raise Refused(f"{path} is no empty file: a block device is mounted on one")
         if not block and not stat.S_ISDIR(mode):
             raise Refused(f"{path} is no directory")
-        if not block and not made and os.listdir(f"/proc/self/fd/{descriptor}"):  # noqa: PTH208  # by descriptor
+        if not block and os.listdir(f"/proc/self/fd/{descriptor}"):  # noqa: PTH208  # by descriptor
             raise Refused(f"{path} is not empty: a mount would hide what is in it")
     finally:
         os.close(descriptor)
-    return made
 
 
 async def show(host: Host, target: str, path: str, *, read_only: bool) -> None:

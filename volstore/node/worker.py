@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from volstore.node import requests, transitions, user_path
@@ -47,17 +48,26 @@ class Worker:
     call_seconds: float = CALL_SECONDS
 
     async def do(
-        self, step: Step, record: Record, seen: Seen, desired: Attachment | None, plugin: Plugin | None
+        self,
+        step: Step,
+        record: Record,
+        seen: Seen,
+        desired: Attachment | None,
+        plugin: Plugin | None,
+        *,
+        on_begin: Callable[[Record], None],
     ) -> tuple[Record, Outcome]:
         """The record after the step, already written, and how it ended. Raises NotWritten.
 
-        When this is cancelled the record on disk says that the call may have been made.
+        `on_begin` gets the record that says that the call may have been made, before it is: from then on the node must
+        report so. It is on disk by then, for the case that this is cancelled or the process dies.
         """
         begun = transitions.begin(record, step, desired, seen)
         if step.kind == BIND:
             return await self._bind(step, begun)
         if begun != record:
             self._write(begun, record)
+        on_begin(begun)
         try:
             outcome = await self._perform(step, begun, desired, plugin)
         except Refused as refusal:
@@ -158,9 +168,10 @@ class Worker:
             user_path.check_path(target.path, self.host.paths.base)
             if self.host.table().at(target.path):
                 raise Refused(f"something else is mounted at {target.path} already")
-            made = user_path.prepare(target.path, block=record.block)
+            made = user_path.is_missing(target.path)
             record = transitions.bound(record, step.item, self.host.origin(source), made=made)
             self._write(record, record)
+            user_path.prepare(target.path, block=record.block)
             await user_path.show(self.host, source, target.path, read_only=target.read_only)
         except Refused as refusal:
             return record, Outcome(WAITS, str(refusal))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +46,8 @@ class DirPlugin:
         }
 
     async def get_plugin_info(self, request: dict[str, Any]) -> dict[str, Any]:
+        from importlib.metadata import version  # here: it takes as long to import as half of the rest
+
         return {"name": NAME, "vendor_version": version("volstore")}
 
     async def get_plugin_capabilities(self, request: dict[str, Any]) -> dict[str, Any]:
