@@ -1,4 +1,4 @@
-"""`volstore node status`: the client nodes, their plugins, and the volumes that are claimed on them."""
+"""`volstore node`: the client nodes, their plugins, and the volumes that are claimed on them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from volstore.cli.arguments import Group, completion_client, connected, output_options
+from volstore.cli.node_plugins import node_plugins
 from volstore.cli.output import Failed, echo, fields, print_by_template, print_json, read_template, table
 from volstore.cli.paging import Paging, list_options
 from volstore.client import Client, ClientError, segment
@@ -15,7 +16,10 @@ from volstore.client import Client, ClientError, segment
 
 @click.group(cls=Group)
 def node() -> None:
-    """Inspect client nodes."""
+    """Inspect client nodes, and the plugins of this host."""
+
+
+node.add_command(node_plugins)
 
 
 def _complete_node(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -1,4 +1,4 @@
-"""`volstore plugin status`: the storage plugins and their health."""
+"""`volstore plugin`: the storage plugins and their health, and one of our own."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from click.shell_completion import CompletionItem
 from volstore.cli.arguments import Group, completion_client, connected, output_options
 from volstore.cli.output import Failed, complain, echo, fields, print_by_template, print_json, read_template, table
 from volstore.cli.paging import NOT_PAGED, Paging, list_options
+from volstore.cli.plugin_dir import plugin_dir
 from volstore.cli.volume import show_allocations
 from volstore.client import Client, ClientError, HttpError, segment
 
 
 @click.group(cls=Group)
 def plugin() -> None:
-    """Inspect storage plugins."""
+    """Inspect storage plugins, and run a small one."""
+
+
+plugin.add_command(plugin_dir)
 
 
 def _complete_plugin(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
