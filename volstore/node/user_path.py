@@ -96,9 +96,9 @@ def _opened(path: str) -> int:
     except OSError as error:
         raise Refused(f"{path} can't be opened: {error.strerror}") from None
     real = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115  # by descriptor
-    if real != path:
+    if real != path or stat.S_ISLNK(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise Refused(f"{path} is reached through a symbolic link: give {real}")
+        raise Refused(f"{path} is, or lies behind, a symbolic link: give {os.path.realpath(path)}")
     return descriptor
 
 
