@@ -10,14 +10,13 @@ import asyncio
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
 from volstore.node import reporting
-from volstore.node.codes import BACKOFFS, UNKNOWN, Backoff
 from volstore.node.codes import DONE as CERTAIN
+from volstore.node.codes import UNKNOWN, Backoff
 from volstore.node.host import Host
 from volstore.node.journal import Journal
 from volstore.node.mountinfo import MountTable
@@ -28,7 +27,8 @@ from volstore.node.plugins import Plugins
 from volstore.node.record import ABSENT, Record, Seen
 from volstore.node.sight import look
 from volstore.node.steps import FORGET, Step, next_step, wanted
-from volstore.node.transitions import NOT_MOUNTED, Outcome, doubts_over, loaded, rebuilt
+from volstore.node.transitions import Outcome, doubts_over, loaded, rebuilt
+from volstore.node.volume import Volume
 from volstore.node.work import Attachment, RegistryUnavailable, Reports, Work, WorkSource
 from volstore.node.worker import CALL_SECONDS, NotWritten, Worker
 
@@ -41,27 +41,6 @@ REPORT_APART_SECONDS = 0.05
 REGISTRY_RETRY = Backoff(0.2, 10)
 
 log = structlog.get_logger()
-
-
-@dataclass
-class _Pause:
-    until: float
-    reason: str
-    failures: int
-
-
-@dataclass
-class _Volume:
-    """What is known of a volume besides its record, for this process's life only."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    task: asyncio.Task[None] | None = None
-    pauses: dict[str, _Pause] = field(default_factory=dict)
-    waits: dict[str, str] = field(default_factory=dict)
-    timer: asyncio.TimerHandle | None = None
-    doubts_end: float | None = None
-    doubtful_generation: int = 0
-    forgotten: int | None = None
 
 
 class Agent:
@@ -98,7 +77,7 @@ class Agent:
         self.work: Work | None = None
         self._desired: dict[VolumeKey, Attachment] = {}
         self._revoked: set[VolumeKey] = set()
-        self._volumes: dict[VolumeKey, _Volume] = {}
+        self._volumes: dict[VolumeKey, Volume] = {}
         self._to_report = asyncio.Event()
 
     async def run(self) -> None:
@@ -158,8 +137,8 @@ class Agent:
         self.reconcile()
         self._to_report.set()
 
-    def _volume(self, key: VolumeKey) -> _Volume:
-        return self._volumes.setdefault(key, _Volume())
+    def _volume(self, key: VolumeKey) -> Volume:
+        return self._volumes.setdefault(key, Volume())
 
     def _plugin_changed(self, plugin_id: str) -> None:
         plugin = self.plugins.get(plugin_id)
@@ -181,11 +160,11 @@ class Agent:
         for key in [key for key, volume in self._volumes.items() if self._is_idle(key, volume)]:
             del self._volumes[key]
 
-    def _is_idle(self, key: VolumeKey, volume: _Volume) -> bool:
+    def _is_idle(self, key: VolumeKey, volume: Volume) -> bool:
         known = key in self._desired or key in self.records
         return not known and volume.task is None and not volume.lock.locked()
 
-    def _next(self, key: VolumeKey, volume: _Volume, table: MountTable) -> tuple[Step | None, Record | None, Seen]:
+    def _next(self, key: VolumeKey, volume: Volume, table: MountTable) -> tuple[Step | None, Record | None, Seen]:
         """The volume's next step, if there is one now, with what it follows from."""
         desired, record = self._desired.get(key), self.records.get(key)
         seen = look(table, self._host.paths, key, record, desired, self._host.shows_block_device)
@@ -195,8 +174,7 @@ class Agent:
             record = rebuilt(desired, seen, self._boot_id)
         record = self._without_old_doubts(key, volume, record)
         now = self._clock()
-        volume.pauses = {item: pause for item, pause in volume.pauses.items() if pause.until > now or pause.failures}
-        resting = {item: pause.reason for item, pause in volume.pauses.items() if pause.until > now}
+        resting = volume.resting(now)
         view = self.plugins.view(key.plugin_id)
         step = next_step(desired, record, seen, view, revoked=key in self._revoked, resting=resting)
         if isinstance(step, Step):
@@ -209,7 +187,7 @@ class Agent:
         self._wake_at_end_of_pauses(volume, now)
         return None, record, seen
 
-    def _without_old_doubts(self, key: VolumeKey, volume: _Volume, record: Record) -> Record:
+    def _without_old_doubts(self, key: VolumeKey, volume: Volume, record: Record) -> Record:
         parts = [record.stage, *(target.progress for target in record.targets.values())]
         if not any(part.doubt for part in parts) or any(part.phase != ABSENT for part in parts):
             volume.doubts_end = None
@@ -221,7 +199,7 @@ class Agent:
         restarted = plugin is not None and plugin.generation > volume.doubtful_generation
         return doubts_over(record) if restarted or now >= volume.doubts_end else record
 
-    def _wake_at_end_of_pauses(self, volume: _Volume, now: float) -> None:
+    def _wake_at_end_of_pauses(self, volume: Volume, now: float) -> None:
         ends = [pause.until for pause in volume.pauses.values() if pause.until > now]
         if volume.doubts_end is not None:
             ends.append(volume.doubts_end)
@@ -232,7 +210,7 @@ class Agent:
             loop = asyncio.get_running_loop()
             volume.timer = loop.call_later(max(0.001, min(ends) - now), self.reconcile)
 
-    async def _drive(self, key: VolumeKey, volume: _Volume) -> None:
+    async def _drive(self, key: VolumeKey, volume: Volume) -> None:
         """One step after the other, until there is none to be done now."""
         try:
             while True:
@@ -261,7 +239,7 @@ class Agent:
         if record != before:
             self._to_report.set()
 
-    def _forget(self, key: VolumeKey, volume: _Volume) -> None:
+    def _forget(self, key: VolumeKey, volume: Volume) -> None:
         self._journal.remove(key)
         del self.records[key]
         volume.pauses, volume.waits = {}, {}
@@ -269,31 +247,19 @@ class Agent:
         # Until the registry has taken note, its work says still that something is here.
         volume.forgotten = desired.epoch if desired else None
 
-    def _note(self, key: VolumeKey, volume: _Volume, step: Step, record: Record, outcome: Outcome) -> None:
+    def _note(self, key: VolumeKey, volume: Volume, step: Step, record: Record, outcome: Outcome) -> None:
         self._to_report.set()
+        now = self._clock()
         if outcome.kind == CERTAIN:
-            volume.pauses.pop(step.item, None)
             log.info("step_done", step=step.kind, plugin=key.plugin_id, volume=key.external_id, allocation=step.item)
-            progress = (
-                record.stage
-                if not step.item
-                else record.targets[step.item].progress
-                if (step.item in record.targets)
-                else None
-            )
-            if progress is not None and progress.clean:
-                until = self._clock() + self._clean_apart
-                volume.pauses[step.item] = _Pause(until, "an earlier call may still be carried out", 0)
+            volume.pauses.pop(step.item, None)
+            if (progress := record.progress(step.item)) is not None and progress.clean:
+                volume.rest(step.item, now + self._clean_apart, "an earlier call may still be carried out")
             return
         if (plugin := self.plugins.get(key.plugin_id)) is not None:
             volume.doubtful_generation = plugin.generation
         log.warning("step_failed", step=step.kind, plugin=key.plugin_id, volume=key.external_id, reason=outcome.text)
-        self._pause(volume, step.item, outcome.kind, outcome.text)
-
-    def _pause(self, volume: _Volume, item: str, kind: str, reason: str) -> None:
-        failures = volume.pauses[item].failures + 1 if item in volume.pauses else 1
-        backoff = BACKOFFS["waits" if kind == NOT_MOUNTED else kind]
-        volume.pauses[item] = _Pause(self._clock() + backoff.after(failures), reason, failures)
+        volume.pause(step.item, outcome.kind, outcome.text, now)
 
     async def _report(self) -> None:
         failures = 0
@@ -303,10 +269,7 @@ class Agent:
             self._to_report.clear()
             if self.work is None:
                 continue
-            waits: dict[VolumeKey, dict[str, str]] = {
-                key: {**{item: pause.reason for item, pause in volume.pauses.items()}, **volume.waits}
-                for key, volume in self._volumes.items()
-            }
+            waits: dict[VolumeKey, dict[str, str]] = {key: volume.reasons() for key, volume in self._volumes.items()}
             report = reporting.report(
                 self._host.table(),
                 self._host.paths,

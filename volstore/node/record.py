@@ -64,6 +64,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> VolumeKey:
         return VolumeKey(self.plugin_id, self.external_id)
 
+    def progress(self, item: str) -> Progress | None:
+        """Of a target, or with an empty item of the staging."""
+        if not item:
+            return self.stage
+        return self.targets[item].progress if item in self.targets else None
+
     @property
     def nothing_left(self) -> bool:
         """Nothing is there, and nothing can come any more."""
