@@ -110,7 +110,7 @@ async def test_limits_that_change_hold_from_the_next_connection_on(strict: Api) 
         await answer(one, GET)
     strict.server.use(replace(SETTINGS, max_connections_per_client=4, max_url_bytes=1000))
     mine.append(await connect(strict))
-    long = b"GET /v1/regions?" + b"x" * 500 + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+    long = b"GET /v1/regions?pretty=" + b"x" * 493 + b" HTTP/1.1\r\nHost: x\r\n\r\n"
     assert (await answer(mine[3], long)).startswith(b"HTTP/1.1 200 OK")
     assert (await all_of(await connect(strict), GET)).startswith(b"HTTP/1.1 429 ")
     close(*mine)
@@ -135,8 +135,8 @@ def test_by_default_other_machines_are_bounded_and_this_one_is_not() -> None:
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
-        (b"GET /v1/regions?" + b"x" * 188 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"200"),
-        (b"GET /v1/regions?" + b"x" * 189 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"414"),
+        (b"GET /v1/regions?pretty=" + b"x" * 181 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"200"),
+        (b"GET /v1/regions?pretty=" + b"x" * 182 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"414"),
         (b"GET /v1/regions?" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"414"),
         (b"GET /v1/regions HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 494 + b"\r\n\r\n", b"200"),
         (b"GET /v1/regions HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 495 + b"\r\n\r\n", b"431"),
