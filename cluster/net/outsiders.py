@@ -2,8 +2,9 @@
 
 A member that was away may meet a leader that it has never heard of, and must listen to it (Raft dissertation §4.1);
 all else is for members alone. A certificate of the cluster's authority proves a name, not that its bearer is a member,
-and whoever comes may say of itself what it likes: so it is let in only where this node has no leader of its own, is
-taken at its word in nothing but Raft's own messages, and is let go as soon as a member leads.
+and whoever comes may say of itself what it likes: so it is let in only where this node has no leader of its own and a
+member vouches for its name and disk, is heard in nothing but Raft's own messages, and is let go as soon as a member
+leads. Where every member's disk was replaced meanwhile, a majority of their names stands for one of them.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from cluster.raft.membership import Configuration
 MOST_OUTSIDERS = 16
 """Peers from outside that are let in at a time. Each is dialled back at the address that it names."""
 
-HEARD = frozenset({"vote?", "app", "commit", "snap"})
-"""What an outsider may say to a node without a leader: it stands for election, or leads."""
+HEARD = frozenset({"vote?", "app", "commit", "snap", "known"})
+"""What an outsider may say to a node without a leader: it stands for election, or leads, or vouches for another."""
 ANSWERS = frozenset({"no", "read", "told"})
 """What it may say besides once this node follows it: answers to questions that this node put to its leader."""
 

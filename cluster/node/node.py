@@ -373,6 +373,10 @@ class Node:
                 self._receiving.piece(peer, frame)
         elif kind == "snapack":
             self.compaction.acknowledged(peer, *frame[1:])
+        elif kind == "known?":
+            self.peers.asked_about(peer, frame[1], frame[2])
+        elif kind == "known":
+            self.peers.told_of(frame[1], frame[2], frame[3])
         elif kind == "gone":
             if self.peers.believes_removal(peer, frame[1], frame[2]):
                 raise LogError(

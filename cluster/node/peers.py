@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 OTHER_DISK = "comes with another disk than the one that this cluster knows"
 """In the reason of a refusal: a member that is told so by those who know better can't be one as it is, and stops."""
 
+_COMES_WITHIN = 4
+"""Election time-outs in which an outsider that was let in must be connected, both ways."""
+
 
 class Peers:
     """`card` is what this node says of itself to whom it meets. `adopted` is the configuration that was followed last,
@@ -35,6 +38,10 @@ class Peers:
         self._staying: dict[str, str] = {}
         """Names and addresses of members whose removal stands in this node's log and isn't committed."""
         self._outsiders: dict[str, Outsider] = {}
+        self._vouched: dict[tuple[str, bytes], int] = {}
+        """Names and disks that a member has vouched for, the latest last, with the index of its configuration."""
+        self._claimants: set[str] = set()
+        """Members' names under which others came with another disk, and with a later configuration."""
         self.inside: frozenset[str] = frozenset()
         """Names of peers that speak as the members that this node's latest configuration names."""
 
@@ -170,10 +177,56 @@ class Peers:
             return outsider
         if name not in self._outsiders and len(self._outsiders) >= MOST_OUTSIDERS:
             return f"{MOST_OUTSIDERS} that this node doesn't know are connected already"
+        if name not in self._outsiders and not self._is_vouched_for(name, incarnation):
+            for peer in sorted((self.inside | self._outsiders.keys()) & node.transport.connected()):
+                node.send(peer, ["known?", name, incarnation])
+            return (
+                f"{name!r} is none of the members that this node knows, and none of these has vouched for it so far "
+                "(are all of them gone? Then remove this node, empty its data directory, and add it anew)"
+            )
         self._outsiders[name] = outsider
         node.transport.keep_only(name, incarnation)
         self._set_peers()
+        self._expect(name)
         return None
+
+    def _expect(self, name: str) -> None:
+        """An outsider that isn't connected must not keep the place, and the address, of a member of its name."""
+        node, outsider = self._node, self._outsiders[name]
+
+        def let_go() -> None:
+            if self._outsiders.get(name) is outsider and name not in node.transport.connected() and node.running:
+                del self._outsiders[name]
+                self._set_peers()
+
+        node.loop.call_later(_COMES_WITHIN * node.options.timing.election_max, lambda: node.soon(let_go))
+
+    def _is_vouched_for(self, name: str, incarnation: bytes) -> bool:
+        """By a member; or, where all were replaced, by a majority of their names, which certificates prove. One that
+        waits to be added knows nobody who could vouch.
+        """
+        configuration = self._node.engine.configuration
+        if not configuration.members or (name, incarnation) in self._vouched:
+            return True
+        if name not in configuration.voters:
+            return False
+        self._claimants.add(name)
+        return len(self._claimants) > len(configuration.voters) // 2
+
+    def asked_about(self, peer: str, name: str, incarnation: bytes) -> None:
+        """A member that lags asks whether its caller is a member: the answer is yes, or none."""
+        configuration = self._node.engine.configuration
+        member = configuration.member(name)
+        if member is not None and member.incarnation == incarnation:
+            self._node.send(peer, ["known", configuration.index, name, incarnation])
+
+    def told_of(self, index: int, name: str, incarnation: bytes) -> None:
+        """A member says that configuration `index` names this disk: let it in when it calls again."""
+        if index > self._node.engine.configuration.index:
+            self._vouched.pop((name, incarnation), None)
+            self._vouched[name, incarnation] = index
+            while len(self._vouched) > MOST_OUTSIDERS:
+                del self._vouched[next(iter(self._vouched))]
 
     def _has_no_leader(self) -> bool:
         """For as long as this node would wait itself before it stood for election; a start counts as hearing one."""
@@ -186,6 +239,8 @@ class Peers:
 
     def _judge_outsiders_anew(self, configuration: Configuration) -> None:
         """Whom the new configuration names is a member; who knew of no later one is nobody."""
+        self._vouched = {who: index for who, index in self._vouched.items() if index > configuration.index}
+        self._claimants.clear()
         for name, outsider in list(self._outsiders.items()):
             if is_disk_of(configuration.member(name), outsider.incarnation):
                 del self._outsiders[name]
@@ -242,6 +297,8 @@ class Peers:
             self._keep_pinned(peer)
         else:
             node.compaction.lost(peer)
+            if peer in self._outsiders:
+                self._expect(peer)
         if peer == node.engine.leader:
             node.intake.lost()
             node.questions.lost()

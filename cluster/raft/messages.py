@@ -27,6 +27,8 @@ _FORMS: dict[Any, tuple[tuple[type, ...], ...]] = {
     "snap": ((int, int, int, int, int, bytes, bytes, bytes, bytes),),
     "snapack": ((int, int, int, bool),),  # term, snapshot index, bytes held, installed
     "gone": ((int, int),),  # term, log index: you were removed
+    "known?": ((str, bytes),),  # a name and a disk: is it a member
+    "known": ((int, str, bytes),),  # the index of a configuration, and a name and a disk that are in it
 }
 _MOST = 1 << 62
 """Of terms and the like: they are counted up from what messages say, and mustn't outgrow what can be written."""

@@ -1,7 +1,8 @@
 """Who has a certificate and is no member: says what may harm, under a name of its own, a member's or a former one's.
 
-It says nothing of what Raft itself must listen to (Raft dissertation §4.1): an election, or a log of its own. Against
-a peer that lies in these no configuration helps.
+To nodes that know their members it also stands for election, and leads with a log of its own: what they must hear of
+a member that they don't know yet (Raft dissertation §4.1), and of nobody else. A node that waits to be added knows no
+members to ask, and hears whoever comes: it is told none of that here.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from tests.simulation.loop import NodeLoop
 from tests.simulation.network import Host
 
 if TYPE_CHECKING:
+    from cluster.node.node import Node
     from cluster.raft.messages import Frame
     from tests.simulation.faults import Fault
+    from tests.simulation.server import Server
     from tests.simulation.world import World
 
 SAYS_EVERY = 0.05
@@ -44,6 +47,26 @@ def words(name: str, term: int) -> tuple[Frame, ...]:
     )
 
 
+def _knows_disks(server: Server) -> bool:
+    return server.node is not None and _knows_members(server.node) and server.node.engine.configuration.index > 0
+
+
+def _knows_members(node: Node) -> bool:
+    return "engine" in node.__dict__ and bool(node.engine.configuration.members)
+
+
+def claims(term: int, disk: bytes) -> tuple[Frame, ...]:
+    """What is heard of a leader that a node doesn't know yet."""
+    return (
+        ["vote?", term + 9, 10**6, term + 9, True, False],
+        ["vote?", term + 9, 10**6, term + 9, False, True],
+        ["app", term + 9, 1, 0, 0, 10**6, [[term + 9, b"\x01"]], None],
+        ["commit", term + 9, 10**6],
+        ["snap", term + 9, 10**6, term + 9, 1, 0, b"x", bytes(32), b"", b""],
+        ["known", 10**6, "x", disk],
+    )
+
+
 async def stranger(world: World, fault: Fault) -> None:
     """Calls everybody, for as long as the fault lasts."""
     draw = Random(fault.amount)
@@ -51,7 +74,8 @@ async def stranger(world: World, fault: Fault) -> None:
     host_name = f"x{number}"
     former = [server for server in world.servers.values() if server.state == "removed" and server.node is not None]
     name, disk = host_name, b"strange" + number.to_bytes(9)
-    if fault.amount < 0.4:
+    if fault.amount < 0.4 and all(_knows_disks(server) for server in world.servers.values()):
+        # Before a node knows the members' disks, a certificate of that name is all that proves one.
         name = draw.choice(list(world.servers))
     elif fault.amount < 0.6 and former:
         gone = draw.choice(former)
@@ -84,7 +108,8 @@ async def stranger(world: World, fault: Fault) -> None:
             for peer in sorted(transport.connected()):
                 node = world.servers[peer].node
                 term = node.engine.term if node is not None and "engine" in node.__dict__ else 1
-                for frame in words(name, term):
+                heard = claims(term, disk) if node is not None and _knows_members(node) and name == host_name else ()
+                for frame in (*words(name, term), *heard):
                     transport.send(peer, frame)
             await asyncio.sleep(SAYS_EVERY)
 

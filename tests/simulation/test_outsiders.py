@@ -32,7 +32,12 @@ def _believes_any_removal(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Peers, "believes_removal", lambda *_: True)
 
 
+def _takes_whoever_claims_to_know_more(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Peers, "_is_vouched_for", lambda *_: True)
+
+
 def _lets_anybody_in(patch: pytest.MonkeyPatch) -> None:
+    _takes_whoever_claims_to_know_more(patch)
     patch.setattr(Peers, "_has_no_leader", lambda _peers: True)
     patch.setattr(Peers, "leader_changed", lambda _peers: None)
 
@@ -70,7 +75,8 @@ def _cuts_its_leader_by_its_old_view(patch: pytest.MonkeyPatch) -> None:
     [
         (_listens_to_all, STRANGERS, 3, ("a stranger's word",)),
         (_believes_any_removal, STRANGERS, 3, ("a stranger's word", "no member ends for a word")),
-        (_lets_anybody_in, STRANGERS, 3, ("nobody from outside",)),
+        (_lets_anybody_in, STRANGERS, 3, ("nobody from outside", "a stranger's word")),
+        (_takes_whoever_claims_to_know_more, STRANGERS, 3, ("a stranger's word",)),
         (_believes_any_refusal, REPLACEMENTS, 5, ("no member ends for a refusal",)),
         (_cuts_its_leader_by_its_old_view, REPLACEMENTS, 5, ("no member ends for a refusal",)),
     ],

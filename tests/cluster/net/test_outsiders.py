@@ -226,36 +226,60 @@ async def test_nobody_who_has_a_leader_lets_a_stranger_in_or_dials_it(
     assert "comes with another disk" not in " ".join(stranger.refused)
 
 
-async def test_a_node_without_a_leader_takes_nothing_of_a_stranger_but_raft_and_lets_it_go_later(
+async def test_a_node_without_a_leader_hears_no_stranger_that_no_member_vouches_for(
     three: Members, strange: Callable[..., Stranger]
 ) -> None:
     await three.fill("s1", 5)
     alone = three["s1"]
     await three.stop("s2", "s3")
+    await until(lambda: alone._node.peers._has_no_leader())
+    before = (alone.status().term, alone.status().last_index)
     stranger = strange("s9")
     await stranger.transport.start()
     await stranger.call(alone)
-    await until(lambda: "s1" in stranger.transport.connected())
-    before = (alone.status().term, alone.status().last_index)
-    assert all(stranger.say(alone))
-    # A question of Raft's is answered, and with it all before was read.
-    stranger.transport.send("s1", ["vote?", 0, 0, 0, True, False])
-    await until(lambda: stranger.heard)
-    assert [frame[0] for frame in stranger.heard] == ["vote"]
-    assert alone._node.running
+    await until(lambda: len(stranger.refused) >= 3)
+    assert "vouched" in stranger.refused[-1]
+    assert not stranger.transport.connected()
+    assert not any(stranger.say(alone))
     assert (alone.status().term, alone.status().last_index) == before
-    await three.start("s2", "s3")
+    await three.start("s2")
     await three.led()
-    await until(lambda: "s1" not in stranger.transport.connected())
-    assert not alone._node.peers._outsiders
-    await until(lambda: stranger.refused)
     await three.agree()
-    assert all(b"a stranger's command" not in machine.items for machine in three.machines.values())
 
 
-async def test_a_stranger_that_names_no_address_or_comes_in_a_crowd_is_refused(
-    three: Members, strange: Callable[..., Stranger]
+async def test_who_lags_hears_a_leader_that_it_has_never_heard_of_once_a_member_vouches_for_it(three: Members) -> None:
+    await three.fill("s1", 5)
+    await three.stop("s1")
+    new = await three.join("s4")
+    await _changed(three, "s4", partial(_add, new), lambda found: found is not None and found.voter)
+    leader = await three.led()
+    if leader.options.name != "s4":
+        await leader.transfer_leadership("s4", later(10))
+    await until(lambda: three["s4"].status().role.value == "leader")
+    await three.fill("s4", 5)
+    await three.start("s1")
+    await until(lambda: three["s1"].status().applied_index == three["s4"].status().applied_index)
+    await three.agree()
+
+
+async def test_only_a_yes_of_a_later_view_about_this_disk_counts_and_all_are_forgotten_with_that_view(
+    three: Members,
 ) -> None:
+    await three.fill("s1", 1)
+    peers = three["s1"]._node.peers
+    index = peers._node.engine.configuration.index
+    peers.told_of(index, "x", b"disk")
+    assert not peers._is_vouched_for("x", b"disk")
+    for number in range(MOST_OUTSIDERS + 1):
+        peers.told_of(index + 1, f"x{number}", b"disk")
+    assert not peers._is_vouched_for("x0", b"disk")
+    assert peers._is_vouched_for("x1", b"disk")
+    assert not peers._is_vouched_for("x1", b"another disk")
+    peers._judge_outsiders_anew(replace(peers._node.engine.configuration, index=index + 1))
+    assert not peers._vouched
+
+
+async def test_one_that_names_no_address_or_comes_in_a_crowd_is_refused(three: Members) -> None:
     alone = three["s1"]
     await three.stop("s2", "s3")
     await until(lambda: alone._node.peers._has_no_leader())
@@ -265,6 +289,7 @@ async def test_a_stranger_that_names_no_address_or_comes_in_a_crowd_is_refused(
     assert "HOST:PORT" in reason
     ports = free_ports(1)
     for number in range(MOST_OUTSIDERS):
+        alone._node.peers.told_of(99, f"x{number}", b"disk")
         assert admit(f"x{number}", b"disk", {"configuration": "99", "raft": f"127.0.0.1:{ports[0]}"}) is None
     reason = admit("one more", b"disk", {"configuration": "99", "raft": f"127.0.0.1:{ports[0]}"})
     assert reason is not None
@@ -371,7 +396,9 @@ async def test_all_members_replaced_in_turn_under_their_names_serve_on() -> None
         await members.stop()
 
 
-async def test_who_returns_when_all_others_were_replaced_by_new_names_listens_to_them() -> None:
+async def test_however_many_come_under_names_of_their_own_none_is_heard_and_each_is_told_what_helps(
+    strange: Callable[..., Stranger],
+) -> None:
     members = Members(["s1", "s2", "s3"])
     await members.start()
     try:
@@ -379,19 +406,40 @@ async def test_who_returns_when_all_others_were_replaced_by_new_names_listens_to
         away = next(name for name in members.logs if name != leader.options.name)
         await members.fill(leader.options.name, 50)
         await members.stop(away)
-        left = [leader.options.name, next(n for n in members.logs if n != leader.options.name)]
-        for new in ("n1", "n2"):
-            joining = await members.join(new)
-            await (await members.led()).add_member(joining, later(10))
-        for old in left:
-            led = await members.led()
-            if led.options.name == old:
-                await led.transfer_leadership("n1", later(5))
-                led = await members.led()
-            await led.remove_member(old, later(10))
-            await members.stop(old)
         await members.start(away)
-        await members.agree()
-        assert isinstance(await members.propose(away, b"x"), Applied)
+        await members.stop(*(name for name in members.logs if name != away))
+        alone = members[away]
+        await until(lambda: alone._node.peers._has_no_leader())
+        strangers = [strange("n1"), strange("n2", b"another")]
+        for one in strangers:
+            await one.transport.start()
+            await one.call(alone)
+        await until(lambda: all(len(one.refused) >= 3 for one in strangers))
+        assert "empty its data directory, and add it anew" in strangers[0].refused[-1]
+        assert not alone._node.peers._outsiders
     finally:
         await members.stop()
+
+
+async def test_who_returns_when_all_disks_were_replaced_hears_a_majority_of_the_names_and_no_fewer(
+    three: Members, strange: Callable[..., Stranger]
+) -> None:
+    await three.fill("s1", 5)
+    await three.stop("s2", "s3")
+    alone = three["s1"]
+    await until(lambda: alone._node.peers._has_no_leader())
+    one, other = strange("s2"), strange("s3", b"another")
+    for each in (one, other):
+        await each.transport.start()
+    await one.call(alone)
+    await until(lambda: len(one.refused) >= 3)
+    assert not alone._node.peers._outsiders
+    await other.call(alone)
+    await until(lambda: {"s2", "s3"} <= alone._node.peers._outsiders.keys())
+    # Whoever they were, they don't keep the members' places when they are gone.
+    await one.transport.stop()
+    await other.transport.stop()
+    await until(lambda: not alone._node.peers._outsiders)
+    await three.start("s2", "s3")
+    await three.led()
+    await three.agree()
