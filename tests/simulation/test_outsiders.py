@@ -73,10 +73,15 @@ def _cuts_its_leader_by_its_old_view(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("broken", "kinds", "nodes", "invariants"),
     [
-        (_listens_to_all, STRANGERS, 3, ("a stranger's word",)),
-        (_believes_any_removal, STRANGERS, 3, ("a stranger's word", "no member ends for a word")),
-        (_lets_anybody_in, STRANGERS, 3, ("nobody from outside", "a stranger's word")),
-        (_takes_whoever_claims_to_know_more, STRANGERS, 3, ("a stranger's word",)),
+        (_listens_to_all, STRANGERS, 3, ("a stranger's word", "a wiped disk is another")),
+        (
+            _believes_any_removal,
+            STRANGERS,
+            3,
+            ("a stranger's word", "a wiped disk is another", "no member ends for a word"),
+        ),
+        (_lets_anybody_in, STRANGERS, 3, ("nobody from outside", "a stranger's word", "a wiped disk is another")),
+        (_takes_whoever_claims_to_know_more, STRANGERS, 3, ("a stranger's word", "a wiped disk is another")),
         (_believes_any_refusal, REPLACEMENTS, 5, ("no member ends for a refusal",)),
         (_cuts_its_leader_by_its_old_view, REPLACEMENTS, 5, ("no member ends for a refusal",)),
     ],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 from volstore.core.errors import ApiError
@@ -16,7 +17,35 @@ SMALL = 64 * 1024
 SMALL_SHARE = 4
 """One part in so many of the budget is kept for small bodies."""
 SLICE = 0.001
-"""Seconds of the loop that a large body takes in a turn; afterwards it rests for as long as it took."""
+"""Seconds of the loop that large bodies take in a turn; afterwards they rest for as long as it took."""
+MUCH = 32 * 1024
+"""Bytes that came of a connection in one piece, from which on they wait for a turn."""
+
+
+class Turns:
+    """Who has much to read waits here for a turn, so that hundreds who come at once don't make one long turn of the
+    loop. Belongs to one event loop.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._planned = False
+
+    def join(self, work: Callable[[], None]) -> None:
+        """Have `work` done in its turn, once; it raises nothing."""
+        self._waiting.append(work)
+        if not self._planned:
+            self._planned = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        began, took = time.perf_counter(), 0.0
+        while self._waiting and took < SLICE:
+            self._waiting.popleft()()
+            took = time.perf_counter() - began
+        self._planned = bool(self._waiting)
+        if self._planned:
+            asyncio.get_running_loop().call_later(took, self._go_on)
 
 
 class Bodies:

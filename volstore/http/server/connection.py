@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any
 
 from aiohttp import web
@@ -10,6 +11,7 @@ from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.web_request import BaseRequest
 
 from volstore.http.server.admission import Ticket
+from volstore.http.server.bodies import MUCH, Turns
 from volstore.http.server.settings import HttpSettings
 
 MOST_HEADERS = 100
@@ -23,11 +25,12 @@ class Connection(web.RequestHandler):
     The head of a request must come within `head_deadline` of its first byte (the first head within it of the
     connection itself), and be no larger than the limits; an idle connection is closed after `idle_timeout`, and one
     that takes nothing of its answer for `send_deadline` too. aiohttp itself bounds none of these but the idle time.
+    Large pieces are taken in `turns`, and no more is read meanwhile.
     """
 
-    __slots__ = ("_head_bytes", "_head_timer", "_limits", "_send_timer", "_ticket")
+    __slots__ = ("_head_bytes", "_head_timer", "_limits", "_send_timer", "_ticket", "_turns", "_untaken")
 
-    def __init__(self, server: web.Server, ticket: Ticket, limits: HttpSettings, **options: Any) -> None:
+    def __init__(self, server: web.Server, ticket: Ticket, limits: HttpSettings, turns: Turns, **options: Any) -> None:
         super().__init__(
             server,
             keepalive_timeout=limits.idle_timeout,
@@ -39,6 +42,8 @@ class Connection(web.RequestHandler):
         )
         self._ticket = ticket
         self._limits = limits
+        self._turns = turns
+        self._untaken: deque[bytes] = deque()
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
@@ -49,11 +54,41 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._ticket.give_back()
+        self._untaken.clear()
         self._head_done()
         self._sent()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        # Empty: aiohttp itself goes on with what it has.
+        if data and (self._untaken or len(data) >= MUCH) and not self._close:
+            self._untaken.append(data)
+            self._pause_transport_reading()
+            if len(self._untaken) == 1:
+                self._turns.join(self._take_turn)
+        else:
+            self._take(data)
+
+    def _take_turn(self) -> None:
+        if self._untaken:
+            try:
+                self._take(self._untaken[0])
+            except Exception as fault:
+                self._loop.call_exception_handler({"message": "reading a request failed", "exception": fault})
+                self._abort()
+                return
+        if self._untaken:
+            self._untaken.popleft()
+        if self._untaken:
+            self._turns.join(self._take_turn)
+        elif not self._reading_paused and not self._buffer_paused:
+            self._resume_transport_reading()
+
+    def _resume_transport_reading(self) -> None:
+        if not self._untaken:
+            super()._resume_transport_reading()
+
+    def _take(self, data: bytes) -> None:
         if self._close:
             return
         before = self._request_count

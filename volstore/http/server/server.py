@@ -34,7 +34,7 @@ from volstore.http.server.admission import Admission, Ticket
 from volstore.http.server.asker import Asker, secret_of
 from volstore.http.server.audit import AuditLog
 from volstore.http.server.audited import Audited
-from volstore.http.server.bodies import SMALL, Bodies, Share
+from volstore.http.server.bodies import SMALL, Bodies, Share, Turns
 from volstore.http.server.call import NO_ORIGIN, Call, Origin, Service
 from volstore.http.server.connection import Connection, headers_too_large, url_too_long
 from volstore.http.server.declaration import Endpoint, Operation, Read, Write
@@ -112,11 +112,11 @@ class HttpServer:
             self._serve,
             handler_cancellation=True,  # a client that hangs up frees its waiter
         )
-        loop, log = asyncio.get_running_loop(), _ConnectionLog("volstore.http.connection")
+        loop, log, turns = asyncio.get_running_loop(), _ConnectionLog("volstore.http.connection"), Turns()
 
         def aiohttps(ticket: Ticket) -> Connection:
             options = {"loop": loop, "access_log": None, "logger": log, "auto_decompress": False, "lingering_time": 2.0}
-            return Connection(server, ticket, self._settings, **options)
+            return Connection(server, ticket, self._settings, turns, **options)
 
         plain = self._plain = PlainConnections(self.answer, aiohttps)
 
