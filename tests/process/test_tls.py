@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import random
 import shutil
 import signal
 import socket
@@ -15,8 +16,14 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import structlog
 
-from tests.process.agents import Agent, add_plugin, agents, get, leader, until, volume
+from cluster.net.tcp import TcpNetwork
+from cluster.net.transport import Identity, Transport
+from cluster.storage.disk import RealDisk
+from cluster.storage.identity import held
+from tests.process.agents import Agent, add_plugin, agents, free_ports, get, leader, until, volume
+from volstore.agent.tls import TlsFiles, load_tls
 from volstore.certificates import Role, create_authority, create_certificate
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -269,3 +276,69 @@ async def test_files_that_can_not_be_used_stop_a_start_and_leave_a_running_node_
             await reload([node], "reload_refused")
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context(ca))) as session:
             assert (await get(session, f"{node.url}/v1/regions")) == (200, ["global"])
+
+
+class Stranger:
+    """Bears a server's certificate of the cluster's authority, and says that it knows a later configuration."""
+
+    def __init__(self, name: str, own: Path, cluster: str) -> None:
+        tls = load_tls(
+            TlsFiles(own / "ca.pem", own / "cert.pem", own / "key.pem"),
+            name=name,
+            region="global",
+            verify_https_client=False,
+            now=NOW,
+        )
+        address = f"127.0.0.1:{free_ports(1)[0]}"
+        self.refused: list[str] = []
+        self.transport = Transport(
+            network=TcpNetwork(structlog.get_logger("tests"), tls.raft),
+            random=random.SystemRandom(),
+            me=Identity(name, b"a stranger's own", cluster, {"configuration": "999999", "raft": address}),
+            bind=address,
+            log=structlog.get_logger("tests"),
+            admit=lambda *_: None,
+            on_message=lambda _peer, _frame: None,
+            on_peer=lambda _peer, _connected: None,
+            on_failure=lambda _error: None,
+            on_refused=lambda _peer, reason, _who: self.refused.append(reason),
+        )
+
+    async def refused_by(self, nodes: list[Agent]) -> None:
+        before = len(self.refused)
+        self.transport.set_peers({node.name: node.raft for node in nodes})
+        await until(lambda: len(self.refused) >= before + 2 * len(nodes), what=f"{self.refused}")
+        assert not self.transport.connected()
+
+
+@pytest.mark.timeout(180)
+async def test_a_server_certificate_of_no_member_is_heard_neither_beside_a_leader_nor_by_a_node_alone(
+    tmp_path: Path,
+) -> None:
+    ca = authority(tmp_path / "ca")
+    own = tmp_path / "tls-s9"
+    issue(ca, Role.SERVER, "s9", own)
+    shutil.copy(ca, own / "ca.pem")
+    with secured(tmp_path, 3, ca) as nodes:
+        for node in nodes:
+            node.start()
+        trust = context(ca)
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as session:
+            await leader(session, nodes)
+            known = held(RealDisk(tmp_path / nodes[0].name))
+            assert known is not None
+            stranger = Stranger("s9", own, known.cluster_id)
+            await stranger.transport.start()
+            try:
+                await stranger.refused_by(nodes)
+                for node in nodes[1:]:
+                    node.kill()
+                await until(lambda: any("vouched" in reason for reason in stranger.refused))
+                await stranger.refused_by(nodes[:1])
+                for node in nodes[1:]:
+                    node.start()
+                await leader(session, nodes)
+                await stranger.refused_by(nodes)
+            finally:
+                await stranger.transport.stop()
+            assert all(node.process is not None and node.process.poll() is None for node in nodes)

@@ -23,17 +23,18 @@ def plan(seed: int, kinds: Mapping[str, float], nodes: int) -> Plan:
     return draw_plan(seed, kinds=lambda _random: dict(kinds), changes=changes)
 
 
+def _takes_whoever_claims_to_know_more(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Peers, "_is_vouched_for", lambda *_: True)
+
+
 def _listens_to_all(patch: pytest.MonkeyPatch) -> None:
+    _takes_whoever_claims_to_know_more(patch)
     patch.setattr(Peers, "listens", lambda *_: True)
 
 
 def _believes_any_removal(patch: pytest.MonkeyPatch) -> None:
     _listens_to_all(patch)
     patch.setattr(Peers, "believes_removal", lambda *_: True)
-
-
-def _takes_whoever_claims_to_know_more(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Peers, "_is_vouched_for", lambda *_: True)
 
 
 def _lets_anybody_in(patch: pytest.MonkeyPatch) -> None:

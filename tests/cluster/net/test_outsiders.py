@@ -247,6 +247,34 @@ async def test_a_node_without_a_leader_hears_no_stranger_that_no_member_vouches_
     await three.agree()
 
 
+async def test_of_one_that_a_member_vouched_for_nothing_is_taken_but_raft_and_it_is_let_go_later(
+    three: Members, strange: Callable[..., Stranger]
+) -> None:
+    await three.fill("s1", 5)
+    alone = three["s1"]
+    await three.stop("s2", "s3")
+    stranger = strange("s9")
+    alone._node.peers.told_of(10**6, "s9", stranger.incarnation)
+    await stranger.transport.start()
+    await stranger.call(alone)
+    await until(lambda: "s1" in stranger.transport.connected())
+    before = (alone.status().term, alone.status().last_index)
+    assert all(stranger.say(alone))
+    # A question of Raft's is answered, and with it all before was read.
+    stranger.transport.send("s1", ["vote?", 0, 0, 0, True, False])
+    await until(lambda: stranger.heard)
+    assert [frame[0] for frame in stranger.heard] == ["vote"]
+    assert alone._node.running
+    assert (alone.status().term, alone.status().last_index) == before
+    await three.start("s2", "s3")
+    await three.led()
+    await until(lambda: "s1" not in stranger.transport.connected())
+    assert not alone._node.peers._outsiders
+    await until(lambda: stranger.refused)
+    await three.agree()
+    assert all(b"a stranger's command" not in machine.items for machine in three.machines.values())
+
+
 async def test_who_lags_hears_a_leader_that_it_has_never_heard_of_once_a_member_vouches_for_it(three: Members) -> None:
     await three.fill("s1", 5)
     await three.stop("s1")
