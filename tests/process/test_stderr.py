@@ -250,3 +250,31 @@ def test_why_an_agent_can_not_start_and_an_uncaught_error_reach_stderr(one: Agen
     one.start()
     assert one.process.wait(30) == 1
     assert "agent_can_not_start" in one.output()
+
+
+_CLOSED = """
+import os, sys
+for descriptor in sys.argv.pop(1):
+    os.close(int(descriptor))
+os.execv(sys.executable, [sys.executable, "-m", "volstore", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "012"])
+async def test_a_node_whose_standard_descriptors_are_closed_goes_on_when_clients_hang_up_and_stops_in_order(
+    one: Agent, session: aiohttp.ClientSession, closed: str
+) -> None:
+    """The loop's library aborts a process that closes a socket of such a number."""
+    one.program = ["-c", _CLOSED, closed]
+    one.start()
+    await leader(session, [one])
+    host, port = one.http.split(":")
+    for _ in range(4):
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.close()
+        await writer.wait_closed()
+    assert await leader(session, [one]) is one
+    assert one.process is not None
+    held = {number: str(Path(f"/proc/{one.process.pid}/fd/{number}").readlink()) for number in closed}
+    assert set(held.values()) == {os.devnull}
+    assert one.stop() == 0

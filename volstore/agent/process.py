@@ -42,8 +42,17 @@ _log = structlog.get_logger("volstore.agent")
 def run(config: AgentConfig, reload: Reload) -> int:
     """Run a node until SIGTERM, SIGINT (exit code 0) or a defect (1). SIGHUP reads the configuration again."""
     logs.configure(config.log_level, config.log_format)
+    _fill_standard_descriptors()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(config, reload))
+
+
+def _fill_standard_descriptors() -> None:
+    """Where one of 0 to 2 was closed when the process began, the next socket would take its number, and libuv aborts
+    the process when it closes such a one."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 async def _run(config: AgentConfig, reload: Reload) -> int:
