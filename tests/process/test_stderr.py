@@ -260,6 +260,10 @@ os.execv(sys.executable, [sys.executable, "-m", "volstore", *sys.argv[1:]])
 """
 
 
+def _targets(process: int, descriptors: str) -> set[str]:
+    return {str(Path(f"/proc/{process}/fd/{number}").readlink()) for number in descriptors}
+
+
 @pytest.mark.parametrize("closed", ["0", "1", "2", "012"])
 async def test_a_node_whose_standard_descriptors_are_closed_goes_on_when_clients_hang_up_and_stops_in_order(
     one: Agent, session: aiohttp.ClientSession, closed: str
@@ -275,6 +279,5 @@ async def test_a_node_whose_standard_descriptors_are_closed_goes_on_when_clients
         await writer.wait_closed()
     assert await leader(session, [one]) is one
     assert one.process is not None
-    held = {number: str(Path(f"/proc/{one.process.pid}/fd/{number}").readlink()) for number in closed}
-    assert set(held.values()) == {os.devnull}
+    assert _targets(one.process.pid, closed) == {os.devnull}
     assert one.stop() == 0
