@@ -19,7 +19,7 @@ from tests.simulation.server import Lost
 from volstore.agent import timekeeping
 from volstore.core import commands, idempotency, logtime
 from volstore.core.acl.commands import PutAclToken
-from volstore.core.commands import Command, SetNodeStatus, Stamped, SweepNode
+from volstore.core.commands import AdvanceTime, Command, SetNodeStatus, Stamped, SweepNode
 from volstore.core.errors import ApiError
 from volstore.core.holders import running_on
 
@@ -50,12 +50,17 @@ async def jump(world: World, fault: Fault) -> None:
 
 @dataclass(slots=True)
 class _Made:
-    """A token: when its request began, when it was acknowledged, and the index at which it was made."""
+    """A token: when its request began, when it was acknowledged, and the index at which it was made.
+
+    `late`: how long after the first node the asked one had applied the latest move of log time. It measures from
+    then, and takes log time for newer than it is by as much.
+    """
 
     secret_hash: bytes
     began: float
     acknowledged: float
     index: int
+    late: float
 
 
 class Clocks:
@@ -63,7 +68,8 @@ class Clocks:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._seen: set[bytes] = set()
+        self._seen: dict[bytes, float] = {}
+        self._late: dict[str, float] = {}
         self._keys: dict[tuple[str, str], tuple[int, float]] = {}
         self._down: dict[str, float] = {}
         self._tokens: list[_Made] = []
@@ -76,10 +82,13 @@ class Clocks:
 
     def applying(self, server: Server, command: bytes) -> Callable[[bytes], None] | None:
         """What judges the result, where this is the first time that anybody applies it."""
-        if command in self._seen:
+        stamped, state, applied = commands.decode(command), server.machine.fsm.state, self._world.scheduler.now
+        first = self._seen.get(command)
+        if isinstance(stamped.command, AdvanceTime):
+            self._late[server.name] = 0.0 if first is None else applied - first
+        if first is not None:
             return None
-        self._seen.add(command)
-        stamped, state = commands.decode(command), server.machine.fsm.state
+        self._seen[command] = applied
         before = {id: node.status for id in self._ids(stamped.command) if (node := state.node(id)) is not None}
         running = running_on(state, stamped.command.id) if isinstance(stamped.command, SweepNode) else None
         log_time, measured = state.log_time, state.timers.measured
@@ -136,6 +145,7 @@ class Clocks:
 
     async def make(self, server: Server, name: str) -> _Made | None:
         began, secret_hash = self._world.scheduler.now, name.encode()
+        late = self._late.get(server.name, 0.0)
         command = PutAclToken(name, secret_hash, name, "management", ttl=round(_TTL * 1e9))
 
         async def work(log: ReplicatedLog) -> commands.Outcome | None:
@@ -149,7 +159,7 @@ class Clocks:
             return None
         if outcome is None or outcome.status != 200:
             return None
-        made = _Made(secret_hash, began, self._world.scheduler.now, outcome.index)
+        made = _Made(secret_hash, began, self._world.scheduler.now, outcome.index, late)
         self._tokens.append(made)
         return made
 
@@ -160,7 +170,8 @@ class Clocks:
         while self._tokens and self._tokens[0].began + lives < now - 1:
             self._tokens.pop(0)
         for made in self._tokens:
-            if made.index <= machine.fsm.state.index and now < made.began + lives and not self._works(server, made):
+            ends = made.began + lives - made.late
+            if made.index <= machine.fsm.state.index and now < ends and not self._works(server, made):
                 self._world.violated("tokens live", f"{made.secret_hash!r} ended after {now - made.began:.3f} s")
 
     @staticmethod
