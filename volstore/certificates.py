@@ -1,7 +1,7 @@
-"""Makes the certificates of a cluster: its authority, and what servers, clients and the command line show.
+"""Creates a cluster's certificates: its authority, and certificates for servers, clients and the command line.
 
-A certificate's role is a DNS name in it, `ROLE.REGION.volstore`, which only the authority can give: members let
-nobody take part in the log whose certificate doesn't say `server`. Keys are EC P-256; files are their owner's alone.
+A certificate's role is one of its DNS names, `ROLE.REGION.volstore`. Only the authority can give it: without the role
+`server` nobody takes part in the log. Keys are EC P-256; only their owner can read the files.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from volstore.private_files import create_private
 
 DOMAIN = "volstore"
-"""Names under it are given by role, never on request."""
+"""Names under it state a role and can't be requested."""
 ROLES = f".{DOMAIN}"
-"""The end of names that say a role."""
+"""The suffix of names that state a role."""
 CA_DAYS = 3650
 CERTIFICATE_DAYS = 365
 MOST_DAYS = 36_500
 
-# Clocks differ: what was made a moment ago must be valid on a machine that is a little behind.
+# Clocks differ: a new certificate must be valid at once on a machine whose clock is a little behind.
 _BACKDATED = datetime.timedelta(hours=1)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?", re.ASCII)
 
 
 class CertificateError(Exception):
-    """The certificate can't be made, or a file can't be used; the text says why and what would be right."""
+    """The certificate can't be created, or a file can't be used; the text says why and what would be right."""
 
 
 class Role(enum.Enum):
-    """What a certificate is for."""
+    """The role of a certificate's holder."""
 
     SERVER = "server"
-    """A member: it takes part in the log, serves HTTPS, and asks other members over HTTPS."""
+    """A member: it takes part in the log, serves HTTPS, and sends requests to other members."""
     CLIENT = "client"
     """A program that uses the HTTP API."""
     CLI = "cli"
@@ -52,19 +52,19 @@ class Role(enum.Enum):
 
 
 def role_name(role: Role, region: str) -> str:
-    """The DNS name that says `role` in a certificate."""
+    """The DNS name that states `role` in a certificate."""
     return f"{role.value}.{region}.{DOMAIN}"
 
 
 def identifies(name: str) -> bool:
-    """Whether a certificate with this name can prove whose it is: roles and `localhost` are in many."""
+    """Whether `name` identifies one holder. Roles and `localhost` are in many certificates."""
     plain = name.lower().rstrip(".")
     return plain != "localhost" and not plain.endswith(ROLES)
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The files of a certificate and its key, and until when it is valid."""
+    """The files of a certificate and its key, and the end of its validity."""
 
     certificate: Path
     key: Path
@@ -72,10 +72,10 @@ class Made:
 
 
 def create_authority(folder: Path, *, days: int = CA_DAYS, now: datetime.datetime) -> Made:
-    """Write `ca.pem` and `ca-key.pem`. Raises CertificateError where either is there, or can't be written."""
+    """Write `ca.pem` and `ca-key.pem`. Raises CertificateError if one exists or can't be written."""
     key = ec.generate_private_key(ec.SECP256R1())
     serial = x509.random_serial_number()
-    # The serial in the name: two authorities that overlap while one is replaced must not be taken for each other.
+    # The name contains the serial number: while one authority replaces another, the two need different names.
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"volstore authority {serial:x}"[:64])])
     until = now + _lifetime(days)
     certificate = (
@@ -106,10 +106,10 @@ def create_certificate(
     days: int = CERTIFICATE_DAYS,
     now: datetime.datetime,
 ) -> Made:
-    """Write `ROLE-NAME.pem` and `ROLE-NAME-key.pem`, signed by the authority of the files `ca` and `ca_key`.
+    """Write `ROLE-NAME.pem` and `ROLE-NAME-key.pem`, signed by the authority in the files `ca` and `ca_key`.
 
-    `name` is the member's (a server's), or any; `hosts` are names and addresses under which a server is reached.
-    It is valid for no longer than the authority. Raises CertificateError.
+    For a server `name` is the member's name, otherwise any. `hosts` are names and addresses of a server. The
+    certificate expires with the authority at the latest. Raises CertificateError.
     """
     for what, value in (("name", name), ("region", region)):
         if not _NAME.fullmatch(value):
@@ -143,7 +143,7 @@ def create_certificate(
 
 
 def read_certificates(path: Path) -> list[x509.Certificate]:
-    """Those of a PEM file, in their order. Raises CertificateError where there is none, or one is broken."""
+    """The certificates in a PEM file, in order. Raises CertificateError if there is none, or one is broken."""
     try:
         return x509.load_pem_x509_certificates(path.read_bytes())
     except OSError as error:
@@ -153,7 +153,7 @@ def read_certificates(path: Path) -> list[x509.Certificate]:
 
 
 def issued_by(chain: Sequence[x509.Certificate], authorities: Iterable[x509.Certificate]) -> bool:
-    """Whether the chain, the certificate first, leads to one of `authorities`."""
+    """Whether `chain`, with the certificate first, leads to one of `authorities`."""
     steps = [(chain[n], chain[n + 1]) for n in range(len(chain) - 1)]
     return all(_signed(below, above) for below, above in steps) and any(
         chain[-1] == authority or _signed(chain[-1], authority) for authority in authorities
@@ -161,7 +161,7 @@ def issued_by(chain: Sequence[x509.Certificate], authorities: Iterable[x509.Cert
 
 
 def names_of(certificate: x509.Certificate) -> frozenset[str]:
-    """The DNS names that it proves."""
+    """The DNS names in a certificate."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -200,7 +200,7 @@ def _alternatives(role: Role, name: str, region: str, hosts: Sequence[str]) -> l
             names.append(host)
     for given in (name, *hosts):
         if given.lower().rstrip(".").endswith(ROLES):
-            raise CertificateError(f"{given!r} can't be asked for: names under {ROLES} say what role a holder has")
+            raise CertificateError(f"{given!r} can't be requested: names under {ROLES} state a holder's role")
     if not identifies(name):
         raise CertificateError(f"a {role.value} can't be called {name!r}: every server's certificate has that name")
     found: list[x509.GeneralName] = [x509.DNSName(one) for one in dict.fromkeys(names)]
@@ -230,7 +230,7 @@ def _authority(ca: Path, ca_key: Path, now: datetime.datetime) -> tuple[x509.Cer
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise CertificateError(f"{ca_key} holds no private key in PEM that can be used without a password") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-        raise CertificateError(f"the key in {ca_key} isn't that of the authority in {ca}")
+        raise CertificateError(f"the key in {ca_key} isn't the key of the authority in {ca}")
     if certificate.not_valid_after_utc <= now:
         raise CertificateError(
             f"the authority in {ca} expired on {certificate.not_valid_after_utc:%Y-%m-%d}: make a new one, and let "
@@ -252,7 +252,7 @@ def _write(
             made.key.unlink()
             raise
     except FileExistsError as error:
-        raise CertificateError(f"{error.filename} is there already, and is not overwritten") from None
+        raise CertificateError(f"{error.filename} exists already and is not overwritten") from None
     except OSError as error:
         raise CertificateError(f"can't write {error.filename}: {error.strerror}") from None
     return made

@@ -1,4 +1,7 @@
-"""A small synchronous client of the HTTP API for the command line; the standard library's, as it starts fastest."""
+"""A small synchronous client of the HTTP API, for the command line.
+
+It uses `http.client` because that imports fastest.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,24 @@ from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from volstore.text import join_address
+
 DEFAULT_ADDRESS = "http://127.0.0.1:4646"
 DEFAULT_PORT = 4646
-# Above the 5 s that a server looks for a leader, and a snapshot's worth of patience; in seconds.
 TIMEOUT = 60.0
+"""Seconds: more than the 5 s that a server waits for a leader, and enough for a snapshot."""
 
 
 class ClientError(Exception):
-    """The request didn't succeed; the text says why in one line."""
+    """The request failed; the text says why in one line."""
 
 
 class BadAddress(ClientError):
-    """The server's address, or a certificate file, can't be used as it was given."""
+    """The server's address or a certificate file can't be used."""
 
 
 class Unreachable(ClientError):
-    """No answer came. A write may have been applied all the same if it was sent."""
+    """No answer came. A write that was sent may have been applied all the same."""
 
 
 class HttpError(ClientError):
@@ -37,12 +42,12 @@ class HttpError(ClientError):
 
 
 class BadAnswer(ClientError):
-    """What answered is not volstore, nor Nomad: its answer can't be read."""
+    """The answer is no JSON: the server is neither volstore nor Nomad."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where and as whom to ask; empty strings mean the server's defaults. `cacert`, … name PEM files."""
+    """The server and our identity; empty strings mean the server's defaults. `cacert`, … name PEM files."""
 
     address: str = DEFAULT_ADDRESS
     token: str = ""
@@ -58,9 +63,9 @@ class Connection:
 
 
 def from_environment(environ: Mapping[str, str], given: Mapping[str, str | None]) -> Connection:
-    """The connection from flags (`given`), then VOLSTORE_* variables, then Nomad's; empty ones count as not set.
+    """The connection from flags (`given`), then VOLSTORE_* variables, then Nomad's; empty values count as not set.
 
-    Raises BadAddress for one that isn't UTF-8.
+    Raises BadAddress for a value that isn't UTF-8.
     """
     found = {}
     for field in ("address", "token", "namespace", "region", "cacert", "client_cert", "client_key", "tls_server_name"):
@@ -76,7 +81,7 @@ def from_environment(environ: Mapping[str, str], given: Mapping[str, str | None]
 
 
 class Client:
-    """Asks one server, one request after the other, each on its own TCP connection."""
+    """Sends requests to one server, one at a time, each on its own TCP connection. It follows no redirects."""
 
     def __init__(self, connection: Connection, timeout: float = TIMEOUT) -> None:
         """Raises BadAddress. `timeout` is in seconds, for each step of a request."""
@@ -109,7 +114,7 @@ class Client:
         return found, headers.get("X-Nomad-NextToken", "")
 
     def request(self, method: str, path: str, parameters: Mapping[str, str], body: Any = None) -> Any:
-        """The decoded JSON of the answer, None if it has no body. `path` is quoted; empty parameters are left out.
+        """The decoded JSON of the answer; None if it has no body. `path` is quoted; empty parameters are omitted.
 
         Raises Unreachable, HttpError (any status from 300), BadAnswer, BadAddress.
         """
@@ -139,9 +144,9 @@ class Client:
             raise BadAnswer(f"{self._url()} answered something that is not JSON; is it volstore?") from None
 
     def transfer(self, method: str, path: str, content: bytes | None = None) -> tuple[bytes, HTTPMessage]:
-        """Bytes that are no JSON, sent or fetched, and the answer's headers; `path` may have a query.
+        """Send or fetch bytes. Returns the answer's body and headers; `path` may have a query.
 
-        Raises as `request` does.
+        Raises the same errors as `request`.
         """
         query = urlencode({"region": self.connection.region}) if self.connection.region else ""
         headers = {"X-Nomad-Token": self.connection.token} if self.connection.token else {}
@@ -169,7 +174,7 @@ class Client:
                 raise Unreachable(f"can't reach {self._url()}: {reason}; is the agent running there?") from None
             except HTTPException as error:
                 raise Unreachable(
-                    f"{self._url()} broke off its answer ({type(error).__name__}){_maybe(method)}"
+                    f"{self._url()} broke off the answer ({type(error).__name__}){_maybe(method)}"
                 ) from None
             except ValueError:  # its text may hold the token
                 raise BadAddress("the token or the address holds characters that HTTP can't carry") from None
@@ -180,7 +185,7 @@ class Client:
     def _connect(self) -> HTTPConnection:
         if self._scheme == "http":
             return HTTPConnection(self._host, self._port, timeout=self._timeout)
-        import ssl  # here: plain HTTP needn't wait for it
+        import ssl  # here: plain HTTP doesn't need it
 
         settings = self.connection
         try:
@@ -194,12 +199,11 @@ class Client:
         return HTTPSConnection(self._host, self._port, timeout=self._timeout, context=context)
 
     def _url(self) -> str:
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{self._scheme}://{host}:{self._port}"
+        return f"{self._scheme}://{join_address(self._host, self._port)}"
 
 
 class _Named(HTTPSConnection):
-    """HTTPS to a host whose certificate carries another name than its address."""
+    """HTTPS to a server whose certificate has another name than its address."""
 
     def __init__(self, name: str, *args: Any, context: Any, **kwargs: Any) -> None:
         super().__init__(*args, context=context, **kwargs)
@@ -215,5 +219,5 @@ def _maybe(method: str) -> str:
 
 
 def segment(text: str) -> str:
-    """`text` as one segment of a path."""
+    """`text`, quoted as one segment of a path."""
     return quote(text, safe="")

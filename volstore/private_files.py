@@ -25,7 +25,7 @@ def create_private(path: Path, content: bytes) -> None:
 
 
 def replace_private(path: Path, content: bytes) -> None:
-    """Put a file with mode 0600 at `path`, whole or not at all. Raises OSError; what was at `path` is then untouched.
+    """Write a file with mode 0600 at `path`, atomically. Raises OSError; then the old file is untouched.
 
     The temporary file has a random name, so that nobody can lay a link there first.
     """

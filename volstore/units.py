@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them in files, flags and queries (`90s`, `10GiB`), in one place."""
+"""Parses and formats durations and sizes in files, flags and queries (`90s`, `10GiB`)."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _MAX_SECONDS = Decimal(MAX_INT64) / 10**9
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a duration that is not negative, in Go's spelling (`90s`, `1m30s`, `500ms`; `0` alone needs no unit).
+    """The seconds of a duration in Go's notation (`90s`, `1m30s`, `500ms`; only `0` needs no unit).
 
-    Raises ValueError for everything else, a number without a unit included, and past Go's range (292 years).
+    Raises ValueError for anything else: a negative one, a number without a unit, more than Go's range (292 years).
     """
     if text == "0":
         return 0.0
@@ -44,7 +44,7 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest spelling of a duration that `parse_duration` reads back (`0.05` → `50ms`)."""
+    """The shortest notation that `parse_duration` reads back as `seconds` (`0.05` → `50ms`)."""
     for unit, size in (("h", 3600), ("m", 60), ("s", 1)):
         if seconds >= size and seconds % size == 0:
             return f"{int(seconds // size)}{unit}"
@@ -53,10 +53,10 @@ def format_duration(seconds: float) -> str:
 
 
 def parse_size(text: str) -> int:
-    """Bytes of a size: a number with or without a unit, `10GiB` = 10·1024³, `20G` = `20GB` = 20·1000³, in any case.
+    """The bytes of a size: `10GiB` = 10·1024³, `20G` = `20GB` = 20·1000³, in upper or lower case, or without a unit.
 
-    These are Nomad's rules for `capacity_min`; commas between digits mean nothing. Raises ValueError for everything
-    else and past 2⁶³-1.
+    These are Nomad's rules for `capacity_min`; commas between digits are ignored. Raises ValueError for anything else,
+    and for more than 2⁶³-1 bytes.
     """
     found = _SIZE.fullmatch(text.strip()) if len(text) <= 100 else None
     factor = _BYTES.get(found[2].lower()) if found else None

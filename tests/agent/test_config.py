@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from volstore.agent.config import AgentConfig, ConfigError, Server, load
-from volstore.agent.settings import SETTINGS, host_and_port
+from volstore.agent.settings import SETTINGS
+from volstore.text import host_and_port
 
 
 def configured(
@@ -199,8 +200,8 @@ def test_a_mistake_in_the_file_is_told_with_its_key_and_place(toml: str, expecte
         ),
         ({"servers": ("a",)}, "servers (flag --server): 'a' is not NAME=HOST:PORT"),
         ({"servers": ("a=b",)}, "is not HOST:PORT"),
-        ({"servers": ("host1=h:1", "host1=i:1")}, "the name host1 is there twice"),
-        ({"servers": ("host1=h:1", "b=h:1")}, "the address h:1 is there twice"),
+        ({"servers": ("host1=h:1", "host1=i:1")}, "the name host1 is listed twice"),
+        ({"servers": ("host1=h:1", "b=h:1")}, "the address h:1 is listed twice"),
         ({"servers": ("a=h:1", "b=i:1")}, "this node, host1, is not in the list (a, b)"),
         (
             {"servers": ("host1=h:1",), "raft_advertise": "i:1"},

@@ -37,7 +37,7 @@ def claimed(*volumes: str, on: str = "n1") -> Machine:
 def found(machine: Machine, *, later: float = 0.0, most: int = 100) -> list[Command]:
     """What is swept `later` seconds of log time from now."""
     machine.pass_(later)
-    return sweep.hanging(machine.state, DAY, most)
+    return sweep.abandoned(machine.state, DAY, most)
 
 
 def end(machine: Machine, how: str) -> None:
@@ -165,7 +165,7 @@ def test_an_operator_may_have_nodes_swept_with_what_runs_on_them() -> None:
     machine = claimed("v")
     machine.report("n1", status="down")
     machine.pass_(DAY + 60)
-    (command,) = sweep.hanging(machine.state, DAY, 100, running=True)
+    (command,) = sweep.abandoned(machine.state, DAY, 100, running=True)
     machine.done(command)
     assert not machine.volume("v").in_use
 
@@ -183,4 +183,4 @@ def test_nothing_is_swept_by_the_clock_before_time_is_measured() -> None:
     machine = Machine()
     machine.report("n1", status="down")
     machine.do(PutNode(node("n2")), time=machine.clock + round(100 * DAY * SECOND))
-    assert sweep.hanging(machine.state, DAY, 100) == []
+    assert sweep.abandoned(machine.state, DAY, 100) == []

@@ -60,7 +60,7 @@ def test_a_bundle_may_hold_two_authorities(folder: Path) -> None:
 def test_a_certificate_that_other_members_would_refuse_is_told_at_once(folder: Path) -> None:
     for role, name, region, expected in (
         (Role.SERVER, "s2", "global", "server-s2.pem proves localhost, s2, server.global.volstore, but not 's1', this"),
-        (Role.CLIENT, "s1", "global", "but not 'server.global.volstore', which says that it is a server's"),
+        (Role.CLIENT, "s1", "global", "but not 'server.global.volstore', the role of a server"),
         (Role.SERVER, "s1", "eu", "but not 'server.global.volstore'"),
     ):
         (folder / "server-s1.pem").unlink(missing_ok=True)
@@ -106,5 +106,5 @@ def test_a_name_that_every_server_proves_is_no_members(folder: Path, name: str) 
     with pytest.raises(CertificateError, match="can't be"):
         issue(folder, Role.SERVER, name)
     files = TlsFiles(folder / "ca.pem", folder / "server-s1.pem", folder / "server-s1-key.pem")
-    with pytest.raises(TlsError, match="a node can't be called"):
+    with pytest.raises(TlsError, match="a node with TLS can't be called"):
         load_tls(files, name=name, region="global", verify_https_client=False, now=NOW)

@@ -94,7 +94,7 @@ def test_no_bit_of_what_is_sealed_can_be_turned_even_where_the_sums_are_made_to_
     turned = bytearray(SEALED)
     turned[place] ^= 1 << bit
     meta, state = unpack(forged(NAMED, bytes(turned)))
-    with pytest.raises(BadBackup, match=r"was changed since|and it isn't"):
+    with pytest.raises(BadBackup, match=r"has changed since|but it is not"):
         KEYS.opened(meta, state)
 
 
@@ -113,7 +113,7 @@ HEAD, BLOCKS = LARGE_SEALED[:24], [LARGE_SEALED[start : start + STEP] for start 
 def test_blocks_are_opened_in_their_places_and_all_of_them_or_none(order: tuple[int, ...]) -> None:
     state = HEAD + b"".join(BLOCKS[number] for number in order)
     for meta in (LARGE_META, replace(LARGE_META, size=len(state))):
-        with pytest.raises(BadBackup, match="was changed since"):
+        with pytest.raises(BadBackup, match="has changed since"):
             KEYS.opened(meta, state)
 
 
@@ -124,12 +124,12 @@ def test_blocks_are_opened_in_their_places_and_all_of_them_or_none(order: tuple[
 )
 def test_what_is_said_of_a_sealed_state_can_not_be_changed(change: dict[str, object]) -> None:
     meta, state = unpack(forged(replace(NAMED, **change), SEALED))  # type: ignore[arg-type]  # fields by name
-    with pytest.raises(BadBackup, match="was changed since"):
+    with pytest.raises(BadBackup, match="has changed since"):
         KEYS.opened(meta, state)
 
 
 def test_a_state_that_is_not_sealed_does_not_pass_for_one_that_is() -> None:
-    with pytest.raises(BadBackup, match="calls its state sealed, and it isn't"):
+    with pytest.raises(BadBackup, match="says that its state is sealed, but it is not"):
         KEYS.opened(*unpack(forged(NAMED, STATE)))
 
 

@@ -119,7 +119,7 @@ def swept(count: int) -> tuple[Machine, list[Command]]:
         machine.state.remove_node(f"n{number}")
     _report(machine, count, count, "lost")
     started = time.process_time()
-    found = sweep.hanging(machine.state, 1e9, 1000)
+    found = sweep.abandoned(machine.state, 1e9, 1000)
     print(f"# to find what hangs took {1000 * (time.process_time() - started):.1f} ms", file=sys.stderr)
     return machine, found
 

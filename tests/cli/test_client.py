@@ -126,7 +126,7 @@ async def test_an_answer_that_breaks_off_is_told() -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[")
         writer.close()
 
-    with pytest.raises(Unreachable, match="broke off its answer"):
+    with pytest.raises(Unreachable, match="broke off the answer"):
         await against(broken, 5.0, "GET")
 
 

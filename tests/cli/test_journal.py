@@ -102,4 +102,4 @@ async def test_a_directory_without_a_journal_is_not_called_sound(cli: Cli, tmp_p
     for command in ("verify", "dump"):
         result = await cli("journal", command, str(tmp_path))
         assert (result.code, result.stdout) == (1, "")
-        assert result.stderr == f"{tmp_path} has no journal in it; is it a node's data directory?\n"
+        assert result.stderr == f"{tmp_path} holds no journal; is it a node's data directory?\n"

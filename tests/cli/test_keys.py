@@ -43,7 +43,7 @@ def test_a_file_is_made_for_its_owner_alone_and_rotated_with_the_old_keys_kept(c
 
 def test_a_file_that_is_there_is_not_overwritten(cli: Cli) -> None:
     Path("keys").write_text("mine")
-    assert cli("keys", "create", "keys") == Result(1, "", "keys is there already, and is not overwritten\n")
+    assert cli("keys", "create", "keys") == Result(1, "", "keys exists already and is not overwritten\n")
     assert Path("keys").read_text() == "mine"
 
 
@@ -53,7 +53,7 @@ GOOD = base64.b64encode(bytes(32)).decode()
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "keys holds no key: make some with `volstore keys create FILE`"),
+        (b"", "keys holds no key: create one with `volstore keys create FILE`"),
         (b"# only words\n\n", "keys holds no key"),
         (b"\xff", "keys holds no keys: it isn't text"),
         (GOOD.encode() + b"\nsecret-but-wrong\n", "keys, line 2: a key is 32 random bytes in base64, 44 characters"),

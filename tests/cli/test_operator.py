@@ -16,7 +16,7 @@ import structlog
 from cluster.storage.sealing import Keyring
 from tests.cli.conftest import Cli, write
 from tests.cli.recorded import RecordedServer
-from tests.http.operating import NODE, OneNode
+from tests.http.cluster_admin import NODE, OneNode
 from tests.http.registry import InProcessRegistry
 from volstore.agent.sample import sample_nodes
 from volstore.backup.archive import BackupMeta, pack

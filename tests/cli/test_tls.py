@@ -118,10 +118,10 @@ def test_servers_serve_and_ask_clients_only_ask_and_strict_checks_find_nothing(c
 def test_nothing_is_overwritten(cli: Cli) -> None:
     before = Path("ca.pem").read_bytes(), Path("ca-key.pem").read_bytes()
     result = cli("tls", "ca", "create")
-    assert (result.code, result.stderr) == (1, "ca-key.pem is there already, and is not overwritten\n")
+    assert (result.code, result.stderr) == (1, "ca-key.pem exists already and is not overwritten\n")
     Path("ca-key.pem").rename("kept-key.pem")
     result = cli("tls", "ca", "create")
-    assert (result.code, result.stderr) == (1, "ca.pem is there already, and is not overwritten\n")
+    assert (result.code, result.stderr) == (1, "ca.pem exists already and is not overwritten\n")
     assert not Path("ca-key.pem").exists()
     assert (Path("ca.pem").read_bytes(), Path("kept-key.pem").read_bytes()) == before
 
@@ -139,15 +139,15 @@ def test_nothing_is_overwritten(cli: Cli) -> None:
         ("--client --name x --host h", "a client's certificate proves no hosts"),
         (
             "--client --name server.global.volstore",
-            "'server.global.volstore' can't be asked for: names under .volstore",
+            "'server.global.volstore' can't be requested: names under .volstore",
         ),
-        ("--server --name s1 --host server.EU.Volstore", "can't be asked for"),
+        ("--server --name s1 --host server.EU.Volstore", "can't be requested"),
         ("--server --name s1 --days 0", "a certificate is valid for 1 to 36500 days, not 0"),
         ("--server --name s1 --ca none.pem", "can't read none.pem: No such file"),
         ("--server --name s1 --ca ca-key.pem", "ca-key.pem holds no certificate in PEM"),
         ("--server --name s1 --ca-key ca.pem", "ca.pem holds no private key in PEM"),
         ("--server --name s1 --ca-key none.pem", "can't read none.pem"),
-        ("--server --name s1 --ca-key other/ca-key.pem", "isn't that of the authority in ca.pem"),
+        ("--server --name s1 --ca-key other/ca-key.pem", "isn't the key of the authority in ca.pem"),
         ("--server --name s1 --dir nowhere --ca ca.pem --ca-key ca-key.pem", "can't write nowhere/server-s1-key.pem"),
     ],
 )

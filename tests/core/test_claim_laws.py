@@ -134,7 +134,7 @@ def test_no_claim_gets_stuck_once_its_node_is_gone_and_nothing_runs(mode: str, c
         machine.do(_reported(id, "lost"))
     machine.measured().pass_(3_660)
     for _ in range(2):  # the nodes in one sweep, what is left in the next
-        for found in sweep.hanging(machine.state, 3_600, 100):
+        for found in sweep.abandoned(machine.state, 3_600, 100):
             machine.done(found)
     assert not any(found.in_use for found in machine.state.volumes(VolumeQuery()))
     assert list(machine.state.claimed_node_ids()) == []

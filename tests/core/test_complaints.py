@@ -51,7 +51,7 @@ def test_claims_of_a_garbage_collected_node_are_freed() -> None:
     machine.done(SetNodeStatus("n1", "down"))
     machine.done(PutAllocations((allocation("a1", client_status="lost"),)))
     machine.measured().pass_(86_460)
-    for command in sweep.hanging(machine.state, 86_400, 10):
+    for command in sweep.abandoned(machine.state, 86_400, 10):
         machine.done(command)
     assert machine.state.node("n1") is None
     assert can_go_on(machine)
@@ -63,7 +63,7 @@ def test_an_allocation_lost_after_its_node_was_removed_does_not_hold_the_volume(
     machine.done(DeleteNode("n1"))
     machine.done(ClaimVolume("default", "v", "a1", WRITE))  # its agent came back for a moment
     machine.done(PutAllocations((allocation("a1", client_status="lost"),)))
-    for command in sweep.hanging(machine.state, 86_400, 10):
+    for command in sweep.abandoned(machine.state, 86_400, 10):
         machine.done(command)
     assert can_go_on(machine)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.http.operating import ONE_NODE
+from tests.http.cluster_admin import ONE_NODE
 from volstore.agent.config import load
 from volstore.core.errors import ApiError
 from volstore.core.state import State

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.drill.recorded import recorded
-from tests.http.operating import ONE_NODE
+from tests.http.cluster_admin import ONE_NODE
 from volstore.certificates import create_authority
 from volstore.core.state import State
 from volstore.drill import cluster_file

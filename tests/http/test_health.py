@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from volstore.http.cluster_admin import NodeView, PeerView
 from volstore.http.health import ClusterHealth, Report, judge
-from volstore.http.operations import NodeView, PeerView
 from volstore.http.registry import ServerView
 
 NAMES = ("s1", "s2", "s3")

@@ -77,5 +77,5 @@ async def test_an_agent_says_when_its_audit_file_can_not_be_opened_and_does_not_
         assert node.process is not None
         code = await until(node.process.poll, what="the agent's end")
     assert code == 1
-    assert "agent_can_not_start" in node.output()
+    assert "agent_cannot_start" in node.output()
     assert "No such file or directory" in node.output()

@@ -59,7 +59,7 @@ async def test_three_nodes_run_until_an_interrupt(tmp_path: Path) -> None:
             await asyncio.to_thread(running.wait, 90)
     assert taken() == []
     for name in ("s1", "s2", "s3"):
-        assert "agent_stops" in (folder / f"{name}.log").read_text()
+        assert "agent_stopping" in (folder / f"{name}.log").read_text()
 
 
 def test_a_folder_that_is_not_its_own_is_left_alone(tmp_path: Path) -> None:

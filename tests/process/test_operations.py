@@ -262,7 +262,7 @@ async def test_a_survivor_is_made_a_cluster_of_one_that_grows_again(tmp_path: Pa
             node.kill()
         directory = tmp_path / survivor.name
         words = await asyncio.to_thread(offline.plan_recovery, directory, None)
-        assert "The other members (s2, s3) would be members no more" in words
+        assert "The other members (s2, s3) would no longer be members" in words
         assert "a cluster of one now" in await asyncio.to_thread(offline.recover, directory, None)
         survivor.start()
         await until(partial(ready, session, survivor), what="the survivor to serve")

@@ -253,7 +253,7 @@ async def test_what_puts_a_node_at_risk_is_told_at_each_start(tmp_path: Path) ->
                 await leader(session, [node])
             assert node.output().count("certificate_expires_soon") == starts
             # Over TLS, but open to everybody: access control is off.
-            assert node.output().count("listens_unprotected") == starts
+            assert node.output().count("listening_unprotected") == starts
             assert node.stop() == 0
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from cluster.api import Applied
 from cluster.log import ReplicatedLog
 from volstore.agent import sweep
-from volstore.agent.agent import WatchedFsm
+from volstore.agent.state_machine import WatchedFsm
 from volstore.agent.timekeeping import LogClock, Timekeeper
 from volstore.core import commands
 from volstore.core.commands import Command, Stamped
@@ -75,5 +75,5 @@ class Duties:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_SWEEP_EVERY)
-            for command in sweep.hanging(self.state, NODE_GC_THRESHOLD, 10) if self._term() is not None else ():
+            for command in sweep.abandoned(self.state, NODE_GC_THRESHOLD, 10) if self._term() is not None else ():
                 await self.submit(command, loop.time() + _DEADLINE)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cluster import api as cluster
 from cluster.log import ReplicatedLog
-from volstore.agent.agent import WatchedFsm
+from volstore.agent.state_machine import WatchedFsm
 from volstore.core.errors import NoLeader
 from volstore.core.state import State
 from volstore.http.endpoints.lists import VolumeLists

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from cluster.api import Captured, StateMachine
 from tests.core.machine import allocation, fingerprint, node, volume
-from volstore.agent.agent import WatchedFsm
+from volstore.agent.state_machine import WatchedFsm
 from volstore.agent.timekeeping import LogClock
 from volstore.core import commands
 from volstore.core.commands import (

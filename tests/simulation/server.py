@@ -18,7 +18,7 @@ from tests.simulation.loop import NodeLoop
 from tests.simulation.machine import EPOCH
 from tests.simulation.network import Host
 from tests.simulation.verdicts import verdict_on_end
-from volstore.agent.agent import WatchedFsm
+from volstore.agent.state_machine import WatchedFsm
 from volstore.core.errors import ApiError
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""A running server: wires the replicated log to the registry and its HTTP API."""
+"""A running node: connects the replicated log to the registry and its HTTP API."""

@@ -1,4 +1,4 @@
-"""The agent: one running node. The only place that knows both packages, `cluster`'s log and `volstore`'s registry."""
+"""One running node: connects `cluster`'s log with `volstore`'s registry and its HTTP API."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib.metadata import version
 
 import structlog
 
-from cluster.api import Applied, Captured, NotApplied, ReadMode, Role
+from cluster.api import Applied, NotApplied, ReadMode, Role
 from cluster.api import Member as LogMember
 from cluster.api import NoLeader as LogHasNoLeader
 from cluster.log import ReplicatedLog
@@ -21,95 +21,59 @@ from cluster.raft.engine import Timing
 from cluster.storage.disk import RealDisk
 from cluster.storage.sealing import Keyring
 from cluster.storage.timed_disk import MeasuredDisk
+from volstore.agent.cluster_admin import LogAdmin, cluster_view
 from volstore.agent.config import AgentConfig, Server
 from volstore.agent.heartbeats import Heartbeats, HeartbeatSettings
 from volstore.agent.keys import backup_keys, node_keys
 from volstore.agent.leading import Leading, hear
 from volstore.agent.logs import CountedLog
-from volstore.agent.operating import Operating, server_view
 from volstore.agent.sample import PLUGIN_ID, sample_nodes
-from volstore.agent.settings import host_and_port
+from volstore.agent.state_machine import WatchedFsm
 from volstore.agent.timekeeping import LogClock, Timekeeper
-from volstore.agent.tls import Tls, TlsError, members_http, tls_of, warn_of_expiry
+from volstore.agent.tls import Tls, TlsError, members_client, tls_of, warn_of_expiry
 from volstore.backup.sealed import BackupKeys
 from volstore.core import commands
 from volstore.core.acl.commands import Caller
 from volstore.core.commands import Command, Idempotency, Outcome, Stamped
 from volstore.core.errors import NoLeader, NotKnownToAll, Overloaded
-from volstore.core.events import Event
-from volstore.core.fsm import Fsm
 from volstore.core.levels import LEVEL, META, Known, lacking
 from volstore.core.state import State
 from volstore.http.endpoints.metrics import metrics_route
 from volstore.http.endpoints.operator import operator_routes
 from volstore.http.registry import ClusterView, Contact, Heard
 from volstore.http.server.audit import AuditLog
+from volstore.http.server.members import MembersClient
 from volstore.http.server.metrics import Family, Figures, families
 from volstore.http.server.requests import Histogram
 from volstore.http.server.server import HttpServer
 from volstore.http.server.settings import HttpSettings
 from volstore.http.server.watch import Watch
+from volstore.text import host_and_port
 
 VERSION = version("volstore")
 SEEDING_DEADLINE = 30.0
-"""Seconds within which a --dev node must be able to write its sample nodes."""
+"""Seconds that a --dev node may take to write its sample nodes."""
 
 BOOTSTRAP_RESET_FILE = "acl-bootstrap-reset"
-"""In the data directory; holds the index that a refused bootstrap names, to allow one more (as Nomad's does)."""
+"""A file in the data directory. It holds the index that a refused bootstrap names, and allows one more bootstrap, as
+Nomad's file of this name does."""
 
 _DAY = 86_400.0
 
 _log = structlog.get_logger("volstore.agent")
 
 
-class WatchedFsm:
-    """The state machine that the log drives (`cluster.api.StateMachine`), and the waiters that its changes wake."""
-
-    def __init__(self, watch: Watch, clock: LogClock) -> None:
-        self.fsm = Fsm()
-        self.clock = clock
-        self.applies = Histogram()
-        self.applied: Callable[[Iterable[Event]], None] = lambda events: None
-        self._watch = watch
-
-    def apply(self, command: bytes) -> bytes:
-        started = time.perf_counter()
-        outcome = self.fsm.apply(command)
-        self.applies.observe(time.perf_counter() - started)
-        if self.fsm.state.log_time != self.clock.base:
-            self.clock.follow(self.fsm.state.log_time)
-        events = self.fsm.take_events()
-        self._watch.notify(events)
-        self.applied(events)
-        return outcome
-
-    def capture(self) -> Captured:
-        return self.fsm.capture()
-
-    def load(self, chunks: Iterable[bytes]) -> Callable[[], None]:
-        adopt = self.fsm.load(chunks)
-
-        def adopt_and_wake() -> None:
-            adopt()
-            self.clock.follow(self.fsm.state.log_time)
-            self._watch.wake_all()
-
-        return adopt_and_wake
-
-    def digest(self) -> bytes:
-        return self.fsm.digest()
-
-
 class Agent:
     """One node; a `volstore.http.registry.Registry`."""
 
     def __init__(self, config: AgentConfig, cluster_id: str, tls: Tls | None) -> None:
-        """A node that joins has no first members: it waits until the cluster's log reaches it. Raises KeysError."""
+        """A joining node has no first members: it waits until the cluster's log reaches it. Raises KeysError."""
         self.config = config
         self._tls = tls
         self._daily: asyncio.TimerHandle | None = None
         self._keys = Keyring(node_keys(config.encryption_key_file, os.environ))
         self._backup_keyring = Keyring(backup_keys(config.backup_key_file))
+        self._members = members_client(config, tls)
         self.watch = Watch()
         self._clock = LogClock(asyncio.get_running_loop().time, time.time_ns)
         self._machine = WatchedFsm(self.watch, self._clock)
@@ -136,11 +100,11 @@ class Agent:
             random=random.SystemRandom(),
             log=log,
         )
-        self.operating = Operating(
+        self.admin = LogAdmin(
             config, self.log, disk, VERSION, lambda: (self.state.index, self._machine.fsm.digest()), self._used_level
         )
-        more = (*operator_routes(self.operating, BackupKeys(self._backup_keyring)), metrics_route(self._families))
-        self.http = HttpServer(self, _http_settings(config, tls), more)
+        more = (*operator_routes(self.admin, BackupKeys(self._backup_keyring)), metrics_route(self._families))
+        self.http = HttpServer(self, _http_settings(config, self._members), more)
         self._figures = Figures(
             self.http.requests, syncs, self._machine.applies, log.counts, admission=self.http.admission
         )
@@ -174,7 +138,7 @@ class Agent:
         self.log.on_leadership(self._timekeeper.leadership_changed)
         self.log.on_ask(self._leading.answer)
 
-    # The registry.
+    # Registry.
 
     @property
     def state(self) -> State:
@@ -230,10 +194,10 @@ class Agent:
         return round(self._heartbeats.ttl(node_id, self.state.node_count()) * 1e9)
 
     def _known_members(self) -> list[Known]:
-        # Checked here alone, where the request came in, though this node's view of the members may be older than the
-        # leader's: members of a lower level come only through `Operating.add_peer`, which looks at the log's level.
-        # Should the first command of a level and the joining of an older build meet within one round, the older one
-        # stops when it meets it, and has lost nothing.
+        # Only the node that receives the request checks this, though its view of the members may be older than the
+        # leader's. That suffices: a member of a lower level can only join through `LogAdmin.add_peer`, which checks the
+        # log's level. If the first command of a level and the joining of an older build cross in one round, the older
+        # build stops at that command and loses nothing.
         return [Known(one.member.name, one.last_meta) for one in self.log.status().members]
 
     def _used_level(self) -> int:
@@ -244,34 +208,16 @@ class Agent:
         return status.term if status.role is Role.LEADER else None
 
     def cluster(self) -> ClusterView:
-        status = self.log.status()
-        servers = tuple(server_view(member, status.leader) for member in status.members)
-        raft = {
-            "applied_index": status.applied_index,
-            "commit_index": status.commit_index,
-            "fsm_index": self.state.index,
-            "last_contact": f"{status.last_contact * 1000:.0f}ms",
-            "last_log_index": status.last_index,
-            "last_snapshot_index": status.snapshot_index,
-            "num_peers": len(servers) - 1,
-            "state": status.role.value.capitalize(),
-            "term": status.term,
-        }
-        figures = {
-            "raft": {key: str(value) for key, value in raft.items()},
-            "volstore": {"known_leader": str(status.leader is not None).lower(), "server": "true"},
-        }
-        leader = next((server for server in servers if server.leader), None)
-        return ClusterView(self.config.name, self.config.region, self.config.datacenter, leader, servers, figures)
+        return cluster_view(self.config, self.log.status(), self.state.index)
 
     def _families(self) -> Iterable[Family]:
         self._figures.certificate_expires = self._tls.expires.timestamp() if self._tls is not None else None
-        return families(self.operating.node(), self.state, len(self.watch), self._figures)
+        return families(self.admin.node(), self.state, len(self.watch), self._figures)
 
-    # Life.
+    # Life cycle.
 
     async def start(self) -> str:
-        """Take part in the cluster and serve HTTP; the "HOST:PORT" that is bound. Raises LogError or OSError."""
+        """Take part in the cluster and serve HTTP. Returns the bound "HOST:PORT". Raises LogError or OSError."""
         await self.log.start()
         try:
             if self.config.audit_file is not None:
@@ -281,20 +227,19 @@ class Agent:
         except OSError:
             await self.log.stop()
             raise
-        self._look_at_certificate()
-        self.operating.begin_joining(lambda: members_http(self.config, self._tls))
+        self._check_certificate_daily()
+        self.admin.begin_joining(self._members)
         return address
 
     def reload(self, config: AgentConfig) -> None:
-        """Take over what can change while a node runs: the limits of its HTTP API, and what the files of
-        TLS and of keys hold now.
+        """Apply the settings that may change while a node runs: the limits of its HTTP API, certificates and keys.
 
-        Raises TlsError or KeysError, with nothing changed.
+        Raises TlsError or KeysError; then nothing has changed.
         """
         tls = tls_of(config)
         keys, for_backups = node_keys(config.encryption_key_file, os.environ), backup_keys(config.backup_key_file)
         if (tls is None, config.tls_http) != (self._tls is None, self.config.tls_http):
-            raise TlsError("TLS can't begin or end while a node runs: restart it")
+            raise TlsError("TLS can't be turned on or off while a node runs: restart it")
         self._keys.use(keys)
         self._backup_keyring.use(for_backups)
         if tls is not None:
@@ -303,28 +248,29 @@ class Agent:
             self._network.use(tls.raft)
             if config.tls_http:
                 self.http.use_tls(tls.https)
-        self.http.use(_http_settings(config, tls))
+                self._members.use(tls.client, tls.members_host)
+        self.http.use(_http_settings(config, self._members))
         if self.http.audit is not None:
             self.http.audit.reopen()
 
     async def seed(self) -> None:
-        """Give a --dev node that has none its sample nodes and plugin. Raises NoLeader."""
+        """Write the sample nodes and plugin of a --dev node, unless they exist. Raises NoLeader."""
         deadline = asyncio.get_running_loop().time() + SEEDING_DEADLINE
         await self.barrier(stale=False, deadline=deadline)
         if self.state.plugin(PLUGIN_ID) is None:
             for command in sample_nodes():
                 await self.submit(command, deadline)
 
-    def _look_at_certificate(self) -> None:
-        """Every day: a node may well run for longer than its certificate is valid."""
+    def _check_certificate_daily(self) -> None:
+        """Warn before the certificate expires: a node may run for longer than it is valid."""
         if self._tls is not None:
             warn_of_expiry(self._tls, self.config)
-            self._daily = asyncio.get_running_loop().call_later(_DAY, self._look_at_certificate)
+            self._daily = asyncio.get_running_loop().call_later(_DAY, self._check_certificate_daily)
 
     async def stop(self) -> None:
         if self._daily is not None:
             self._daily.cancel()
-        await self.operating.stop_joining()
+        await self.admin.stop_joining()
         await self.http.stop()
         if self.http.audit is not None:
             await self.http.audit.close()
@@ -333,7 +279,7 @@ class Agent:
         await self.log.stop()
 
 
-def _http_settings(config: AgentConfig, tls: Tls | None) -> HttpSettings:
+def _http_settings(config: AgentConfig, members: MembersClient) -> HttpSettings:
     return HttpSettings(
         region=config.region,
         datacenter=config.datacenter,
@@ -348,7 +294,7 @@ def _http_settings(config: AgentConfig, tls: Tls | None) -> HttpSettings:
         body_deadline=config.http_body_timeout,
         send_deadline=config.http_send_timeout,
         idle_timeout=config.http_idle_timeout,
-        members=members_http(config, tls),
+        members=members,
         acl_enabled=config.acl_enabled,
         metrics_require_token=config.metrics_require_token,
         bootstrap_reset=config.data_dir / BOOTSTRAP_RESET_FILE,

@@ -1,43 +1,27 @@
-"""What an agent is told, from defaults, a TOML file, VOLSTORE_* variables and flags, checked as a whole.
-
-Each source beats those before it. An unknown key in the file is an error, as somebody wrote it for us; an unknown
-variable is only warned about, as others set such ones too (Kubernetes does, for a service of the name volstore).
-"""
+"""The configuration of an agent, checked as a whole (sources.py reads its settings)."""
 
 from __future__ import annotations
 
 import hashlib
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from volstore.agent.settings import (
-    BY_NAME,
-    CLIENT_VARIABLES,
-    CONFIG_VARIABLE,
-    DEV_DEFAULTS,
-    KEYS_VARIABLE,
-    SETTINGS,
-    Setting,
-    host_and_port,
-    is_loopback,
-    is_wildcard,
-)
-from volstore.spelling import did_you_mean
+from volstore.agent.sources import ConfigError, Given, collect, defaults, unknown_variables
+from volstore.agent.values import is_loopback, is_wildcard
+from volstore.text import host_and_port, join_address
 from volstore.units import format_duration
 
-_PREFIX = "VOLSTORE_"
+_NONE_BY_DEFAULT = ("encryption_key_file", "backup_key_file", "max_connections_per_client", "audit_file")
+_TLS_FILES = ("tls_ca_file", "tls_cert_file", "tls_key_file")
 
-
-class ConfigError(Exception):
-    """The agent can't be started like this; the text names the setting, where it was set, and what would be right."""
+__all__ = ["AgentConfig", "ConfigError", "Server", "load"]
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A first member; `address` is where the others reach its raft port."""
+    """A first member; the others reach its raft port at `address`."""
 
     name: str
     address: str
@@ -45,12 +29,12 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentConfig:
-    """All that an agent is told. Addresses are "HOST:PORT" (`host_and_port` splits them), times are in seconds.
+    """All settings of an agent. Addresses are "HOST:PORT" (`host_and_port` splits them), times are in seconds.
 
-    `servers` always has this node in it, at `raft_advertise`. Port 0 in `http_addr` or `raft_addr` means any free one;
-    then the advertised address has port 0 too, which stands for the one that was bound. `servers` and `cluster_id`
-    are for the first start: what the data directory says later wins (over `cluster_id` unless `cluster_id_given`).
-    With `join` the members at these HTTP addresses are asked to add this node, until it has its vote.
+    `servers` always contains this node, at `raft_advertise`. Port 0 in `http_addr` or `raft_addr` means any free port;
+    the advertised address then has port 0 too, and means the bound port. `servers` and `cluster_id` are for the first
+    start; later the data directory takes precedence (over `cluster_id` unless `cluster_id_given`). With `join` this
+    node asks the members at these HTTP addresses to add it, until it has a vote.
     """
 
     name: str
@@ -105,17 +89,9 @@ class AgentConfig:
     fresh: bool = False
 
     def exposed(self) -> list[str]:
-        """What listens beyond this machine without TLS, or for HTTP without access control, by its setting."""
+        """The settings of listeners beyond this machine without TLS, or, for HTTP, without access control."""
         listening = (("raft_addr", self.tls_ca_file is not None), ("http_addr", self.tls_http and self.acl_enabled))
         return [name for name, tls in listening if not tls and not is_loopback(host_and_port(getattr(self, name))[0])]
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """A value and where it came from, in words."""
-
-    value: Any
-    source: str
 
 
 def load(
@@ -127,110 +103,20 @@ def load(
     dev: bool = False,
     fresh: bool = False,
 ) -> tuple[AgentConfig, list[str]]:
-    """The configuration, and warnings to show. Raises ConfigError.
+    """The configuration, and warnings to print. Raises ConfigError.
 
-    `flags` are texts by setting name (None: not given), `hostname` is this machine's, `config_file` the --config
-    flag. A variable that is set but empty counts as not set.
+    `flags` are texts by setting name (None: not given), `hostname` is this machine's name, `config_file` the --config
+    flag. An empty variable counts as not set.
     """
     if fresh and not dev:
         raise ConfigError("--fresh is for --dev only: it wipes the data directory")
-    given: dict[str, _Given] = {}
-    path = config_file or environ.get(CONFIG_VARIABLE)
-    if path:
-        given |= _from_file(Path(path))
-    for setting in SETTINGS:
-        if text := environ.get(setting.variable):
-            parts = [part.strip() for part in text.split(",")] if setting.many else text
-            given[setting.name] = _read(setting, parts, f"variable {setting.variable}")
-        flag = flags.get(setting.name)
-        if flag is not None and flag != ():
-            given[setting.name] = _read(setting, flag, f"flag {setting.option}")
-    defaults = _defaults(hostname, dev)
+    given = collect(flags, environ, config_file)
     _check(given, dev)
-    return _build(defaults | given, given, dev, fresh), _unknown_variables(environ)
+    return _build(defaults(hostname, dev) | given, given, dev, fresh), unknown_variables(environ)
 
 
-def _read(setting: Setting, given: str | Sequence[str], source: str) -> _Given:
-    try:
-        value = setting.read(given) if isinstance(given, str) else tuple(setting.read(text) for text in given)
-    except ValueError as error:
-        raise ConfigError(f"{setting.name} ({source}): {error}") from None
-    return _Given(value, source)
-
-
-def _from_file(path: Path) -> dict[str, _Given]:
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"can't read the configuration file {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
-    given = {}
-    for key, value in _flat(table):
-        setting = BY_NAME.get(key)
-        if setting is None:
-            raise ConfigError(f"unknown key {key!r} in {path}{_hint(key)}")
-        source = f"key {key} in {path}"
-        given[key] = _read(setting, _file_text(setting, value, source), source)
-    return given
-
-
-def _flat(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The keys with those of tables: `[acl]` and `enabled` make acl_enabled."""
-    for key, value in table.items():
-        if isinstance(value, dict) and key in _TABLES:
-            yield from ((f"{key}_{inner}", inside) for inner, inside in value.items())
-        else:
-            yield key, value
-
-
-def _hint(key: str) -> str:
-    if key in ("dev", "fresh", "config"):
-        return f": --{key} is a flag only"
-    meant = did_you_mean(key, BY_NAME)
-    return f"; did you mean {meant}?" if meant else f"; known are {', '.join(sorted(BY_NAME))}"
-
-
-def _file_text(setting: Setting, value: object, source: str) -> str | list[str]:
-    """The text of a TOML value, after a check of its type."""
-    if setting.many:
-        if isinstance(value, list) and all(isinstance(element, str) for element in value):
-            return value
-        expected = f'a list of strings like ["{setting.metavar}"]'
-    elif setting.switch:
-        if isinstance(value, bool):
-            return str(value).lower()
-        expected = "true or false"
-    elif isinstance(value, str):
-        return value
-    elif setting.number:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-        counts = setting.metavar in ("ENTRIES", "COUNT")
-        expected = "a whole number" if counts else 'a whole number of bytes or a string like "4MiB"'
-    else:
-        expected = 'a string like "50ms"' if setting.metavar == "DURATION" else "a string"
-    raise ConfigError(f"{setting.name} ({source}): expected {expected}, got {_toml_type(value)}")
-
-
-def _toml_type(value: object) -> str:
-    names = {bool: "a boolean", int: "an integer", float: "a float", str: "a string", list: "a list", dict: "a table"}
-    return names.get(type(value), "a date or time")
-
-
-def _defaults(hostname: str, dev: bool) -> dict[str, _Given]:
-    defaults = {s.name: _read(s, s.default, "default") for s in SETTINGS if not s.default_is_said}
-    said = DEV_DEFAULTS if dev else {"name": hostname}
-    for name, text in said.items():
-        try:
-            defaults[name] = _read(BY_NAME[name], text, "default")
-        except ConfigError:  # only the host's name can be unfit: then there is no default
-            continue
-    return defaults
-
-
-def _check(given: Mapping[str, _Given], dev: bool) -> None:
-    """What must be said, or must not, before anything else makes sense."""
+def _check(given: Mapping[str, Given], dev: bool) -> None:
+    """Check the settings that must or must not be set, before the others."""
     if dev and "servers" in given:
         raise ConfigError(f"servers ({given['servers'].source}): --dev is one node alone; leave one of the two out")
     if dev and "tls_http" in given:
@@ -244,7 +130,7 @@ def _check(given: Mapping[str, _Given], dev: bool) -> None:
         )
 
 
-def _build(settings: Mapping[str, _Given], given: Mapping[str, _Given], dev: bool, fresh: bool) -> AgentConfig:
+def _build(settings: Mapping[str, Given], given: Mapping[str, Given], dev: bool, fresh: bool) -> AgentConfig:
     values = {name: one.value for name, one in settings.items()}
     if "name" not in values:
         raise ConfigError("name is not set, and this host's name can't be one: give --name NAME")
@@ -287,7 +173,7 @@ def _build(settings: Mapping[str, _Given], given: Mapping[str, _Given], dev: boo
     return config
 
 
-def _servers(settings: Mapping[str, _Given], values: Mapping[str, Any]) -> tuple[Server, ...]:
+def _servers(settings: Mapping[str, Given], values: Mapping[str, Any]) -> tuple[Server, ...]:
     if "servers" not in settings:
         return ()
     source, name = settings["servers"].source, values["name"]
@@ -295,7 +181,7 @@ def _servers(settings: Mapping[str, _Given], values: Mapping[str, Any]) -> tuple
     for what, found in (("name", [s.name for s in servers]), ("address", [s.address for s in servers])):
         twice = next((one for one in found if found.count(one) > 1), None)
         if twice:
-            raise ConfigError(f"servers ({source}): the {what} {twice} is there twice; each member has its own")
+            raise ConfigError(f"servers ({source}): the {what} {twice} is listed twice; each member has its own")
     if name not in {server.name for server in servers}:
         listed = ", ".join(server.name for server in servers) or "empty"
         raise ConfigError(
@@ -305,7 +191,7 @@ def _servers(settings: Mapping[str, _Given], values: Mapping[str, Any]) -> tuple
     return servers
 
 
-def _raft_advertise(given: Mapping[str, _Given], values: Mapping[str, Any], own: str | None) -> str:
+def _raft_advertise(given: Mapping[str, Given], values: Mapping[str, Any], own: str | None) -> str:
     explicit: str | None = values.get("raft_advertise")
     address: str = explicit or own or values["raft_addr"]
     if is_wildcard(host_and_port(address)[0]):
@@ -317,18 +203,18 @@ def _raft_advertise(given: Mapping[str, _Given], values: Mapping[str, Any], own:
 
 
 def _http_advertise(http_addr: str, raft: str) -> str:
-    """`http_addr`, on the host of the raft address where it listens on all addresses."""
+    """`http_addr`; if it is a wildcard, the raft address's host with its port."""
     host, port = host_and_port(http_addr)
-    return f"{raft.rpartition(':')[0]}:{port}" if is_wildcard(host) else http_addr
+    return join_address(host_and_port(raft)[0], port) if is_wildcard(host) else http_addr
 
 
 def _cluster_id(servers: Sequence[Server]) -> str:
-    """The same on all first members, and another for other members: 16 hexadecimal digits."""
+    """16 hexadecimal digits, the same on all first members, and different for other members."""
     listed = ",".join(sorted(f"{server.name}={server.address}" for server in servers))
     return hashlib.sha256(listed.encode()).hexdigest()[:16]
 
 
-def _check_times(settings: Mapping[str, _Given]) -> None:
+def _check_times(settings: Mapping[str, Given]) -> None:
     heartbeat = settings["heartbeat_interval"]
     low, high = settings["election_timeout_min"], settings["election_timeout_max"]
     if low.value <= 3 * heartbeat.value:
@@ -341,16 +227,11 @@ def _check_times(settings: Mapping[str, _Given]) -> None:
         raise ConfigError(
             f"election_timeout_max ({high.source}): {format_duration(high.value)} must be above "
             f"election_timeout_min ({low.source}), {format_duration(low.value)}: each member waits for a time between "
-            "the two, so that they don't all stand at once"
+            "the two, so that they don't all start an election at once"
         )
 
 
-_TABLES = ("acl", "audit", "limits", "metrics")
-_NONE_BY_DEFAULT = ("encryption_key_file", "backup_key_file", "max_connections_per_client", "audit_file")
-_TLS_FILES = ("tls_ca_file", "tls_cert_file", "tls_key_file")
-
-
-def _check_tls(settings: Mapping[str, _Given]) -> None:
+def _check_tls(settings: Mapping[str, Given]) -> None:
     files = [name for name in _TLS_FILES if name in settings]
     if files and len(files) < len(_TLS_FILES):
         missing = " and ".join(name for name in _TLS_FILES if name not in files)
@@ -361,14 +242,3 @@ def _check_tls(settings: Mapping[str, _Given]) -> None:
     ):
         if settings[name].value and not there:
             raise ConfigError(f"{name} ({settings[name].source}): it needs {needed}")
-
-
-def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    known = {setting.variable for setting in SETTINGS} | CLIENT_VARIABLES | {CONFIG_VARIABLE, KEYS_VARIABLE}
-    warnings = []
-    for variable in sorted(environ):
-        if variable.startswith(_PREFIX) and variable not in known:
-            meant = did_you_mean(variable.removeprefix(_PREFIX), (name.removeprefix(_PREFIX) for name in known))
-            hint = f"; did you mean {_PREFIX}{meant}?" if meant else ""
-            warnings.append(f"unknown variable {variable} is ignored{hint}")
-    return warnings

@@ -1,8 +1,8 @@
-"""The leader's time-outs of nodes: how long each may stay silent, who has been silent for too long.
+"""The leader's heartbeat timers: how long each client node may stay silent, and which nodes have timed out.
 
-Heartbeats stay out of the log: only the leader knows them, and what they end in, a node's `down`, is a command. So a
-new leader, and one that was paused, gives every node time to be heard before it judges anyone (Nomad does so, too).
-Nothing here does I/O; the clocks are given.
+Heartbeats are not in the log: only the leader knows them. A missed heartbeat leads to a command that marks the node
+`down`. A new leader, or one that was paused, therefore gives every node time to send a heartbeat before it marks any
+(so does Nomad's). Nothing here does I/O; the caller passes the clocks.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from dataclasses import dataclass
 from volstore.core.model import Node
 
 TICK = 0.25
-"""Seconds between two looks at the wheel, and the width of its buckets."""
+"""Seconds between two checks of the timer wheel, and the width of its buckets."""
 FAILOVER_PATIENCE = 300.0
-"""Seconds that a new leader waits at least before it calls a node down that it hasn't heard yet."""
+"""The least seconds that a new leader waits before it marks a node down that has sent it no heartbeat."""
 
 _Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatSettings:
-    """As in Nomad's server block; `min_ttl` and `grace` in seconds, `most_per_second` over all nodes."""
+    """As in Nomad's server block. `min_ttl` and `grace` are in seconds; `most_per_second` counts all nodes."""
 
     min_ttl: float = 10.0
     grace: float = 10.0
     most_per_second: float = 50.0
 
     def ttl(self, node_id: str, node_count: int) -> float:
-        """Seconds within which a node shall be heard again: more with more nodes, so that all of them together stay
-        under the rate; and up to twice as much, drawn by the node's ID, so that they don't come in step.
+        """Seconds within which a node must send its next heartbeat; every member computes the same.
 
-        The same on every member.
+        It grows with the number of nodes, so that all heartbeats together stay below the rate. The node's ID adds up to
+        the same again, so that nodes don't send in step.
         """
         drawn = int.from_bytes(hashlib.blake2b(node_id.encode(), digest_size=4).digest(), "big")
         return self._base(node_count) * (1 + drawn / 2**32)
@@ -47,10 +47,10 @@ class HeartbeatSettings:
 
 
 class Heartbeats:
-    """The nodes that must be heard from, in a wheel of buckets of TICK seconds: hearing one costs two dictionary
-    writes, and looking for silent ones costs what is due.
+    """A timer wheel of nodes, in buckets of TICK seconds.
 
-    `clock` doesn't go back, `wall` is the time of day; both in seconds. Nodes in `kept_alive` never expire.
+    A heartbeat costs two dictionary writes; a check for silent nodes costs what is due. `clock` is monotonic, `wall` is
+    the time of day, both in seconds. Nodes in `kept_alive` never expire.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Heartbeats:
         self._kept_alive = frozenset(kept_alive)
         self._longest = 0.0
         self._deadlines: dict[str, float] = {}
-        # The bucket where each node's entry lies; entries elsewhere are left-overs, skipped when their time comes.
+        # The bucket of each node's valid entry. Entries in other buckets are stale, and skipped when they are due.
         self._place: dict[str, int] = {}
         self._buckets: dict[int, list[str]] = {}
         self._next_bucket = 0
@@ -72,11 +72,11 @@ class Heartbeats:
         return node_id in self._deadlines
 
     def __len__(self) -> int:
-        """How many nodes are waited for."""
+        """How many nodes have a running timer."""
         return len(self._deadlines)
 
     def begin(self, nodes: Iterable[Node], node_count: int) -> None:
-        """Start over, as a leader that has heard nobody yet: all that aren't down have time."""
+        """Start over, as a new leader: every node that isn't down gets a full time-out."""
         self._longest = max(self._longest, self.settings.longest_ttl(node_count))
         patience = max(FAILOVER_PATIENCE, self._longest + self.settings.grace)
         self._deadlines.clear()
@@ -90,7 +90,7 @@ class Heartbeats:
                 self._expect(node.id, now + patience)
 
     def follow(self, old: Node | None, new: Node | None, node_count: int) -> None:
-        """A node came, reported or changed (it was heard), went, or was called down (it isn't waited for)."""
+        """Follow a change of a node: a report counts as a heartbeat; a node that is down or gone has no timer."""
         if new is not None and new.status != "down":
             self.hear(new.id, node_count)
         elif old is not None:
@@ -98,18 +98,18 @@ class Heartbeats:
             self._place.pop(old.id, None)
 
     def hear(self, node_id: str, node_count: int) -> float:
-        """The node is alive now; the seconds within which it shall be heard again."""
+        """Take a heartbeat. Returns the seconds within which the node must send the next one."""
         ttl = self.settings.ttl(node_id, node_count)
         self._longest = max(self._longest, ttl)
         self._expect(node_id, self._clock() + ttl + self.settings.grace)
         return ttl
 
     def postpone(self, node_id: str, seconds: float) -> None:
-        """Look at the node again later: it couldn't be called down."""
+        """Restart the timer of a node that could not be marked down."""
         self._expect(node_id, self._clock() + seconds)
 
     def silent(self) -> list[str]:
-        """The nodes whose time is over since the last look; they aren't waited for any more."""
+        """The nodes that timed out since the last check. Their timers are removed."""
         now = self._clock()
         self._looked = now, self._wall()
         found = []
@@ -129,8 +129,10 @@ class Heartbeats:
 
     @property
     def was_paused(self) -> bool:
-        """Whether so much time passed since the last look that heartbeats may have come to a closed door: the process
-        was stopped, or its machine, which stops `clock` but not the time of day."""
+        """Whether heartbeats may have been missed because this process stood still for too long since the last check.
+
+        When the machine was suspended, `clock` stood still too, but the time of day moved on.
+        """
         at, wall = self._looked
         limit = max(1.0, self.settings.grace / 2)
         return self._clock() - at > limit or abs(self._wall() - wall) > limit
@@ -150,7 +152,7 @@ class Heartbeats:
         self._deadlines[node_id] = deadline
         bucket = max(math.ceil(deadline / TICK), self._next_bucket)
         place = self._place.get(node_id)
-        # An entry that is earlier finds the later deadline when its time comes: most are heard before, and again.
+        # An earlier entry stays: when it is due it finds the later deadline. Most nodes send several heartbeats before.
         if place is None or bucket < place:
             self._place[node_id] = bucket
             self._buckets.setdefault(bucket, []).append(node_id)

@@ -1,4 +1,4 @@
-"""The keys that a node's files, or backups, are encrypted with: read from a file or a variable, made, and rotated."""
+"""Encryption keys of a node's files and of backups: read from a file or a variable, created, and rotated."""
 
 from __future__ import annotations
 
@@ -16,33 +16,36 @@ from volstore.private_files import create_private, replace_private
 
 _HEADER = (
     "# Keys of volstore: the first encrypts, the others only decrypt what they encrypted before. Secret.\n"
-    "# What lost keys encrypted can't be read: a node's data the other members have too, a backup nobody has.\n"
+    "# Without its key nothing can be decrypted: the other members still have a node's data, nobody has a backup's.\n"
 )
 
 _log = structlog.get_logger("volstore.encryption")
 
 
 class KeysError(Exception):
-    """The keys can't be used, or written; the text says why, and shows none of them."""
+    """The keys can't be used or written; the text says why, and contains none of them."""
 
 
 def node_keys(file: Path | None, environ: Mapping[str, str]) -> list[bytes]:
-    """From the file, else the variable, the current one first; none where neither is given. Raises KeysError."""
+    """The keys in `file`, otherwise those in the variable, the current one first; empty if neither is set.
+
+    Raises KeysError.
+    """
     if file is None:
         text, where = environ.get(KEYS_VARIABLE, "").replace(",", "\n"), f"variable {KEYS_VARIABLE}"
         return _parsed(text, where) if text else []
     if environ.get(KEYS_VARIABLE):
         raise KeysError(f"encryption_key_file and the variable {KEYS_VARIABLE} both give keys: give one of them")
-    return _guarded_keys(file)
+    return _read_and_warn(file)
 
 
 def backup_keys(file: Path | None) -> list[bytes]:
-    """As `node_keys`, those for backups, which are in a file or nowhere. Raises KeysError."""
-    return [] if file is None else _guarded_keys(file)
+    """The keys for backups, the current one first; they only come from a file. Raises KeysError."""
+    return [] if file is None else _read_and_warn(file)
 
 
-def _guarded_keys(file: Path) -> list[bytes]:
-    """With a warning where others can read them. Raises KeysError."""
+def _read_and_warn(file: Path) -> list[bytes]:
+    """Warn if other users can read the file. Raises KeysError."""
     keys = read_keys(file)
     if (mode := file.stat().st_mode & 0o777) & 0o077:
         _log.warning("keys_readable_by_others", file=str(file), mode=f"{mode:o}")
@@ -50,7 +53,7 @@ def _guarded_keys(file: Path) -> list[bytes]:
 
 
 def read_keys(file: Path) -> list[bytes]:
-    """A key a line, in base64, without empty lines and those that begin with #. Raises KeysError."""
+    """Read one base64 key per line; empty lines and lines that begin with # don't count. Raises KeysError."""
     try:
         text = file.read_text(encoding="ascii")
     except OSError as error:
@@ -61,24 +64,27 @@ def read_keys(file: Path) -> list[bytes]:
 
 
 def names(file: Path) -> list[str]:
-    """Those of the keys in the file, in their order. Raises KeysError."""
+    """The names of the keys in the file, in order. Raises KeysError."""
     return [key_name(key_id_of(key)) for key in read_keys(file)]
 
 
 def create_keys(file: Path) -> str:
-    """Write a file with one key; its name. Raises KeysError where there is such a file, or it can't be written."""
+    """Write a file with one new key, and return its name. Raises KeysError if the file exists or can't be written."""
     key = os.urandom(KEY_BYTES)
     try:
         create_private(file, _text([key]))
     except FileExistsError:
-        raise KeysError(f"{file} is there already, and is not overwritten") from None
+        raise KeysError(f"{file} exists already and is not overwritten") from None
     except OSError as error:
         raise KeysError(f"can't write {file}: {error.strerror}") from None
     return key_name(key_id_of(key))
 
 
 def rotate_keys(file: Path) -> str:
-    """Put a new key before those of the file, which stay; its name. Raises KeysError, with the file as it was."""
+    """Put a new key before the others in the file, and return its name.
+
+    Raises KeysError; then the file is unchanged.
+    """
     keys = [os.urandom(KEY_BYTES), *read_keys(file)]
     try:
         replace_private(file, _text(keys))
@@ -101,7 +107,7 @@ def _parsed(text: str, where: str) -> list[bytes]:
             raise KeysError(f"{where}, line {number}: a key is {KEY_BYTES} random bytes in base64, 44 characters")
         keys.append(key)
     if not keys:
-        raise KeysError(f"{where} holds no key: make some with `volstore keys create FILE`")
+        raise KeysError(f"{where} holds no key: create one with `volstore keys create FILE`")
     try:
         Keyring(keys)
     except ValueError as error:

@@ -1,6 +1,6 @@
-"""What a node does while it leads: it waits for the nodes' heartbeats, calls silent ones down, and sweeps.
+"""The leader's duties: it takes heartbeats, marks silent nodes down, and frees abandoned claims.
 
-All of it may be done twice or too late without harm: whatever it ends in is a command that `apply` judges.
+Each duty may be done twice or late without harm: it ends in a command that `apply` checks.
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ from volstore.http.registry import Heard, Registry
 SWEEP_EVERY = 60.0
 """Seconds between two sweeps."""
 SWEEP_COMMANDS = 60
-"""Commands of one sweep at most, that is, about one a second."""
+"""The most commands of one sweep, that is, about one a second."""
 _DOWN_AT_ONCE = 64
 _DEADLINE = 10.0
 _RETRY_AFTER = 5.0
-"""Seconds: how long a command of ours may take, and after which one is tried again that didn't come about."""
+"""Seconds that a command of ours may take, and seconds until a failed one is tried again."""
 
 _log = structlog.get_logger("volstore.leading")
 
 
 class _Answer(Struct, frozen=True, array_like=True):
-    """What the leader knows of a node that says it is alive: nothing (not `known`), that it is `down`, or that it was
-    `heard`."""
+    """The leader's answer to a heartbeat: the node is not `known`, it is `down`, or it was `heard`."""
 
     known: bool
     down: bool = False
@@ -45,9 +44,9 @@ _decode = msgspec.msgpack.Decoder(_Answer).decode
 
 
 class Leading:
-    """The duties of one node's leaderships. `term` is the one in which this node leads now, None while it doesn't.
+    """The leader's duties, done while this node leads. `term` returns the term in which it leads, otherwise None.
 
-    `failed` is called with a defect: the node must end.
+    `failed` is called with a defect, after which the node must stop.
     """
 
     def __init__(
@@ -73,20 +72,20 @@ class Leading:
         self._ready = False
         self._going_down: set[str] = set()
 
-    # What the log tells.
+    # Callbacks of the log.
 
     def leadership_changed(self) -> None:
-        """Role, term or leader changed."""
+        """Begin or end the duties when this node's role or term changed."""
         term = self._term()
         if term == self._led_term:
             return
         self._led_term = term
-        self._rest()
+        self._end()
         if term is not None:
             self._task = asyncio.get_running_loop().create_task(self._lead())
 
     def applied(self, events: Iterable[Event]) -> None:
-        """What was applied here: whoever reported was heard, through whatever member it came."""
+        """Follow the applied changes of nodes: a report is a heartbeat, whichever member received it."""
         if not self._ready:
             return
         state = self._registry.state
@@ -98,7 +97,7 @@ class Leading:
                     self._begin()
 
     def answer(self, question: bytes) -> bytes | None:
-        """To the ID of a node that any member heard. None: ask again, soon."""
+        """Answer a member that received a heartbeat; `question` is the node's ID. None means: retry soon."""
         id = question.decode()
         if not self._ready or id in self._going_down:
             return None
@@ -114,13 +113,13 @@ class Leading:
 
     async def stop(self) -> None:
         task = self._task
-        self._rest()
+        self._end()
         if task is not None:
             await asyncio.gather(task, return_exceptions=True)
 
     # While this node leads.
 
-    def _rest(self) -> None:
+    def _end(self) -> None:
         self._ready = False
         self._going_down.clear()
         if self._task is not None:
@@ -137,13 +136,14 @@ class Leading:
             await self._catch_up()
             self._begin()
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._sweep_now_and_then())
+                tasks.create_task(self._sweep_regularly())
                 await self._watch_heartbeats(tasks)
         except Exception as error:
             self._failed(error)
 
     async def _catch_up(self) -> None:
-        """Apply what was committed before this leadership: who reported then is heard of before, not after."""
+        """Wait until everything committed in earlier terms is applied, so that old reports don't count as
+        heartbeats."""
         while True:
             try:
                 await self._registry.barrier(stale=False, deadline=_later(_DEADLINE))
@@ -160,9 +160,9 @@ class Leading:
                 self._begin()
                 continue
             for node_id in self._heartbeats.silent():
-                tasks.create_task(self._call_down(node_id, limit))
+                tasks.create_task(self._mark_down(node_id, limit))
 
-    async def _call_down(self, node_id: str, limit: asyncio.Semaphore) -> None:
+    async def _mark_down(self, node_id: str, limit: asyncio.Semaphore) -> None:
         async with limit:
             node = self._registry.state.node(node_id)
             if node is None or node.status == "down" or self._heartbeats.waits_for(node_id):
@@ -179,13 +179,13 @@ class Leading:
             finally:
                 self._going_down.discard(node_id)
 
-    async def _sweep_now_and_then(self) -> None:
+    async def _sweep_regularly(self) -> None:
         while True:
             await asyncio.sleep(self._sweep_every)
             await self._sweep()
 
     async def _sweep(self) -> None:
-        found = sweep.hanging(
+        found = sweep.abandoned(
             self._registry.state, self._node_gc_threshold, SWEEP_COMMANDS, running=self._node_gc_running_claims
         )
         for command in found:
@@ -203,9 +203,9 @@ class Leading:
 async def hear(
     node_id: str, ask: Callable[[bytes, float], Awaitable[bytes]], registry: Registry, deadline: float
 ) -> Heard:
-    """Have the leader hear of a node that is alive, and make it ready if it was down.
+    """Pass a node's heartbeat on to the leader, and mark the node ready if it was down.
 
-    Raises NoLeader, Overloaded, and ApiError 404 for a node that is unknown: it must report itself.
+    Raises NoLeader, Overloaded, and ApiError 404 for an unknown node: it must report itself.
     """
     while True:
         answer = _decode(await ask(node_id.encode(), deadline))
@@ -213,7 +213,7 @@ async def hear(
             return answer.heard
         if not answer.known:
             raise ApiError(404, "node not found: report it again, with PUT /v1/node/ID")
-        # Refused where it was removed meanwhile; then the next answer says so.
+        # This is refused if the node was removed meanwhile; then the leader's next answer says so.
         await registry.submit(SetNodeStatus(node_id, "ready"), deadline)
 
 

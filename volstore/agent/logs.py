@@ -1,6 +1,6 @@
-"""structlog, set up once by the agent: one event a line, for people or for programs, never a secret.
+"""Sets up structlog for the agent: one event per line, for people or for programs, never a secret.
 
-Logging never raises and never blocks: a line that can't be made is counted as dropped, and `LogWriter` brings the
+Logging never raises and never blocks: a line that can't be formatted counts as dropped, and `LogWriter` writes the
 others to stderr.
 """
 
@@ -24,7 +24,7 @@ _METHODS = ("debug", "info", "warning", "error", "exception", "critical")
 
 
 class _Levelled(structlog.make_filtering_bound_logger(logging.DEBUG)):  # type: ignore[misc]  # made at run time
-    """The logger of every module. Loggers are made once and kept, so a level that changes later changes this class."""
+    """The logger of every module. Loggers are created once and cached, so `set_level` changes this class."""
 
     def _proxy_to_logger(self, method_name: str, event: str | None = None, **event_kw: Any) -> Any:
         try:
@@ -34,14 +34,14 @@ class _Levelled(structlog.make_filtering_bound_logger(logging.DEBUG)):  # type: 
 
 
 def set_level(level: str) -> None:
-    """From now on, for all loggers."""
+    """Change the level of all loggers."""
     filtering = structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()])
     for name in _METHODS:
         setattr(_Levelled, name, getattr(filtering, name))
 
 
 class CountedLog:
-    """A logger that counts its events by their names, for metrics."""
+    """Logger decorator that counts events by name, for metrics."""
 
     def __init__(self, log: Any) -> None:
         self.counts: dict[str, int] = {}
@@ -67,24 +67,24 @@ _writer = LogWriter(_STDERR)
 
 
 def dropped() -> int:
-    """Lines that were not written since the start."""
+    """The number of lines dropped since the start."""
     return _writer.dropped
 
 
 def fault() -> str:
-    """Why this process can't write its log now, or that it couldn't a while ago; "" when all is well."""
+    """Why this process can't write its log, or couldn't recently; "" if it can."""
     return _writer.fault
 
 
 def flush(seconds: float = FLUSH_SECONDS) -> bool:
-    """Wait for what was logged to be written, but no longer; whether it is."""
+    """Wait at most `seconds` until everything logged is written. Returns whether it is."""
     return _writer.flush(seconds)
 
 
 def configure(level: str, format_: str) -> None:
-    """`format_` "console" or "json"; to stderr, which belongs to the writer's thread from then on.
+    """Log to stderr, which then belongs to the writer's thread. `format_` is "console" or "json".
 
-    Tracebacks come without local variables: those may hold secrets.
+    Tracebacks show no local variables: those may hold secrets.
     """
     log = structlog.get_logger("volstore.agent.logs")
     _writer.written_again = lambda count, reason: log.warning("log_written_again", dropped=count, reason=reason)

@@ -1,4 +1,4 @@
-"""Works on the data directory of a stopped agent: verify, dump, recover."""
+"""Commands on the data directory of a stopped agent: verify, dump, recover; and the directory of a --dev agent."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from cluster.api import LogError
 from cluster.storage.disk import RealDisk
 from cluster.storage.sealing import Keyring
 from cluster.tools import inspect
-from cluster.tools import recover as recovery
+from cluster.tools import recover as disaster
 from volstore.agent.keys import KeysError, node_keys
 
 DEV_MARKER = "volstore-dev"
-_LOCK = "lock"  # cluster.storage.disk's; it stays, or two agents could hold a lock of the same name
+_LOCK = "lock"
+"""The lock file of cluster.storage.disk. It stays: otherwise two agents could lock different files of this name."""
 
 
 class OfflineError(Exception):
-    """It can't be done to that directory; the text says why."""
+    """The directory can't be used for this; the text says why."""
 
 
 def verify_journal(directory: Path) -> dict[str, Any]:
-    """The findings of `cluster.tools.inspect.verify` as JSON has them, with `ok`. Raises OfflineError."""
+    """The report of `cluster.tools.inspect.verify`, ready for JSON, with `ok`. Raises OfflineError."""
     disk = _open(directory)
     try:
         report = inspect.verify(disk)
@@ -45,7 +46,7 @@ def _lists(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def dump_journal(directory: Path) -> Iterator[dict[str, Any]]:
-    """The records, one by one; where they can't be read, a `problem`. Raises OfflineError."""
+    """The log's records in order; an unreadable one is a `problem`. Raises OfflineError."""
     disk = _open(directory)
     empty = True
     try:
@@ -61,42 +62,42 @@ def dump_journal(directory: Path) -> Iterator[dict[str, Any]]:
 
 
 def _no_journal(directory: Path) -> OfflineError:
-    return OfflineError(f"{directory} has no journal in it; is it a node's data directory?")
+    return OfflineError(f"{directory} holds no journal; is it a node's data directory?")
 
 
 def plan_recovery(directory: Path, key_file: Path | None = None) -> str:
-    """In words: what a cluster of one made out of this directory has, and what may be lost. Raises OfflineError."""
-    plan = _recovered(directory, key_file, for_real=False)
+    """Explain what a cluster of one from this directory would hold, and what may be lost. Raises OfflineError."""
+    plan = _plan(directory, key_file, for_real=False)
     lost = ", ".join(plan.lost) or "none"
     return (
-        f"{directory} is of member {plan.name} of cluster {plan.cluster_id}. Its log ends with entry {plan.last_index} "
-        f"of term {plan.last_term}, its newest snapshot is of entry {plan.snapshot_index}.\n"
-        f"The other members ({lost}) would be members no more. Lost may be: every write that they acknowledged and "
-        "this disk never got. Kept may be: writes that were never acknowledged.\n"
+        f"{directory} belongs to member {plan.name} of cluster {plan.cluster_id}. Its log ends with entry "
+        f"{plan.last_index} of term {plan.last_term}; its newest snapshot holds entry {plan.snapshot_index}.\n"
+        f"The other members ({lost}) would no longer be members. Writes that they acknowledged may be lost, if this "
+        "disk never got them. Writes that were never acknowledged may be kept.\n"
         "If another member's disk can be read too, compare first: the greater term wins, then the greater entry.\n"
         "The other members must never run again on their present data directories."
     )
 
 
 def recover(directory: Path, key_file: Path | None = None) -> str:
-    """Make a cluster of one; what was done, in words. Raises OfflineError."""
-    plan = _recovered(directory, key_file, for_real=True)
+    """Make a cluster of one, and say what was done. Raises OfflineError."""
+    plan = _plan(directory, key_file, for_real=True)
     return (
         f"{plan.name} is a cluster of one now, with the new cluster id {plan.cluster_id}. Start it as before (if its "
-        "configuration has a cluster_id, put the new one there), look at what it has, then start new nodes with empty "
+        "configuration has a cluster_id, put the new one there), check its state, then start new nodes with empty "
         "data directories and --join."
     )
 
 
-def _recovered(directory: Path, key_file: Path | None, *, for_real: bool) -> recovery.Plan:
+def _plan(directory: Path, key_file: Path | None, *, for_real: bool) -> disaster.Plan:
     try:
         keys = Keyring(node_keys(key_file, os.environ))
     except KeysError as error:
         raise OfflineError(str(error)) from None
-    _open(directory).close()  # it is there, and can be read
+    _open(directory).close()  # check that it exists and can be read
     disk = RealDisk(directory)
     try:
-        work = recovery.recover(disk, keys, random.SystemRandom()) if for_real else recovery.plan(disk, keys)
+        work = disaster.recover(disk, keys, random.SystemRandom()) if for_real else disaster.plan(disk, keys)
         return asyncio.run(work)
     except LogError as error:
         raise OfflineError(f"{directory}: {error}") from None
@@ -105,10 +106,10 @@ def _recovered(directory: Path, key_file: Path | None, *, for_real: bool) -> rec
 
 
 def prepare_dev_directory(directory: Path, *, fresh: bool) -> None:
-    """Make the directory of `agent --dev`, emptied first if `fresh`; only ever one that we made ourselves.
+    """Create the directory of `agent --dev`; with `fresh`, empty it first.
 
-    Ours is what has our marker in it (or is empty, or not there). Raises OfflineError, with nothing touched, for any
-    other, and for one that a running agent has.
+    Only a directory with our marker is touched, or an empty or missing one. Raises OfflineError for any other, and for
+    one in use by a running agent; then nothing has changed.
     """
     marker = directory / DEV_MARKER
     try:
@@ -127,7 +128,7 @@ def prepare_dev_directory(directory: Path, *, fresh: bool) -> None:
 
 
 def _wipe(directory: Path) -> None:
-    """The marker goes last: a wipe that was broken off can be repeated."""
+    """Remove the marker last, so that an interrupted wipe can be repeated."""
     disk = _open(directory)
     try:
         disk.lock()

@@ -1,4 +1,4 @@
-"""The life of an agent's process: from its configuration to its exit code, with the signals in between."""
+"""An agent's process: start, signals, systemd notification, and exit code."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ import uvloop
 from cluster.api import LogError
 from volstore.agent import logs
 from volstore.agent.agent import VERSION, Agent
+from volstore.agent.cluster_admin import cluster_to_serve
 from volstore.agent.config import AgentConfig, ConfigError
 from volstore.agent.keys import KeysError
-from volstore.agent.operating import cluster_to_serve
 from volstore.agent.sample import try_next
-from volstore.agent.tls import TlsError, members_http, tls_of
+from volstore.agent.tls import TlsError, members_client, tls_of
 from volstore.core.errors import NoLeader
 
 Reload = Callable[[], AgentConfig]
-"""Reads the configuration again from where it came. Raises ConfigError."""
+"""Reads the configuration again from its sources. Raises ConfigError."""
 
 EXIT_WITHIN = 5.0
-"""Seconds after which the process of a node that failed has ended, whatever hinders it: a disk that hangs, say."""
+"""Seconds after which the process of a failed node ends in any case, for example with a hanging disk."""
 
 _OF_CONNECTIONS = ("volstore.http.", "cluster.net.tcp", "cluster.net.tcp_stream")
-"""Modules in which an exception that nobody caught is that of one connection, mostly a stranger's."""
+"""Modules in which an uncaught exception concerns one connection only, mostly a stranger's."""
 
 _log = structlog.get_logger("volstore.agent")
 
@@ -60,15 +60,23 @@ async def _run(config: AgentConfig, reload: Reload) -> int:
     loop.set_exception_handler(lambda loop, context: _report(context, lambda error: None))
     _raise_descriptor_limit()
     if exposed := config.exposed():
-        _log.warning("listens_unprotected", settings=exposed, risk="who reaches these ports may read and write all")
+        _log.warning(
+            "listening_unprotected",
+            settings=exposed,
+            risk="everybody who reaches these ports can do everything",
+        )
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    # Until there is something to reload; unhandled, the signal would end the process.
-    loop.add_signal_handler(signal.SIGHUP, lambda: _log.warning("reload_refused", reason="this node starts"))
+    # Until the agent has started there is nothing to reload; without a handler the signal would end the process.
+    loop.add_signal_handler(signal.SIGHUP, lambda: _log.warning("reload_refused", reason="this node is starting"))
     try:
         tls = tls_of(config)
-        cluster_id = await _unless(stopping, cluster_to_serve(config, members_http(config, tls)))
+        members = members_client(config, tls)
+        try:
+            cluster_id = await _unless(stopping, cluster_to_serve(config, members))
+        finally:
+            await members.close()
         if cluster_id is None:
             return 0
         agent = Agent(config, cluster_id, tls)
@@ -76,13 +84,13 @@ async def _run(config: AgentConfig, reload: Reload) -> int:
         address = await agent.start()
         agent.log.failed.add_done_callback(lambda _failed: _end_soon(stopping))
     except (LogError, TlsError, KeysError, OSError) as error:
-        _log.error("agent_can_not_start", reason=str(error))
+        _log.error("agent_cannot_start", reason=str(error))
         return 1
     try:
         loop.add_signal_handler(signal.SIGHUP, _reload, agent, reload)
-        # A collection that walks a large state stops the node for tens of milliseconds: it never looks at what was
-        # loaded at the start, and hardly anything of a row is its business (frozen.py). Young objects are looked at
-        # while they are few, in a millisecond or two, and older ones seldom.
+        # A full collection of a large state would pause the node for tens of milliseconds. So objects from the start
+        # are frozen, rows are mostly untracked (frozen.py), young objects are collected while they are few (1 to 2 ms),
+        # and old ones rarely.
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 100, 100)
@@ -95,10 +103,10 @@ async def _run(config: AgentConfig, reload: Reload) -> int:
         if agent.log.failed.done():
             _log.error("agent_failed", reason=str(agent.log.failed.exception()))
             return 1
-        _log.info("agent_stops")
+        _log.info("agent_stopping")
         return 0
     except NoLeader as error:
-        _log.error("agent_can_not_seed", reason=error.text)
+        _log.error("agent_cannot_seed", reason=error.text)
         return 1
     finally:
         _notify("STOPPING=1")
@@ -106,12 +114,12 @@ async def _run(config: AgentConfig, reload: Reload) -> int:
 
 
 async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, str]) -> str | None:
-    """What `work` gives, None if the node was told to stop first."""
-    working, told = asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())
-    await asyncio.wait((working, told), return_when=asyncio.FIRST_COMPLETED)
-    for task in (working, told):
+    """The result of `work`; None if a signal to stop came first."""
+    working, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())
+    await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+    for task in (working, stopped):
         task.cancel()
-    found, _ = await asyncio.gather(working, told, return_exceptions=True)
+    found, _ = await asyncio.gather(working, stopped, return_exceptions=True)
     if isinstance(found, asyncio.CancelledError):
         return None
     if isinstance(found, BaseException):
@@ -120,7 +128,7 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, str]) -> st
 
 
 def _end_soon(stopping: asyncio.Event) -> None:
-    """The node failed. What it holds is closed in order if that can be done; it must not live on in any case."""
+    """End a failed node: in order if possible, and by force after EXIT_WITHIN otherwise."""
 
     def end() -> None:
         time.sleep(EXIT_WITHIN - 1.0)
@@ -140,7 +148,7 @@ def _greet(address: str) -> None:
 
 
 def _reload(agent: Agent, reload: Reload) -> None:
-    """A configuration, certificates or keys that can't be used change nothing."""
+    """Apply the configuration, certificates and keys again. If one can't be used, nothing changes."""
     try:
         config = reload()
         agent.reload(config)
@@ -156,10 +164,12 @@ def _reload(agent: Agent, reload: Reload) -> None:
 
 
 def _report(context: dict[str, Any], fail: Callable[[BaseException], None]) -> None:
-    """What nobody waits for went wrong. In a connection, whose defect harms nobody else: to the log, as everything
-    else. In a timer or a task of the node's own: the node doesn't live on without it."""
+    """The event loop's exception handler: log the failure of a callback, or of a task that nobody awaits.
+
+    A failure in a connection harms nobody else. A failure in a timer or task of the node itself ends the node.
+    """
     error = context.get("exception")
-    # Their types only: what a task's repr shows may be a secret.
+    # Only types: the repr of a task may show a secret.
     where = {name: type(value).__name__ for name, value in context.items() if name not in ("message", "exception")}
     if isinstance(error, Exception) and "transport" not in context and _is_a_duty(error):
         fail(error)
@@ -167,7 +177,7 @@ def _report(context: dict[str, Any], fail: Callable[[BaseException], None]) -> N
 
 
 def _is_a_duty(error: Exception) -> bool:
-    """Whether it was raised in what the node does by itself, and not in what it does for one connection."""
+    """Whether the exception comes from the node's own work, and not from the work for one connection."""
     trace = error.__traceback__
     while trace is not None:
         module = str(trace.tb_frame.f_globals.get("__name__", ""))
@@ -178,17 +188,17 @@ def _is_a_duty(error: Exception) -> bool:
 
 
 def _raise_descriptor_limit() -> None:
-    """Every waiting client is an open file, and the limit that a shell gives by default is low."""
+    """Every waiting client needs an open file, and the default limit of a shell is low."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         except (OSError, ValueError) as error:
-            _log.warning("descriptor_limit_stays", limit=soft, reason=str(error))
+            _log.warning("descriptor_limit_not_raised", limit=soft, reason=str(error))
 
 
 def _notify(state: str) -> None:
-    """Tell systemd how the service is (sd_notify(3)), where it asks to be told."""
+    """Notify systemd of the service's state (sd_notify(3)), if it started this process."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -198,7 +208,7 @@ def _notify(state: str) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
             notify.sendto(state.encode(), address)
     except OSError as error:
-        _log.warning("systemd_not_told", state=state, reason=str(error))
+        _log.warning("systemd_not_notified", state=state, reason=str(error))
 
 
 def _welcome(address: str) -> str:

@@ -1,4 +1,4 @@
-"""What `agent --dev` starts with, so that the API document's samples work as they stand: nodes with one plugin."""
+"""The sample nodes and plugin of `agent --dev`, with which the samples of the API document work as they are."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from volstore.core.model import ControllerInfo, Fingerprint, Node, NodeInfo
 PLUGIN_ID = "plugin-id1"
 NODE_PREFIX = "volstore-dev-sample-"
 NODES, HEALTHY_NODES, CONTROLLERS = 18, 15, 3
-# No moment of any real node: these ones never ran.
+# Clearly no real time: these nodes never ran.
 _UPDATE_TIME = "2000-01-01T00:00:00Z"
 
 
 def sample_nodes() -> list[PutNode]:
-    """The 18 sample nodes, always the same: 15 of them healthy, and the first three with a controller too.
+    """The 18 sample nodes, always the same: 15 are healthy, the first three run a controller too.
 
-    Real nodes are told from them by the name, which begins with `NODE_PREFIX`.
+    Their names begin with `NODE_PREFIX`, unlike those of real nodes.
     """
     return [PutNode(_node(number)) for number in range(1, NODES + 1)]
 
 
 def node_id(number: int) -> str:
-    """A UUID that differs in its first eight digits, as people see only those."""
+    """A UUID that is unique in its first eight digits, because people see only those."""
     return f"{0xD5000000 + number:08x}-0000-4000-8000-{number:012x}"
 
 
@@ -59,9 +59,9 @@ def _fingerprint(
 
 
 def try_next(http_address: str, program: str = "volstore") -> list[str]:
-    """Three lines to paste into a shell: register a volume, list all, show it.
+    """Three lines to paste into a shell: register a volume, list all volumes, show it.
 
-    `http_address` is "HOST:PORT" as reached from this machine; `program` is how the CLI is called there.
+    `http_address` is "HOST:PORT" as seen from this machine; `program` is the command of the CLI.
     """
     url = f"http://{http_address}"
     body = (

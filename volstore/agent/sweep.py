@@ -1,6 +1,6 @@
-"""What hangs and nobody will free any more: nodes that were down for long, and claims on nodes that are gone.
+"""Garbage collection: nodes that were down for too long, and claims on nodes that are gone.
 
-A leader proposes what is found, now and then; `apply` judges each again, by log time (logtime.py).
+The leader proposes these commands regularly; `apply` checks each again, by log time (logtime.py).
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from volstore.core.rules import check_sweep_node
 from volstore.core.state import State
 
 CLAIMS_AT_ONCE = 64
-"""Claims that one command releases at most."""
+"""The most claims that one command releases."""
 
 
-def hanging(state: State, node_gc_threshold: float, most: int, *, running: bool = False) -> list[Command]:
-    """At most `most` commands that free what hangs; `node_gc_threshold` in seconds. `running`: as in SweepNode."""
+def abandoned(state: State, node_gc_threshold: float, most: int, *, running: bool = False) -> list[Command]:
+    """At most `most` commands that free abandoned nodes and claims.
+
+    `node_gc_threshold` is in seconds; `running` is the field of SweepNode.
+    """
     nodes = _nodes_down_for_long(state, round(node_gc_threshold * 1e9), running)
     return list(islice(chain(nodes, _sweeps(_orphaned(state))), most))
 
@@ -31,7 +34,7 @@ def _sweeps(orphaned: Iterator[ClaimKey]) -> Iterator[Command]:
 
 
 def _nodes_down_for_long(state: State, down_for: int, running: bool) -> Iterator[Command]:
-    """With the node its plugin instances and its claims leave, unless it was heard from meanwhile."""
+    """Removing a node removes its plugin instances and claims too. It is refused if the node reported meanwhile."""
     for node in state.nodes():
         if node.status == "down":
             command = SweepNode(node.id, node.modify_index, down_for, running)
@@ -40,9 +43,9 @@ def _nodes_down_for_long(state: State, down_for: int, running: bool) -> Iterator
 
 
 def _orphaned(state: State) -> Iterator[ClaimKey]:
-    """Claims on nodes that aren't there, of allocations that have ended or vanished.
+    """Claims of ended or unknown allocations on nodes that aren't registered.
 
-    One that runs, as far as is known, keeps its claims: its node may not have reported itself yet.
+    An allocation that may still run keeps its claims: its node may not have reported itself yet.
     """
     found: dict[Key, dict[str, set[str]]] = {}
     for node_id in state.claimed_node_ids():

@@ -1,4 +1,4 @@
-"""What a node shows and trusts over TLS, made of its files: contexts for members, for HTTPS, and for asking others."""
+"""A node's TLS contexts, made from its files: for the log, for HTTPS, and for requests to other members."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from volstore.certificates import (
     read_certificates,
     role_name,
 )
-from volstore.http.server.members import IN_THE_CLEAR, MembersHttp
+from volstore.http.server.members import MembersClient
 
 _EXPIRES_SOON = datetime.timedelta(days=30)
 
-# TLS 1.2 with forward secrecy and authenticated encryption only; OpenSSL picks among TLS 1.3's, which are all so.
+# For TLS 1.2: only forward secrecy and authenticated encryption. All ciphers of TLS 1.3 have both.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 _log = structlog.get_logger("volstore.tls")
 
 
 class TlsError(Exception):
-    """The files can't be used; the text names the one that is wrong and what would be right."""
+    """A file can't be used; the text names it and says what would be right."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files: authorities to trust (two, while one is replaced), our certificate with its chain, our key."""
+    """PEM files: the trusted authorities (two while one is replaced), our certificate with its chain, our key."""
 
     authorities: Path
     certificate: Path
@@ -46,8 +46,10 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Contexts for new connections. `expires` is when our certificate does; `members_host` is the name that every
-    member's certificate proves, to be asked for instead of the host's when one asks another over HTTPS."""
+    """Contexts for new connections. `expires` is the end of our certificate.
+
+    `members_host` is the DNS name in every member's certificate. HTTPS requests to members check it, not the host.
+    """
 
     raft: TlsContexts
     https: ssl.SSLContext
@@ -57,7 +59,7 @@ class Tls:
 
 
 def tls_of(config: AgentConfig) -> Tls | None:
-    """What the files that `config` names hold now, None where it names none. Raises TlsError."""
+    """Read the files that `config` names; None if it names none. Raises TlsError."""
     authorities, certificate, key = config.tls_ca_file, config.tls_cert_file, config.tls_key_file
     if authorities is None or certificate is None or key is None:
         return None
@@ -67,24 +69,24 @@ def tls_of(config: AgentConfig) -> Tls | None:
 
 
 def warn_of_expiry(tls: Tls, config: AgentConfig) -> None:
-    """To the log, from thirty days before our certificate expires."""
+    """Log a warning from thirty days before our certificate expires."""
     left = tls.expires - datetime.datetime.now(datetime.UTC)
     if left < _EXPIRES_SOON:
         file, expires = str(config.tls_cert_file), f"{tls.expires:%Y-%m-%d}"
         _log.warning("certificate_expires_soon", file=file, expires=expires, days_left=left.days)
 
 
-def members_http(config: AgentConfig, tls: Tls | None) -> MembersHttp:
-    """How `config` has this node ask others over HTTP."""
-    return MembersHttp(tls.client, tls.members_host) if tls is not None and config.tls_http else IN_THE_CLEAR
+def members_client(config: AgentConfig, tls: Tls | None) -> MembersClient:
+    """The client for requests to other members: HTTPS where `config` serves it, HTTP otherwise."""
+    return MembersClient(tls.client, tls.members_host) if tls is not None and config.tls_http else MembersClient()
 
 
 def load_tls(files: TlsFiles, *, name: str, region: str, verify_https_client: bool, now: datetime.datetime) -> Tls:
-    """Read the files of the member `name`. Raises TlsError, also where other members would refuse what they hold."""
+    """Read the files of the member `name`. Raises TlsError, also for files that other members would refuse."""
     member = role_name(Role.SERVER, region)
     expires = _check(files, name, region, member, now)
     raft = TlsContexts(_context(files, server=True), _context(files, server=False), member, ROLES)
-    # Names of members, not of hosts: the handshake of the log compares them.
+    # The certificates name members, not hosts. The handshake of the log compares the names.
     raft.client.check_hostname = False
     https = _context(files, server=True)
     https.verify_mode = ssl.CERT_REQUIRED if verify_https_client else ssl.CERT_NONE
@@ -100,9 +102,9 @@ def _check(files: TlsFiles, name: str, region: str, member: str, now: datetime.d
         raise TlsError(str(error)) from None
     proven = names_of(chain[0])
     if not identifies(name):
-        raise TlsError(f"a node can't be called {name!r} where there is TLS: every server's certificate has that name")
+        raise TlsError(f"a node with TLS can't be called {name!r}: every server's certificate has that name")
     how = f"make one with `volstore tls cert create --server --name {name} --region {region}`"
-    for wanted, why in ((name, "this node's name"), (member, "which says that it is a server's")):
+    for wanted, why in ((name, "this node's name"), (member, "the role of a server")):
         if wanted not in proven:
             shown = ", ".join(sorted(proven)) or "no name at all"
             raise TlsError(f"{files.certificate} proves {shown}, but not {wanted!r}, {why}: {how}")
@@ -133,5 +135,7 @@ def _context(files: TlsFiles, *, server: bool) -> ssl.SSLContext:
 
 
 def _no_password() -> str:
-    """Without this, OpenSSL would ask at the terminal, and a node would hang in its start."""
-    raise TlsError("the key is encrypted with a password: give the node one that isn't, readable for it alone")
+    """Without this callback OpenSSL would prompt at the terminal, and the start would hang."""
+    raise TlsError(
+        "the key is encrypted with a password: give the node a key without one, in a file that only it can read"
+    )

@@ -1,1 +1,1 @@
-"""Backups as files: the archive, and its sealing."""
+"""Backups as files: the archive, and its encryption."""

@@ -1,8 +1,8 @@
 """A backup as one file: the gzipped tar that Nomad's `operator snapshot` commands read, made and checked here.
 
-It holds `meta.json`, `state.bin` (the state as `volstore.core.snapshot` writes it, secrets included, or that as
-`volstore.backup.sealed` seals it) and `SHA256SUMS`.
-Reading and making it takes as long as hashing and packing the whole state does: not on the event loop.
+It holds `meta.json`, `state.bin` and `SHA256SUMS`. `state.bin` is the state as `volstore.core.snapshot` writes it,
+secrets included, or that state encrypted by `volstore.backup.sealed`. Packing and unpacking hash and compress the whole
+state: don't do it on the event loop.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from hashlib import sha256
 from typing import Any
 
 FORMAT, SEALED_FORMAT = 1, 2
-"""A sealed backup has a version of its own, so that a volstore that can't open it says so."""
+"""A sealed backup has its own version, so that an older volstore refuses it clearly."""
 LARGEST_STATE = 4 << 30
-"""Bytes of state that a backup may unpack to: more is no backup but an attack."""
+"""The most bytes that a backup's state may unpack to; more is an attack."""
 _LARGEST_TEXT = 1 << 20
 _META, _STATE, _SUMS = "meta.json", "state.bin", "SHA256SUMS"
 
 
 class BadBackup(ValueError):
-    """It isn't a whole backup; the text says what is wrong with it."""
+    """The file is no complete backup; the text says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackupMeta:
-    """What a backup says of itself. `index` is the FSM's, `time` RFC 3339; `size` counts the bytes of `state.bin`.
+    """A backup's `meta.json`. `index` is the FSM's, `time` is RFC 3339, `size` counts the bytes of `state.bin`.
 
-    `key` names the backup key that the state is sealed under, "" where it is in the clear.
+    `key` is the name of the backup key that encrypts the state, "" if the state is not encrypted.
     """
 
     id: str
@@ -64,7 +64,7 @@ class BackupMeta:
 
 
 def pack(meta: BackupMeta, chunks: Iterable[bytes]) -> bytes:
-    """The whole file. `meta.size` must be what the chunks have together."""
+    """The whole file. `meta.size` must be the total size of the chunks."""
     hashed = sha256()
     state = bytearray()
     for chunk in chunks:
@@ -88,12 +88,12 @@ def pack(meta: BackupMeta, chunks: Iterable[bytes]) -> bytes:
 
 
 def digest_header(packed: bytes) -> str:
-    """The `Digest` header of a file (RFC 3230)."""
+    """The value of a file's `Digest` header (RFC 3230)."""
     return "sha-256=" + b64encode(sha256(packed).digest()).decode()
 
 
 def unpack(packed: bytes) -> tuple[BackupMeta, bytes]:
-    """The meta and the state of a file, checked against its sums. Raises BadBackup."""
+    """A file's meta and state, checked against its SHA256SUMS. Raises BadBackup."""
     entries = _entries(packed)
     missing = [name for name in (_META, _STATE, _SUMS) if name not in entries]
     if missing:
@@ -118,16 +118,16 @@ def _entries(packed: bytes) -> dict[str, bytes]:
             for entry in archive:
                 limit = LARGEST_STATE if entry.name == _STATE else _LARGEST_TEXT
                 if entry.name in found or not entry.isreg() or entry.name not in (_META, _STATE, _SUMS):
-                    raise BadBackup("the backup holds something that is no part of one")
+                    raise BadBackup("the archive holds something that doesn't belong to a backup")
                 if entry.size > limit:
                     raise BadBackup(f"{entry.name} has {entry.size} bytes, more than the {limit} that are read")
                 content = archive.extractfile(entry)
                 found[entry.name] = content.read() if content is not None else b""
                 if len(found[entry.name]) != entry.size:
                     raise BadBackup("the backup is cut off")
-            # To its end, where gzip has its own checksum; what follows a tar's end is padding.
+            # Read to the end: gzip's checksum is there. After the end of the tar there is only padding.
             if len(unpacked.read(_LARGEST_TEXT)) == _LARGEST_TEXT:
-                raise BadBackup("the backup holds something that is no part of one")
+                raise BadBackup("the archive holds something that doesn't belong to a backup")
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise BadBackup(f"this is not a backup of volstore, or it is cut off: {error}") from None
     return found

@@ -1,9 +1,9 @@
-"""The state in a backup as a backup key seals it: compressed, in blocks that open only as what, and where, they were.
+"""Encrypts the state in a backup: compressed, in authenticated blocks that are bound to their place and their backup.
 
-A sealed state is `magic, salt` and then blocks of nonce, AES-256-GCM ciphertext and tag. Each backup has a key of its
-own, derived from the backup key and the salt (`Keys`). Each block is bound to its number, to
-whether it is the last, and to what `meta.json` says: blocks of another backup, fewer of them, or another index
-don't open. It is compressed first, as nothing can be afterwards.
+A sealed state is `magic, salt`, then blocks of nonce, AES-256-GCM ciphertext and tag. Each backup has its own key,
+derived from the backup key and the salt (`Keys`). The associated data of each block are its number, whether it is the
+last, and the fields of `meta.json`: blocks of another backup, a truncated state, or another index don't decrypt. The
+state is compressed first, because ciphertext can't be.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Protocol
 from volstore.backup.archive import LARGEST_STATE, SEALED_FORMAT, BackupMeta, BadBackup
 
 BLOCK_BYTES = 1 << 20
-"""Compressed bytes in each block but the last."""
+"""Compressed bytes in each block except the last."""
 
 _MAGIC = b"VSBACKUP"
 _SALT_BYTES = 16
@@ -31,7 +31,7 @@ _place = struct.Struct("<Q?")
 
 
 class Keys(Protocol):
-    """Keys by their ids, as the agent's keyring has them. Without a key nothing is sealed, and `current` is 0."""
+    """A keyring. Without a key nothing is sealed, and `current` is 0."""
 
     @property
     def current(self) -> int: ...
@@ -40,17 +40,20 @@ class Keys(Protocol):
     def ids(self) -> tuple[int, ...]: ...
 
     def name(self, key_id: int) -> str:
-        """The key's name as people see it."""
+        """The key's name for people."""
 
     def seal(self, key_id: int, scope: bytes, plain: bytes, place: bytes) -> tuple[bytes, bytes]:
-        """A fresh nonce, and `plain` sealed for `place` under the key derived for `scope`."""
+        """Encrypt `plain` with the key derived for `scope`;
+
+        `place` is associated data. Returns nonce and ciphertext.
+        """
 
     def open(self, key_id: int, scope: bytes, nonce: bytes, sealed: bytes, place: bytes) -> bytes:
-        """The plain bytes. ValueError if they weren't sealed so."""
+        """Decrypt. Raises ValueError if key, scope, place or content differ."""
 
 
 class BackupKeys:
-    """Seals and opens the states in backups. The current key seals, every key opens; `None`: nothing is sealed."""
+    """Seals and opens the states in backups. The current key seals, every key opens. Without keys nothing is sealed."""
 
     def __init__(self, keys: Keys | None = None) -> None:
         self._keys = keys
@@ -60,9 +63,9 @@ class BackupKeys:
         return self._keys is not None and bool(self._keys.current)
 
     def seal(self, meta: BackupMeta, chunks: Iterable[bytes]) -> tuple[BackupMeta, bytes]:
-        """The state that the chunks are together, sealed; and `meta` with the key's name, and the sealed size.
+        """Seal the state in `chunks`. Returns `meta` with the key's name and the sealed size, and the sealed state.
 
-        ValueError where there is no key.
+        Raises ValueError if there is no key.
         """
         if self._keys is None or not self._keys.current:
             raise ValueError("there is no backup key to seal with")
@@ -81,7 +84,7 @@ class BackupKeys:
         return named, bytes(sealed)
 
     def opened(self, meta: BackupMeta, state: bytes) -> bytes:
-        """The state in the clear: `state` itself where `meta` doesn't call it sealed. Raises BadBackup."""
+        """Decrypt `state` if `meta` says that it is sealed; otherwise return it unchanged. Raises BadBackup."""
         if not meta.key:
             return state
         plain = bytearray()
@@ -90,7 +93,7 @@ class BackupKeys:
             try:
                 plain += decompressor.decompress(block, LARGEST_STATE - len(plain) + 1)
             except zlib.error:
-                raise BadBackup(f"what key {meta.key} sealed in the backup can't be unpacked") from None
+                raise BadBackup(f"the state that key {meta.key} decrypts can't be unpacked") from None
             if len(plain) > LARGEST_STATE:
                 raise BadBackup(f"the backup's state has more than the {LARGEST_STATE} bytes that are read")
         if not decompressor.eof:
@@ -108,7 +111,7 @@ class BackupKeys:
                 "backup_key_file and reload it (SIGHUP)"
             )
         if not state.startswith(_MAGIC):
-            raise BadBackup("the backup's meta.json calls its state sealed, and it isn't")
+            raise BadBackup("the backup's meta.json says that its state is sealed, but it is not")
         scope, step = _scope(state[len(_MAGIC) : _HEADER_BYTES]), BLOCK_BYTES + _OVERHEAD
         starts = range(_HEADER_BYTES, len(state), step)
         for number, start in enumerate(starts):
@@ -118,7 +121,7 @@ class BackupKeys:
                 yield keys.open(key_id, scope, raw[:NONCE_BYTES], raw[NONCE_BYTES:], place)
             except ValueError:
                 raise BadBackup(
-                    f"the backup doesn't open with key {meta.key}: it was changed since it was sealed"
+                    f"the backup doesn't open with key {meta.key}: it has changed since it was sealed"
                 ) from None
 
 

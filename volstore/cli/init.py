@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from volstore.agent.settings import host_and_port
 from volstore.cli.arguments import Group
 from volstore.cli.output import Failed, echo
+from volstore.text import host_and_port
 
 HTTP_PORT, RAFT_PORT = 4646, 4647
 _STEP = 10

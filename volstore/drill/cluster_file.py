@@ -33,7 +33,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from volstore.drill.target import Access, Fault, FaultKind, TargetError, TargetNode
-from volstore.spelling import did_you_mean
+from volstore.text import did_you_mean
 from volstore.units import parse_duration
 
 MOMENTARY = (FaultKind.RESTART, FaultKind.BACKUP)

@@ -17,7 +17,7 @@ from volstore.agent.settings import BY_NAME
 from volstore.drill.record import Kind
 from volstore.drill.scenario import CHOICES, Gauntlet, LoadSettings, Objective, Scenario, Step
 from volstore.drill.target import FaultKind
-from volstore.spelling import did_you_mean
+from volstore.text import did_you_mean
 from volstore.units import parse_duration
 
 MOST_NODES = 7

@@ -8,7 +8,7 @@ from typing import Any
 
 from volstore.hcl.scalars import decoded, written
 from volstore.hcl.tree import Item, Items, Number, Place, Value
-from volstore.spelling import did_you_mean
+from volstore.text import did_you_mean
 from volstore.units import parse_size
 
 Convert = Callable[[list[Item]], Any]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from volstore.http.operations import NodeView, PeerView
+from volstore.http.cluster_admin import NodeView, PeerView
+from volstore.quorum import majority
 from volstore.units import format_duration
 
 LAG = 1000
@@ -39,7 +40,7 @@ def judge(asked: NodeView, reports: Sequence[Report]) -> ClusterHealth:
     problems: list[str] = []
     voters = [peer.server for peer in asked.peers if peer.server.voter]
     said = {report.name: report.node for report in reports if report.node is not None}
-    quorum = len(voters) // 2 + 1
+    quorum = majority(len(voters))
     able = [server.name for server in voters if server.name in said and not said[server.name].fault]
     tolerance = len(able) - quorum
     leader = next((node for node in said.values() if node.role == "leader"), None)

@@ -11,15 +11,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.storage.sealing import Keyring, key_id_of, key_name
-from tests.http.operating import NODE, OneNode, cut_off
+from tests.http.cluster_admin import NODE, OneNode, cut_off
 from tests.http.registry import SERVER, InProcessRegistry
 from volstore.backup.archive import digest_header, pack, unpack
 from volstore.backup.sealed import BackupKeys
 from volstore.core.commands import DeleteNode, PutNode
 from volstore.core.model import Node as NodeRow
+from volstore.http.cluster_admin import NewPeer
 from volstore.http.endpoints.metrics import metrics_route
 from volstore.http.endpoints.operator import operator_routes
-from volstore.http.operations import NewPeer
 from volstore.http.registry import ClusterView
 from volstore.http.server.metrics import Figures, families
 from volstore.http.server.server import HttpServer

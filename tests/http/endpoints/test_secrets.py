@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.http.cluster_admin import OneNode
 from tests.http.conftest import SETTINGS, Api, stub, volume
 from tests.http.guarded import DENIED, MANAGEMENT, NODE_SECRET, client, make_token, served, with_token
-from tests.http.operating import OneNode
 from volstore.core.acl.commands import PutAclPolicy
 from volstore.core.acl.policy import parse_policy
 from volstore.core.commands import ClaimVolume, PutAllocations, PutNode, RegisterVolumes

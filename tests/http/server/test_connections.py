@@ -11,8 +11,8 @@ import pytest
 import structlog
 import trustme
 
+from tests.http.cluster_admin import ONE_NODE
 from tests.http.conftest import SETTINGS, Api, serve
-from tests.http.operating import ONE_NODE
 from tests.http.registry import InProcessRegistry
 from tests.process.agents import until
 from volstore.http.server.admission import CLIENT_DEFAULT, Admission, Ticket, TurnedAway

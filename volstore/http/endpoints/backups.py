@@ -23,8 +23,8 @@ from volstore.core.commands import (
 )
 from volstore.core.errors import ApiError
 from volstore.core.state import State
+from volstore.http.cluster_admin import ClusterAdmin
 from volstore.http.json.replies import Reply
-from volstore.http.operations import Operations
 from volstore.http.server.authorize import authorize
 from volstore.http.server.call import Call
 from volstore.http.server.declaration import Operation
@@ -37,7 +37,7 @@ STEP_DEADLINE = 60.0
 _log = structlog.get_logger("volstore.http")
 
 
-def backup_endpoints(operations: Operations, keys: BackupKeys) -> tuple[Operation, Operation]:
+def backup_endpoints(admin: ClusterAdmin, keys: BackupKeys) -> tuple[Operation, Operation]:
     """GET and PUT. `keys` seal what is saved, if there are any, and open what is restored."""
     restoring = asyncio.Lock()
 
@@ -46,7 +46,7 @@ def backup_endpoints(operations: Operations, keys: BackupKeys) -> tuple[Operatio
         deadline = asyncio.get_running_loop().time() + call.service.settings.deadline
         contact = await registry.barrier(stale=call.query.stale, deadline=deadline)
         authorize(call, endpoints[0], registry.state)  # once more: it shows everything, and the token may be gone now
-        state, node = registry.state, operations.node()
+        state, node = registry.state, admin.node()
         captured, index, now = state.capture(), state.index, datetime.now(UTC)
 
         def packed() -> tuple[bytes, str]:

@@ -6,26 +6,27 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import aiohttp
 import msgspec
 
 from volstore.backup.sealed import BackupKeys
 from volstore.core.errors import ApiError
+from volstore.http.cluster_admin import ClusterAdmin, NewPeer, NodeView, PeerView
 from volstore.http.endpoints.backups import backup_endpoints
 from volstore.http.endpoints.views import encode
 from volstore.http.health import Report, judge
 from volstore.http.json.reader import InvalidBody, read_json
 from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import Integer, Object, Text
-from volstore.http.operations import NewPeer, NodeView, Operations, PeerView
 from volstore.http.registry import ServerView
 from volstore.http.server.call import Call
 from volstore.http.server.declaration import Local, Operation
+from volstore.http.server.members import MemberUnreachable
 from volstore.http.server.router import Route
+from volstore.quorum import majority
 
 CHANGE_DEADLINE = 30.0
 """Seconds that a change of the members may take; a new one that needs longer stays a learner, and goes on."""
-_ASK_TIMEOUT = aiohttp.ClientTimeout(total=2)
+_ASK_SECONDS = 2.0
 _LARGEST_LAG = 250
 _NAME = Text(longest=64, one_line=True)
 _NEW_PEER: Object[dict[str, Any]] = Object(
@@ -39,11 +40,11 @@ _NEW_PEER: Object[dict[str, Any]] = Object(
 )
 
 
-def operator_routes(operations: Operations, backup_keys: BackupKeys | None = None) -> tuple[Route, ...]:
+def operator_routes(admin: ClusterAdmin, backup_keys: BackupKeys | None = None) -> tuple[Route, ...]:
     """The routes of a node that is operated; `backup_keys` seal and open its backups."""
-    on = _On(operations)
+    on = _On(admin)
     peer = {"DELETE": on.remove_peer, "PUT": on.add_peer, "POST": on.add_peer}
-    save, restore = backup_endpoints(operations, backup_keys or BackupKeys())
+    save, restore = backup_endpoints(admin, backup_keys or BackupKeys())
     return (
         Route("/v1/operator/raft/configuration", {"GET": on.configuration}),
         Route("/v1/operator/raft/peer", peer),
@@ -60,10 +61,10 @@ def operator_routes(operations: Operations, backup_keys: BackupKeys | None = Non
 
 
 class _On:
-    """The endpoints over one node's operations."""
+    """The endpoints over one node's admin."""
 
-    def __init__(self, operations: Operations) -> None:
-        self._operations = operations
+    def __init__(self, admin: ClusterAdmin) -> None:
+        self._admin = admin
         self.configuration = Local(
             name="raftConfiguration", summary="The members", answer=dict[str, Any], reply=self._configuration
         )
@@ -104,14 +105,14 @@ class _On:
             answer=dict[str, Any],
             reply=self._health,
         )
-        self.live = _probe("live", "Whether the process acts, and needn't be replaced", lambda: operations.failure)
+        self.live = _probe("live", "Whether the process acts, and needn't be replaced", lambda: admin.failure)
         self.ready = _probe("ready", "Whether requests should be sent here", self._unready)
         self.leads = _probe("leads", "Whether this node leads", self._not_leading)
 
     # What is there.
 
     def _configuration(self, call: Call) -> Reply:
-        node = self._operations.node()
+        node = self._admin.node()
         servers = [
             {
                 "Address": peer.server.raft_address,
@@ -127,10 +128,10 @@ class _On:
         return _json({"ClusterID": node.cluster_id, "Index": 0, "Servers": servers})
 
     def _node(self, call: Call) -> Reply:
-        return _json(msgspec.to_builtins(self._operations.node()))
+        return _json(msgspec.to_builtins(self._admin.node()))
 
     def _unready(self) -> str:
-        node = self._operations.node()
+        node = self._admin.node()
         if node.fault:
             return node.fault
         if node.role in ("learner", "removed"):
@@ -138,7 +139,7 @@ class _On:
         return "" if node.leader else "No cluster leader"
 
     def _not_leading(self) -> str:
-        node = self._operations.node()
+        node = self._admin.node()
         if node.fault:
             return node.fault
         return "" if node.role == "leader" else f"this node doesn't lead; {node.leader or 'no node'} does"
@@ -151,7 +152,7 @@ class _On:
             raise ApiError(
                 400, "Must specify either ?id with the server's ID or ?address with IP:port of peer to remove"
             )
-        await self._operations.remove_peer(server.name, _deadline())
+        await self._admin.remove_peer(server.name, _deadline())
         return Reply()
 
     async def _add_peer(self, call: Call) -> Reply:
@@ -164,12 +165,12 @@ class _On:
         except ValueError:
             raise InvalidBody("Incarnation: expected hexadecimal digits") from None
         peer = NewPeer(given["name"], given["address"], incarnation, given.get("level") or 1)
-        await self._operations.add_peer(peer, _deadline())
+        await self._admin.add_peer(peer, _deadline())
         return Reply()
 
     async def _transfer(self, call: Call) -> Reply:
         server = self._named(call)
-        name = await self._operations.transfer_leadership(server.name if server else None, _deadline())
+        name = await self._admin.transfer_leadership(server.name if server else None, _deadline())
         return _json({"Leader": name, "Success": True})
 
     def _named(self, call: Call) -> ServerView | None:
@@ -177,7 +178,7 @@ class _On:
         id, address = call.query.text("id"), call.query.text("address")
         if not id and not address:
             return None
-        for peer in self._operations.node().peers:
+        for peer in self._admin.node().peers:
             server = peer.server
             if (id and id in (server.incarnation, server.name)) or (address and address == server.raft_address):
                 return server
@@ -187,17 +188,17 @@ class _On:
     # How it is.
 
     async def _autopilot_health(self, call: Call) -> Reply:
-        node = self._operations.node()
+        node = self._admin.node()
         servers = [_server_health(call, node, peer) for peer in node.peers]
         voters = [one for one in servers if one["Voter"]]
-        tolerance = sum(one["Healthy"] for one in voters) - (len(voters) // 2 + 1)
+        tolerance = sum(one["Healthy"] for one in voters) - majority(len(voters))
         healthy = all(one["Healthy"] for one in servers)
         body = {"FailureTolerance": max(tolerance, 0), "Healthy": healthy, "Servers": servers}
         # Ill health is told in text with the JSON in it, as agent/health does: Go's clients read it all the same.
         return _json(body) if healthy else Reply(status=429, text=encode(body).decode())
 
     async def _health(self, call: Call) -> Reply:
-        asked = self._operations.node()
+        asked = self._admin.node()
         reports = await asyncio.gather(*(self._ask(call, asked, peer.server) for peer in asked.peers))
         found = judge(asked, reports)
         nodes = [{"Name": report.name, "Node": report.node, "Why": report.why} for report in reports]
@@ -219,16 +220,13 @@ class _On:
             return Report(server.name, None, f"it can't be reached at {server.raft_address}")
         members = call.service.settings.members
         try:
-            async with (
-                aiohttp.ClientSession(timeout=_ASK_TIMEOUT, headers=call.origin.headers) as session,
-                session.get(members.url(server.http_address, "/v1/operator/node"), **members.options) as response,
-            ):
-                if response.status != 200:
-                    return Report(server.name, None, f"it answered {response.status}")
-                return Report(server.name, msgspec.json.decode(await response.read(), type=NodeView))
-        except TimeoutError:
-            return Report(server.name, None, f"no answer from {server.http_address} within 2 s")
-        except (aiohttp.ClientError, msgspec.MsgspecError) as error:
+            answer = await members.ask(
+                server.http_address, "/v1/operator/node", headers=call.origin.headers, seconds=_ASK_SECONDS
+            )
+            if answer.status != 200:
+                return Report(server.name, None, f"it answered {answer.status}")
+            return Report(server.name, msgspec.json.decode(answer.body, type=NodeView))
+        except (MemberUnreachable, msgspec.MsgspecError) as error:
             return Report(server.name, None, f"{server.http_address}: {error}")
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import aiohttp
-
 from volstore.core.errors import ApiError
+from volstore.http.cluster_admin import LeadershipMoved
 from volstore.http.json.replies import Reply
-from volstore.http.operations import LeadershipMoved
 from volstore.http.registry import ServerView
 from volstore.http.server.call import Call
+from volstore.http.server.members import MemberUnreachable
 
 HOPS_HEADER = "X-Volstore-Hops"
 """How many nodes a request has come through already."""
 _MOST_HOPS = 2
-_TIMEOUT = aiohttp.ClientTimeout(total=60, connect=2)
+_SECONDS, _CONNECT_SECONDS = 60.0, 2.0
 _KEPT_HEADERS = ("Content-Type", "X-Nomad-Index", "Retry-After", "Digest")
 
 
@@ -49,21 +48,18 @@ async def _forwarded(call: Call, leader: ServerView) -> Reply:
     headers = {**origin.headers, HOPS_HEADER: str(origin.hops + 1)}
     members = call.service.settings.members
     try:
-        async with (
-            aiohttp.ClientSession(timeout=_TIMEOUT) as session,
-            session.request(
-                origin.method,
-                members.url(leader.http_address, origin.target),
-                data=call.body,
-                headers=headers,
-                **members.options,
-            ) as response,
-        ):
-            content = await response.read()
-            kept = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-            return Reply(status=response.status, content=content, headers=kept)
-    except (aiohttp.ClientError, TimeoutError) as error:
-        reason = str(error) or type(error).__name__
+        answer = await members.ask(
+            leader.http_address,
+            origin.target,
+            method=origin.method,
+            headers=headers,
+            body=call.body,
+            seconds=_SECONDS,
+            connect_seconds=_CONNECT_SECONDS,
+        )
+    except MemberUnreachable as error:
         raise ApiError(
-            503, f"the leader, {leader.name} at {leader.http_address}, can't be reached: {reason}", retry_after=1
+            503, f"the leader, {leader.name} at {leader.http_address}, can't be reached: {error}", retry_after=1
         ) from None
+    kept = {name: answer.headers[name] for name in _KEPT_HEADERS if name in answer.headers}
+    return Reply(status=answer.status, content=answer.body, headers=kept)

@@ -13,7 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import CollectorRegistry
 
 from volstore.core.state import State
-from volstore.http.operations import NodeView
+from volstore.http.cluster_admin import NodeView
 from volstore.http.server.admission import Admission
 from volstore.http.server.requests import BOUNDS, Histogram, RequestFigures
 

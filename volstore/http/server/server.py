@@ -143,6 +143,7 @@ class HttpServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        await self._settings.members.close()
 
     def _limit_callers(self) -> None:
         """Only where callers can be told apart."""

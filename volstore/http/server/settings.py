@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from volstore.http.server.members import IN_THE_CLEAR, MembersHttp
+from volstore.http.server.members import MembersClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class HttpSettings:
     counts by address: None is the default, 0 no limit. Answers from `gzip_from` on are compressed for clients that
     accept it. `bootstrap_reset` is the file in which an operator writes that access control may be bootstrapped again.
     `requests_per_second` and `waiters_per_token` bound each caller while access control is on; 0: no limit. `members`
-    is how others are asked.
+    sends requests to other members; the server closes it.
     """
 
     region: str = "global"
@@ -42,4 +42,4 @@ class HttpSettings:
     bootstrap_reset: Path | None = None
     requests_per_second: float = 0.0
     waiters_per_token: int = 0
-    members: MembersHttp = IN_THE_CLEAR
+    members: MembersClient = field(default_factory=MembersClient)

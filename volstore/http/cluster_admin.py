@@ -69,7 +69,7 @@ class LeadershipMoved(Exception):
     """This node doesn't lead (any more): ask the one that does."""
 
 
-class Operations(Protocol):
+class ClusterAdmin(Protocol):
     """One running node's log. Changes are made on the leader. Deadlines are in seconds of the loop's clock."""
 
     def node(self) -> NodeView: ...

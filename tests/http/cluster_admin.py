@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.http.registry import SERVER
-from volstore.http.operations import LeadershipMoved, NewPeer, NodeView, PeerView
+from volstore.http.cluster_admin import LeadershipMoved, NewPeer, NodeView, PeerView
 
 NODE = NodeView(
     name="server1",

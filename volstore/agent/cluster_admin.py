@@ -1,4 +1,4 @@
-"""A running log as its operator sees it: members, figures, and changes of the cluster."""
+"""Administration of a running log: its members, its figures, and changes of the cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from cluster.api import LogError, Member, MemberStatus, Role
+from cluster.api import LogError, Member, MemberStatus, Role, Status
 from cluster.log import ReplicatedLog
 from cluster.storage import identity
 from cluster.storage.disk import RealDisk
@@ -16,9 +16,10 @@ from volstore.agent import joining, logs
 from volstore.agent.config import AgentConfig
 from volstore.core.errors import ApiError
 from volstore.core.levels import LEVEL
-from volstore.http.operations import LeadershipMoved, NewPeer, NodeView, PeerView
-from volstore.http.registry import ServerView
-from volstore.http.server.members import MembersHttp
+from volstore.http.cluster_admin import LeadershipMoved, NewPeer, NodeView, PeerView
+from volstore.http.registry import ClusterView, ServerView
+from volstore.http.server.members import MembersClient
+from volstore.quorum import majority
 
 T = TypeVar("T")
 
@@ -26,10 +27,10 @@ _log = structlog.get_logger("volstore.agent")
 
 
 def cluster_on_disk(config: AgentConfig) -> str | None:
-    """The id of the cluster that the data directory belongs to, None for an empty one.
+    """The id of the cluster that the data directory belongs to; None if the directory is empty.
 
-    It wins over one that was merely worked out from `servers`, a list that may change later; a `cluster_id` that was
-    given is compared with it when the log starts. Raises LogError, OSError.
+    It takes precedence over an id computed from `servers`, because that list may change later. The log compares a
+    configured `cluster_id` with it when it starts. Raises LogError, OSError.
     """
     if config.cluster_id_given or not config.data_dir.is_dir():
         return None
@@ -45,8 +46,8 @@ def cluster_on_disk(config: AgentConfig) -> str | None:
     return held.cluster_id
 
 
-async def cluster_to_serve(config: AgentConfig, members: MembersHttp) -> str:
-    """The data directory's cluster, else, for a node that joins, its members', else the configuration's."""
+async def cluster_to_serve(config: AgentConfig, members: MembersClient) -> str:
+    """The id of the data directory's cluster. A new node that joins asks its members, any other computes it."""
     if (on_disk := cluster_on_disk(config)) is not None:
         return on_disk
     if config.join and not config.cluster_id_given:
@@ -54,9 +55,11 @@ async def cluster_to_serve(config: AgentConfig, members: MembersHttp) -> str:
     return config.cluster_id
 
 
-class Operating:
-    """A node's `volstore.http.operations.Operations`. `state_of` gives the FSM's index and its digest, `used_level` the
-    highest feature level that the log holds."""
+class LogAdmin:
+    """The `volstore.http.cluster_admin.ClusterAdmin` of a replicated log.
+
+    `state_of` returns the FSM's index and digest, `used_level` the highest feature level in the log.
+    """
 
     def __init__(
         self,
@@ -135,11 +138,11 @@ class Operating:
         self._must_lead()
         rest = [m for m in self._log.status().members if m.member.voter and m.member.name != name]
         connected = sum(m.connected for m in rest)
-        if rest and connected < len(rest) // 2 + 1:
+        if rest and connected < majority(len(rest)):
             raise ApiError(
                 409,
-                f"without {name!r} there would be {len(rest)} voters, of which {connected} can be reached: too few to "
-                "decide anything; bring another one back first",
+                f"without {name!r} there would be {len(rest)} voters, of which {connected} can be reached: that is no "
+                "majority; bring another one back first",
             )
         if name == self._config.name and rest:
             await self._changed(self._log.transfer_leadership(None, deadline))
@@ -151,7 +154,7 @@ class Operating:
             raise LeadershipMoved
 
     async def _changed(self, change: Coroutine[Any, Any, T]) -> T:
-        """What `change` gives; why it was refused, as the API says it."""
+        """The result of `change`. Raises LeadershipMoved, or ApiError 409 with the log's reason."""
         try:
             self._must_lead()
             return await change
@@ -161,10 +164,10 @@ class Operating:
         finally:
             change.close()
 
-    # A node that joins.
+    # Joining.
 
-    def begin_joining(self, members: Callable[[], MembersHttp]) -> None:
-        """Ask the members that the configuration names to add this node, in the background, if it isn't a voter."""
+    def begin_joining(self, members: MembersClient) -> None:
+        """Unless this node is a voter: ask the configured members to add it, in the background."""
         if self._config.join and not self._has_its_vote():
             peer = NewPeer(self._config.name, self._config.raft_advertise, self._log.incarnation, LEVEL)
             asking = joining.ask_to_be_added(self._config.join, peer, self._has_its_vote, members)
@@ -185,13 +188,35 @@ class Operating:
         return any(m.member.voter and (m.member.name, m.member.incarnation) == mine for m in self._log.status().members)
 
 
+def cluster_view(config: AgentConfig, status: Status, fsm_index: int) -> ClusterView:
+    """The cluster as this node sees it. `fsm_index` is the index of its state machine."""
+    servers = tuple(_server_view(member, status.leader) for member in status.members)
+    raft = {
+        "applied_index": status.applied_index,
+        "commit_index": status.commit_index,
+        "fsm_index": fsm_index,
+        "last_contact": f"{status.last_contact * 1000:.0f}ms",
+        "last_log_index": status.last_index,
+        "last_snapshot_index": status.snapshot_index,
+        "num_peers": len(servers) - 1,
+        "state": status.role.value.capitalize(),
+        "term": status.term,
+    }
+    figures = {
+        "raft": {key: str(value) for key, value in raft.items()},
+        "volstore": {"known_leader": str(status.leader is not None).lower(), "server": "true"},
+    }
+    leader = next((server for server in servers if server.leader), None)
+    return ClusterView(config.name, config.region, config.datacenter, leader, servers, figures)
+
+
 def _peer(status: MemberStatus, leader: str | None) -> PeerView:
     return PeerView(
-        server_view(status, leader), status.match_index, status.lag, status.last_contact, status.snapshot_progress
+        _server_view(status, leader), status.match_index, status.lag, status.last_contact, status.snapshot_progress
     )
 
 
-def server_view(status: MemberStatus, leader: str | None) -> ServerView:
+def _server_view(status: MemberStatus, leader: str | None) -> ServerView:
     member = status.member
     return ServerView(
         name=member.name,
