@@ -145,7 +145,7 @@ async def test_a_volume_is_detached_from_a_node_that_is_gone(registry: InProcess
     detached = await cli("volume", "detach", "disk", NODE)
     assert (detached.code, detached.stderr) == (
         0,
-        f'Warning: no node has the ID "{NODE}"; whatever was claimed on one of that ID is free now\n',
+        f'Warning: no node has the ID "{NODE}"; all claims from a node with that ID are released\n',
     )
     assert held(registry) == []
 

@@ -71,7 +71,7 @@ async def test_files_that_are_there_stay_as_they_are(cli: Cli) -> None:
     [
         (("-servers", "3", "-host", "a"), "give --host for each node, or --servers"),
         (("-host", "a", "-host", "a"), "the same host twice"),
-        (("-host", "a b"), "'a b' is no host or IP address"),
+        (("-host", "a b"), "'a b' is neither a host name nor an IP address"),
         (("-servers", "0"), "0 is not in the range"),
     ],
 )

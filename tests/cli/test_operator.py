@@ -124,7 +124,7 @@ async def test_health_is_one_table_and_words(node: InProcessRegistry, cli: Cli) 
     lines = result.stdout.splitlines()
     assert " ".join(lines[0].split()) == "Node Role Term Applied Lag Index Digest Disk free Sync Version"
     assert " ".join(lines[1].split()) == "server1 leader 2 9 0 7 abababababab 80.0 GiB 1ms 0.1.0"
-    assert lines[-1] == "All is well; 0 of the voters may be lost."
+    assert lines[-1] == "No problems; 0 of the voters may fail."
 
 
 async def test_bad_health_is_exit_code_1_and_says_what(server: RecordedServer, cli: Cli) -> None:
@@ -133,7 +133,7 @@ async def test_bad_health_is_exit_code_1_and_says_what(server: RecordedServer, c
     for _ in range(2):
         server.will_answer("GET", "/v1/operator/health", json=body)
     result = await cli("operator", "health")
-    assert (result.code, result.stderr) == (1, "1 thing is wrong\n")
+    assert (result.code, result.stderr) == (1, "1 problem\n")
     assert result.stdout.splitlines()[-1] == "* s2 does not answer: no answer"
     assert json.loads((await cli("operator", "health", "-json")).stdout) == body
 
@@ -195,7 +195,7 @@ async def test_what_is_no_backup_is_not_sent(server: RecordedServer, cli: Cli) -
 async def test_an_answer_that_was_damaged_on_its_way_leaves_no_file(server: RecordedServer, cli: Cli) -> None:
     server.will_answer("GET", "/v1/operator/snapshot", text="half of it")
     result = await cli("operator", "snapshot", "save", "x.snap")
-    assert (result.code, result.stderr) == (1, "Error saving the snapshot: it was damaged on its way; try again\n")
+    assert (result.code, result.stderr) == (1, "Error saving the snapshot: it was damaged in transit; try again\n")
     assert files() == []
 
 

@@ -1,4 +1,4 @@
-"""The command line: `volstore`, with Nomad's words where Nomad has them."""
+"""The command line `volstore`. Commands that Nomad has too are called as Nomad calls them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import sys
 from collections.abc import Sequence
 
 import click
-from click.shell_completion import shell_complete
+from click.shell_completion import get_completion_class, shell_complete
 
 from volstore.cli.arguments import HELP_OPTIONS, LazyGroup, SingleDash
-from volstore.cli.completion import COMPLETION_VARIABLE, PROGRAM
 from volstore.cli.output import CanNotPrint, complain, echo
 from volstore.client import ClientError
+
+PROGRAM = "volstore"
+COMPLETION_VARIABLE = "_VOLSTORE_COMPLETE"
 
 _EPILOG = """\
 \b
@@ -35,7 +37,7 @@ _COMMANDS = {
     "journal": "volstore.cli.journal:journal",
     "tls": "volstore.cli.tls:tls",
     "keys": "volstore.cli.keys:keys",
-    "completion": "volstore.cli.completion:completion",
+    "completion": "volstore.cli:completion",
     "version": "volstore.cli:version",
 }
 
@@ -53,10 +55,26 @@ def version() -> None:
     echo(f"volstore v{installed_version('volstore')}")
 
 
+@click.command(cls=SingleDash, short_help="Print a script for completion in shells.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print a script that makes a shell complete volstore's commands and the IDs of volumes.
+
+    \b
+    bash:  source <(volstore completion bash)
+    zsh:   source <(volstore completion zsh)
+    fish:  volstore completion fish | source
+    """
+    found = get_completion_class(shell)
+    assert found is not None  # click has a class for each choice
+    echo(found(ctx.find_root().command, {}, PROGRAM, COMPLETION_VARIABLE).source())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (default: the process's arguments) and return its exit code.
 
-    click's own `main` isn't used: it prints on an interrupt, and fails where a reader has enough of our output.
+    We don't use click's own `main`: it prints on an interrupt, and fails when a pipe is closed.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if instruction := os.environ.get(COMPLETION_VARIABLE):
@@ -85,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:  # whoever read us has enough
+    except BrokenPipeError:  # the reader closed the pipe
         _give_up_output()
         return 0
     except CanNotPrint as error:
@@ -96,10 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _is_text(argument: str) -> bool:
-    """Whether the process got it as UTF-8; Python shows other bytes as surrogates, which nothing else takes."""
+    """Whether the argument was valid UTF-8. Python turns other bytes into surrogates, which can't be encoded."""
     return argument.isascii() or not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
 def _give_up_output() -> None:
-    """What is still buffered must not fail again when the process ends."""
+    """Discard buffered output, so that flushing it at exit doesn't fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

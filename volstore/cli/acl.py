@@ -8,33 +8,33 @@ from typing import Any
 
 import click
 
-from volstore.cli.arguments import Group, connected, output_options
-from volstore.cli.files import read_file
-from volstore.cli.output import Failed, complain, echo, fields, print_by_template, print_json, read_template, table
+from volstore.cli.arguments import Group, connected, output_options, read_file
+from volstore.cli.output import Form, complain, echo, failing, fields, table
 from volstore.cli.paging import Paging, list_options
-from volstore.client import Client, ClientError, segment
+from volstore.client import Client, segment
+from volstore.text import printable
 
 
 @click.group(cls=Group)
 def acl() -> None:
-    """Manage access control: policies say what is allowed, tokens have policies.
+    """Manage access control: policies grant rights, and tokens have policies.
 
-    The token to ask with is VOLSTORE_TOKEN (or NOMAD_TOKEN, or --token).
+    Commands use the token in VOLSTORE_TOKEN (or NOMAD_TOKEN, or --token).
     """
 
 
 @acl.command()
 @output_options
 @connected
-def bootstrap(client: Client, as_json: bool, template: str | None) -> None:
-    """Make the first management token. This works once.
+def bootstrap(client: Client, form: Form) -> None:
+    """Create the first management token. This works once.
 
-    To do it again, write the index that the refusal names into the file acl-bootstrap-reset in the data directory of
-    the server that is asked.
+    To allow it again, write the index that the refusal names into the file acl-bootstrap-reset in the data directory of
+    that server.
     """
-    # A token of another cluster, or of before a reset, would be refused; none is needed.
-    nobody = Client(replace(client.connection, token=""))
-    _show(lambda: nobody.put("/v1/acl/bootstrap", {}), "bootstrapping", as_json, template)
+    # No token is needed, and an old one (of another cluster, or from before a reset) would be refused.
+    anonymous = Client(replace(client.connection, token=""))
+    _show_token(lambda: anonymous.put("/v1/acl/bootstrap", {}), "bootstrapping", form)
 
 
 # Policies.
@@ -52,18 +52,13 @@ _NAME = click.argument("name", metavar="NAME")
 @list_options
 @output_options
 @connected
-def list_policies(client: Client, paging: Paging, as_json: bool, template: str | None) -> None:
-    """List policies: all of them with a management token, else one's own."""
-    parsed = read_template(as_json, template)
-    try:
+def list_policies(client: Client, paging: Paging, form: Form) -> None:
+    """List all policies with a management token, otherwise those of the token."""
+    with failing("listing ACL policies"):
         found = paging.fetch(client, "/v1/acl/policies")
-    except ClientError as error:
-        raise Failed(f"Error listing ACL policies: {error}") from None
-    if as_json:
-        print_json(found)
-    elif parsed is not None:
-        print_by_template(parsed, found)
-    elif found:
+    if form.prints(found):
+        return
+    if found:
         table(["Name", "Description"], [[item["Name"], item["Description"]] for item in found])
     else:
         complain("No policies found")
@@ -73,30 +68,16 @@ def list_policies(client: Client, paging: Paging, as_json: bool, template: str |
 @_NAME
 @output_options
 @connected
-def policy_info(client: Client, name: str, as_json: bool, template: str | None) -> None:
+def policy_info(client: Client, name: str, form: Form) -> None:
     """Show a policy and its rules."""
-    parsed = read_template(as_json, template)
-    try:
+    with failing("fetching info on ACL policy"):
         found = client.get(f"/v1/acl/policy/{segment(name)}")
-    except ClientError as error:
-        raise Failed(f"Error fetching info on ACL policy: {error}") from None
-    if as_json:
-        print_json(found)
+    if form.prints(found):
         return
-    if parsed is not None:
-        print_by_template(parsed, found)
-        return
-    fields(
-        [
-            ("Name", found["Name"]),
-            ("Description", found["Description"]),
-            ("CreateIndex", found["CreateIndex"]),
-            ("ModifyIndex", found["ModifyIndex"]),
-        ]
-    )
+    fields([(key, found[key]) for key in ("Name", "Description", "CreateIndex", "ModifyIndex")])
     echo("\nRules\n")
     for line in found["Rules"].splitlines():
-        echo("".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in line))
+        echo(printable(line, "\t"))
 
 
 @policy.command("apply")
@@ -105,13 +86,10 @@ def policy_info(client: Client, name: str, as_json: bool, template: str | None) 
 @click.argument("file", metavar="FILE")
 @connected
 def apply_policy(client: Client, name: str, file: str, description: str) -> None:
-    """Make or replace policy NAME with the rules in FILE (HCL or JSON; - is stdin)."""
+    """Create or replace policy NAME with the rules in FILE (HCL or JSON; - is stdin)."""
     rules, _ = read_file(file)
-    body = {"Name": name, "Description": description, "Rules": rules}
-    try:
-        client.put(f"/v1/acl/policy/{segment(name)}", body)
-    except ClientError as error:
-        raise Failed(f"Error writing ACL policy: {error}") from None
+    with failing("writing ACL policy"):
+        client.put(f"/v1/acl/policy/{segment(name)}", {"Name": name, "Description": description, "Rules": rules})
     echo(f'Successfully wrote "{name}" ACL policy!')
 
 
@@ -119,11 +97,9 @@ def apply_policy(client: Client, name: str, file: str, description: str) -> None
 @_NAME
 @connected
 def delete_policy(client: Client, name: str) -> None:
-    """Remove a policy. Tokens that have it keep its name, which then grants nothing."""
-    try:
+    """Remove a policy. Tokens keep its name, which then grants nothing."""
+    with failing("deleting ACL policy"):
         client.delete(f"/v1/acl/policy/{segment(name)}")
-    except ClientError as error:
-        raise Failed(f"Error deleting ACL policy: {error}") from None
     echo(f"Successfully deleted {name} policy!")
 
 
@@ -143,18 +119,13 @@ _POLICIES = click.option("--policy", "policies", metavar="NAME", multiple=True, 
 @list_options
 @output_options
 @connected
-def list_tokens(client: Client, paging: Paging, as_json: bool, template: str | None) -> None:
+def list_tokens(client: Client, paging: Paging, form: Form) -> None:
     """List tokens, without their secrets."""
-    parsed = read_template(as_json, template)
-    try:
+    with failing("listing ACL tokens"):
         found = paging.fetch(client, "/v1/acl/tokens")
-    except ClientError as error:
-        raise Failed(f"Error listing ACL tokens: {error}") from None
-    if as_json:
-        print_json(found)
-    elif parsed is not None:
-        print_by_template(parsed, found)
-    elif found:
+    if form.prints(found):
+        return
+    if found:
         rows = [[item["Name"], item["Type"], item["Global"], item["AccessorID"]] for item in found]
         table(["Name", "Type", "Global", "Accessor ID"], rows)
     else:
@@ -165,59 +136,46 @@ def list_tokens(client: Client, paging: Paging, as_json: bool, template: str | N
 @_ACCESSOR
 @output_options
 @connected
-def token_info(client: Client, accessor_id: str, as_json: bool, template: str | None) -> None:
+def token_info(client: Client, accessor_id: str, form: Form) -> None:
     """Show a token, without its secret."""
-    _show(lambda: client.get(f"/v1/acl/token/{segment(accessor_id)}"), "fetching token", as_json, template)
+    _show_token(lambda: client.get(f"/v1/acl/token/{segment(accessor_id)}"), "fetching token", form)
 
 
 @token.command("self")
 @output_options
 @connected
-def token_self(client: Client, as_json: bool, template: str | None) -> None:
-    """Show the token that is asked with."""
-    _show(lambda: client.get("/v1/acl/token/self"), "fetching self token", as_json, template)
+def token_self(client: Client, form: Form) -> None:
+    """Show the token that this command uses."""
+    _show_token(lambda: client.get("/v1/acl/token/self"), "fetching self token", form)
 
 
 @token.command("create")
 @click.option("--name", metavar="TEXT", default="", help="A name for people.")
 @click.option("--type", "kind", metavar="TYPE", default="client", help="client (default) or management.")
 @_POLICIES
-@click.option("--global", "is_global", is_flag=True, help="Kept and shown, for Nomad's sake.")
-@click.option("--ttl", metavar="DURATION", default="", help="Expire after this long, as 8h.")
+@click.option("--global", "is_global", is_flag=True, help="Stored and shown for compatibility with Nomad.")
+@click.option("--ttl", metavar="DURATION", default="", help="Expire after this time, for example 8h.")
 @output_options
 @connected
 def create_token(
-    client: Client,
-    name: str,
-    kind: str,
-    policies: Sequence[str],
-    is_global: bool,
-    ttl: str,
-    as_json: bool,
-    template: str | None,
+    client: Client, name: str, kind: str, policies: Sequence[str], is_global: bool, ttl: str, form: Form
 ) -> None:
-    """Make a token. Its secret is shown now, and never again."""
+    """Create a token. Its secret is shown now, and never again."""
     body = {"Name": name, "Type": kind, "Policies": list(policies), "Global": is_global, "ExpirationTTL": ttl}
-    _show(lambda: client.put("/v1/acl/token", body), "creating token", as_json, template)
+    _show_token(lambda: client.put("/v1/acl/token", body), "creating token", form)
 
 
 @token.command("update")
 @_ACCESSOR
-@click.option("--name", metavar="TEXT", help="Another name.")
+@click.option("--name", metavar="TEXT", help="A new name.")
 @click.option("--type", "kind", metavar="TYPE", help="client or management.")
 @_POLICIES
 @output_options
 @connected
 def update_token(
-    client: Client,
-    accessor_id: str,
-    name: str | None,
-    kind: str | None,
-    policies: Sequence[str],
-    as_json: bool,
-    template: str | None,
+    client: Client, accessor_id: str, name: str | None, kind: str | None, policies: Sequence[str], form: Form
 ) -> None:
-    """Change what is given of a token; the rest stays. --policy replaces all of its policies."""
+    """Change the given fields of a token; the others stay. --policy replaces all of its policies."""
     path = f"/v1/acl/token/{segment(accessor_id)}"
 
     def change() -> Any:
@@ -231,33 +189,24 @@ def update_token(
         }
         return client.put(path, body)
 
-    _show(change, "updating token", as_json, template)
+    _show_token(change, "updating token", form)
 
 
 @token.command("delete")
 @_ACCESSOR
 @connected
 def delete_token(client: Client, accessor_id: str) -> None:
-    """Remove a token; whoever has its secret can do nothing with it from then on."""
-    try:
+    """Remove a token. From then on its secret grants nothing."""
+    with failing("deleting token"):
         client.delete(f"/v1/acl/token/{segment(accessor_id)}")
-    except ClientError as error:
-        raise Failed(f"Error deleting token: {error}") from None
     echo(f"Token {accessor_id} successfully deleted")
 
 
-def _show(ask: Callable[[], Any], doing: str, as_json: bool, template: str | None) -> None:
-    """One token, as `ask` gives it. The template is read first: what can't be printed must not be made."""
-    parsed = read_template(as_json, template)
-    try:
-        found = ask()
-    except ClientError as error:
-        raise Failed(f"Error {doing}: {error}") from None
-    if as_json:
-        print_json(found)
-    elif parsed is not None:
-        print_by_template(parsed, found)
-    else:
+def _show_token(request: Callable[[], Any], doing: str, form: Form) -> None:
+    """Send `request`, and print the token in its answer."""
+    with failing(doing):
+        found = request()
+    if not form.prints(found):
         fields(_token_fields(found))
 
 

@@ -1,4 +1,4 @@
-"""`volstore agent`: runs a node, told by flags, variables and a file."""
+"""`volstore agent`: runs a node, configured by flags, variables and a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from volstore.cli.output import complain
 
 
 class BadConfiguration(click.ClickException):
-    """One line on stderr; exit code 2, as for arguments."""
+    """A configuration error: one line on stderr, exit code 2 as for wrong arguments."""
 
     exit_code = 2
 
@@ -26,7 +26,10 @@ class BadConfiguration(click.ClickException):
 
 
 def _settings(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A flag for each setting; they arrive as text, since the table reads all sources alike."""
+    """Decorator: adds a flag for each setting.
+
+    Their values stay text, because the table reads all sources in one way.
+    """
     for setting in reversed(SETTINGS):
         default = f"default: {setting.default}"
         help_text = f"{setting.help} [{setting.variable}; {setting.name}; {default}]"
@@ -45,18 +48,19 @@ def _settings(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--dev",
     is_flag=True,
-    help=f"One node to try things with, on loopback, with a sample plugin; data in {DEV_DEFAULTS['data_dir']}.",
+    help=f"Run one node for experiments, on loopback, with a sample plugin; data in {DEV_DEFAULTS['data_dir']}.",
 )
 @click.option("--fresh", is_flag=True, help="With --dev: wipe its data first.")
 @_settings
 def agent(config_file: str | None, dev: bool, fresh: bool, **flags: str | tuple[str, ...] | None) -> int:
     """Run a node.
 
-    Each setting is a flag, a variable and a key of the file, as its brackets say; flags beat variables, which beat
-    the file. An unknown key in the file is an error. A repeated flag is a list in the file, and has commas in a
-    variable; one without a value is true or false there. Durations are written as 50ms or 1m30s, sizes as 4MiB.
+    Each setting is a flag, a variable and a key of the file; the brackets name them. Flags take precedence over
+    variables, and variables over the file. An unknown key in the file is an error. A repeated flag is a list in the
+    file, and a list with commas in a variable. A flag without a value is true or false there. Durations are written
+    like 50ms or 1m30s, sizes like 4MiB.
     """
-    # Seldom, and from here on: nothing of what the server imports is garbage, and to look is a tenth of importing it.
+    # Collect rarely: nothing that the server imports is garbage, and collections take a tenth of the import time.
     gc.set_threshold(50_000, 20, 100)
     from volstore.agent.offline import OfflineError, prepare_dev_directory
 
@@ -74,6 +78,6 @@ def agent(config_file: str | None, dev: bool, fresh: bool, **flags: str | tuple[
             prepare_dev_directory(config.data_dir, fresh=config.fresh)
         except OfflineError as error:
             raise BadConfiguration(str(error)) from None
-    from volstore.agent.process import run  # here: it brings the whole server along
+    from volstore.agent.process import run  # here: it imports the whole server
 
     return run(config, lambda: read()[0])

@@ -1,23 +1,28 @@
-"""How arguments are read: Nomad's single-dash spelling, commands loaded when used, and the options of every client."""
+"""Reads arguments: Nomad's single-dash options, lazily loaded commands, and the options that commands share."""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
+from volstore.cli.output import Failed, read_form
 from volstore.client import Client, ClientError, Connection, from_environment
 
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+MAX_FILE_BYTES = 4 << 20
+"""The default limit of a server for one body."""
 
 
 class SingleDash(click.Command):
-    """A command that takes `-json` and `-address=x` for `--json` and `--address=x`, as Nomad's do."""
+    """A command that accepts `-json` and `-address=x` for `--json` and `--address=x`, as Nomad's do."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         options = [parameter for parameter in self.get_params(ctx) if isinstance(parameter, click.Option)]
@@ -27,9 +32,9 @@ class SingleDash(click.Command):
 
 
 def _double_dashes(args: list[str], short: set[str], switches: set[str]) -> list[str]:
-    """`-word` becomes `--word` unless it is a one-letter option with its value attached; nothing changes after `--`.
+    """Turn `-word` into `--word`, unless it is a one-letter option with its value. Arguments after `--` stay.
 
-    A switch may come with a value, as Go's may: `-force=true` is `--force`, and `-force=false` is nothing.
+    As in Go, a switch may have a value: `-force=true` is `--force`, and `-force=false` leaves it out.
     """
     rewritten: list[str] = []
     for position, arg in enumerate(args):
@@ -47,7 +52,7 @@ def _double_dashes(args: list[str], short: set[str], switches: set[str]) -> list
 
 
 class LazyGroup(SingleDash, click.Group):
-    """A group whose commands live in modules that are imported when one of them is used."""
+    """A group that imports the module of a command when the command is used."""
 
     def __init__(self, *args: Any, modules: dict[str, str], **kwargs: Any) -> None:
         """`modules`: command name → "module:attribute"."""
@@ -67,25 +72,25 @@ class LazyGroup(SingleDash, click.Group):
 
 
 class Group(SingleDash, click.Group):
-    """A group with its commands beside it."""
+    """A group whose commands are in the same module."""
 
     command_class = SingleDash
 
 
 _CONNECTION_OPTIONS = (
-    ("address", "URL", "The server to ask [VOLSTORE_ADDR, NOMAD_ADDR; default http://127.0.0.1:4646]."),
-    ("token", "SECRET", "The token to ask with [VOLSTORE_TOKEN, NOMAD_TOKEN]."),
-    ("namespace", "NAME", "The namespace to ask in [VOLSTORE_NAMESPACE, NOMAD_NAMESPACE; default: default]."),
-    ("region", "NAME", "The region to ask for [VOLSTORE_REGION, NOMAD_REGION; default: the server's]."),
-    ("ca-cert", "FILE", "PEM file of the authority to trust, for https [VOLSTORE_CACERT, NOMAD_CACERT]."),
-    ("client-cert", "FILE", "PEM file of our certificate [VOLSTORE_CLIENT_CERT, NOMAD_CLIENT_CERT]."),
+    ("address", "URL", "The server [VOLSTORE_ADDR, NOMAD_ADDR; default http://127.0.0.1:4646]."),
+    ("token", "SECRET", "The secret of a token [VOLSTORE_TOKEN, NOMAD_TOKEN]."),
+    ("namespace", "NAME", "The namespace [VOLSTORE_NAMESPACE, NOMAD_NAMESPACE; default: default]."),
+    ("region", "NAME", "The region [VOLSTORE_REGION, NOMAD_REGION; default: the server's]."),
+    ("ca-cert", "FILE", "PEM file of the trusted authority, for https [VOLSTORE_CACERT, NOMAD_CACERT]."),
+    ("client-cert", "FILE", "PEM file of the client certificate [VOLSTORE_CLIENT_CERT, NOMAD_CLIENT_CERT]."),
     ("client-key", "FILE", "PEM file of its key [VOLSTORE_CLIENT_KEY, NOMAD_CLIENT_KEY]."),
     ("tls-server-name", "NAME", "The name in the server's certificate [VOLSTORE_TLS_SERVER_NAME, …]."),
 )
 
 
 def connected(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command the options that say where and as whom to ask, and a `client` made of them."""
+    """Decorator: adds the options of a connection, and passes a `client` made from them."""
 
     @functools.wraps(function)
     def command(*args: Any, **kwargs: Any) -> Any:
@@ -106,30 +111,60 @@ assert set(_FIELDS) == set(Connection.__dataclass_fields__)
 
 
 def _no_color(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
-    """rich and we ourselves look at this variable (https://no-color.org)."""
+    """Set the variable that rich and output.py follow (https://no-color.org)."""
     if value:
         os.environ["NO_COLOR"] = "1"
     return value
 
 
-def completion_client(ctx: click.Context) -> Client:
-    """A client for completing what is being typed: it gives up after a second."""
-    given = {name: ctx.params.get(name) for name in _FIELDS}
-    return Client(from_environment(os.environ, given), timeout=1.0)
+def complete_ids(path: str, *, prefixes: bool = True, **parameters: str) -> Callable[..., list[CompletionItem]]:
+    """A click callback that completes the IDs in the list at `path`. It gives up after a second.
+
+    `prefixes`: whether every server's list takes the parameter `prefix`.
+    """
+
+    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        given = {name: ctx.params.get(name) for name in _FIELDS}
+        try:
+            client = Client(from_environment(os.environ, given), timeout=1.0)
+            listed = client.get(path, prefix=incomplete if prefixes else "", **parameters)
+        except ClientError:  # an error message would end up in the middle of the user's command line
+            return []
+        return [CompletionItem(item["ID"]) for item in listed if item["ID"].startswith(incomplete)]
+
+    return complete
 
 
-def complete_volume(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The IDs of volumes that begin as what is typed."""
-    try:
-        listed = completion_client(ctx).get("/v1/volumes", type="csi", prefix=incomplete)
-        return [CompletionItem(item["ID"]) for item in listed]
-    except ClientError:  # there is nobody to tell: the shell is in the middle of a word
-        return []
+complete_volume = complete_ids("/v1/volumes", type="csi")
 
 
 def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--json and -t, which exclude each other; both come as keyword arguments `as_json` and `template`."""
-    function = click.option(
+    """Decorator: adds --json and -t, which exclude each other, and passes the `form` (output.Form) that they ask
+    for."""
+
+    @functools.wraps(function)
+    def command(*args: Any, as_json: bool, template: str | None, **kwargs: Any) -> Any:
+        return function(*args, form=read_form(as_json, template), **kwargs)
+
+    command = click.option(
         "-t", "template", metavar="TEMPLATE", help="Print by a Go template, e.g. '{{.ID}}' (see `volstore volume -h`)."
-    )(function)
-    return click.option("--json", "as_json", is_flag=True, help="Print the API's answer as JSON.")(function)
+    )(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print the API's answer as JSON.")(command)
+
+
+def read_file(file: str) -> tuple[str, str]:
+    """The text of a file, and its name for errors; "-" is stdin. Raises Failed."""
+    name = "stdin" if file == "-" else file
+    try:
+        if file == "-":
+            data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        else:
+            with Path(file).open("rb") as opened:
+                data = opened.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise Failed(f"Failed to read {name}: it is larger than {MAX_FILE_BYTES} bytes")
+        return data.decode("utf-8"), name
+    except OSError as error:
+        raise Failed(f"Failed to read {name}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise Failed(f"Failed to read {name}: byte {error.start} is not UTF-8") from None

@@ -1,4 +1,4 @@
-"""`volstore volume claim|release|detach`, and how claims are shown: who uses a volume, and how that ends."""
+"""`volstore volume claim|release|detach`, and the table of a volume's claims."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from volstore.cli.arguments import SingleDash, complete_volume, connected
-from volstore.cli.node import find_node
-from volstore.cli.output import Failed, complain, echo, print_json, table
-from volstore.client import Client, ClientError, segment
+from volstore.cli.node import matching_nodes
+from volstore.cli.output import complain, echo, failing, only_match, print_json, table
+from volstore.client import Client, segment
 
 _MODES = ("read", "write", "release")
 _STATES = ("taken", "node detached", "controller detached", "ready to free")
@@ -21,13 +21,15 @@ _ALLOCATION = click.argument("allocation_id", metavar="ALLOCATION")
 @click.command(cls=SingleDash, short_help="Claim a volume for an allocation.")
 @_VOLUME
 @_ALLOCATION
-@click.option("--mode", type=click.Choice(["read", "write"]), default="read", show_default=True, help="What it does.")
+@click.option(
+    "--mode", type=click.Choice(["read", "write"]), default="read", show_default=True, help="What the allocation does."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON, secrets included.")
 @connected
 def claim(client: Client, volume_id: str, allocation_id: str, mode: str, as_json: bool) -> None:
-    """Claim VOLUME for ALLOCATION, which the scheduler has reported.
+    """Claim VOLUME for ALLOCATION, which the scheduler must have reported.
 
-    This is for trying things and for repairs: a node agent claims by itself.
+    This is for experiments and repairs: normally a node agent claims.
     """
     answer = _put(client, volume_id, {"AllocationID": allocation_id, "Mode": mode}, "claiming")
     if as_json:
@@ -42,9 +44,9 @@ def claim(client: Client, volume_id: str, allocation_id: str, mode: str, as_json
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 @connected
 def release(client: Client, volume_id: str, allocation_id: str, as_json: bool) -> None:
-    """Release what ALLOCATION claims of VOLUME; it may be gone already. If it claims nothing, that is an error.
+    """Release the claim of ALLOCATION on VOLUME. The allocation may be gone already. Without a claim, this fails.
 
-    Be sure that it has unmounted the volume: whoever claims it next may mount it at once.
+    Make sure that it has unmounted the volume: the next claimant may mount it at once.
     """
     answer = _put(client, volume_id, {"AllocationID": allocation_id, "Mode": "release"}, "releasing")
     if as_json:
@@ -56,35 +58,31 @@ def release(client: Client, volume_id: str, allocation_id: str, as_json: bool) -
 def _put(client: Client, volume_id: str, body: dict[str, Any], doing: str) -> Any:
     if not volume_id or not body["AllocationID"]:
         raise click.UsageError("VOLUME and ALLOCATION are IDs, not empty")
-    try:
+    with failing(f"{doing} volume"):
         return client.put(f"/v1/volume/csi/{segment(volume_id)}/claim", body)
-    except ClientError as error:
-        raise Failed(f"Error {doing} volume: {error}") from None
 
 
-@click.command(cls=SingleDash, short_help="Release what is claimed on a node where nothing runs.")
+@click.command(cls=SingleDash, short_help="Release the claims on a node where nothing runs.")
 @_VOLUME
 @click.argument("node_id", metavar="NODE")
 @connected
 def detach(client: Client, volume_id: str, node_id: str) -> None:
-    """Release what is claimed of VOLUME on NODE: a node, the beginning of its ID, or one that is gone.
+    """Release all claims on VOLUME from NODE: an ID, the beginning of one, or the ID of a node that is gone.
 
-    Refused while an allocation that claims it runs there, unless the node is down.
+    This is refused while an allocation with a claim runs there, unless the node is down.
     """
     if not volume_id or not node_id:
         raise click.UsageError("VOLUME and NODE are IDs, not empty")
-    try:
-        known = find_node(client, node_id)
-        whole = node_id if known is None else known["ID"]
+    with failing("detaching volume"):
+        nodes = matching_nodes(client, node_id)
+        whole = only_match(nodes, node_id, "node")["ID"] if nodes else node_id
         client.delete(f"/v1/volume/csi/{segment(volume_id)}/detach", node=whole)
-    except ClientError as error:
-        raise Failed(f"Error detaching volume: {error}") from None
-    if known is None:
-        complain(f'Warning: no node has the ID "{node_id}"; whatever was claimed on one of that ID is free now')
+    if not nodes:
+        complain(f'Warning: no node has the ID "{node_id}"; all claims from a node with that ID are released')
 
 
 def show_claims(item: dict[str, Any], *, verbose: bool) -> None:
-    """A volume's claims under a title; nothing for one that isn't claimed."""
+    """Print a volume's claims under a title, if it has any."""
     claims = [
         claim
         for key in ("ReadClaims", "WriteClaims", "PastClaims")
@@ -108,5 +106,5 @@ def show_claims(item: dict[str, Any], *, verbose: bool) -> None:
 
 
 def _word(words: tuple[str, ...], number: object) -> object:
-    """What a number stands for; one that we don't know stays."""
+    """The word for a number; an unknown number stays."""
     return words[number] if isinstance(number, int) and 0 <= number < len(words) else number

@@ -1,4 +1,4 @@
-"""`volstore operator debug`: one archive with what a report of a defect needs, and no secret."""
+"""`volstore operator debug`: one archive for a bug report, without secrets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from volstore.cli.arguments import SingleDash, connected
 from volstore.cli.output import echo, write_private
 from volstore.client import Client, ClientError
 
-_ASKED = {
+_PATHS = {
     "health.json": "/v1/operator/health",
     "node.json": "/v1/operator/node",
     "raft-configuration.json": "/v1/operator/raft/configuration",
@@ -28,23 +28,23 @@ _ASKED = {
     "metrics.json": "/v1/metrics",
     "metrics.txt": "/v1/metrics?format=prometheus",
 }
-"""None of these answers holds what users stored: no volume, no token, no policy."""
+"""None of these answers contains users' data: no volume, no token, no policy."""
 
 
 @click.command(cls=SingleDash)
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @connected
 def debug(client: Client, file: Path | None) -> None:
-    """Write FILE (default: one named by the time) with what a report of a defect needs, and no secret.
+    """Write an archive for a bug report to FILE (default: a name with the time). It contains no secrets.
 
-    It holds what the server that is asked says of itself and of its cluster, and what this program is. What can't be
-    had is noted in it. The nodes' logs are for you to add.
+    It contains the server's figures, its view of the cluster, and the versions of this program. If an answer is
+    missing, the archive says why. Add the logs of the nodes yourself.
     """
     now = datetime.now(UTC)
     target = file or Path(f"volstore-debug-{now:%Y%m%dT%H%M%SZ}.tar.gz")
     found = {"client.json": json.dumps(_client(now), indent=4).encode()}
     failed = 0
-    for name, path in _ASKED.items():
+    for name, path in _PATHS.items():
         try:
             found[name], _ = client.transfer("GET", path)
         except ClientError as error:
@@ -58,13 +58,12 @@ def debug(client: Client, file: Path | None) -> None:
             archive.addfile(entry, io.BytesIO(data))
     write_private(target, packed.getvalue())
     echo(
-        f"Wrote {target}"
-        + (f"; {failed} of {len(_ASKED)} things could not be had, as is noted in it" if failed else "")
+        f"Wrote {target}" + (f"; {failed} of {len(_PATHS)} answers are missing; the archive says why" if failed else "")
     )
 
 
 def _client(now: datetime) -> dict[str, object]:
-    """No variable and no argument: those may hold tokens."""
+    """Versions only: variables and arguments may contain tokens."""
     packages = sorted({(one.metadata["Name"], one.version) for one in distributions()})
     return {
         "Time": now.isoformat(),

@@ -1,4 +1,4 @@
-"""`volstore init cluster`: writes the configuration files of a new cluster's nodes, and their certificates."""
+"""`volstore init cluster`: writes the configuration files and certificates of a new cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from volstore.cli.arguments import Group
 from volstore.cli.output import Failed, echo
-from volstore.text import host_and_port
+from volstore.text import host_and_port, join_address
 
 HTTP_PORT, RAFT_PORT = 4646, 4647
 _STEP = 10
@@ -20,7 +20,7 @@ _TLS_DIR = "/etc/volstore/tls"
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """`step` is added to both ports."""
+    """A node to configure; `step` is added to both ports."""
 
     name: str
     host: str
@@ -29,7 +29,7 @@ class _Node:
 
 @click.group(cls=Group)
 def init() -> None:
-    """Write what a new cluster starts with."""
+    """Write the files of a new cluster."""
 
 
 @init.command()
@@ -46,9 +46,9 @@ def cluster(
 ) -> None:
     """Write a TOML file for each node, in --dir.
 
-    With a --host for each node they are for machines of their own, and the same but for the name; certificates come
-    with them, in DIR/tls, to be put in /etc/volstore/tls of their machines. With --servers they are for nodes beside
-    each other on this machine, on ports 4646, 4656, 4666 and so on, with Raft on the next port of each.
+    With a --host for each node, the files are for separate machines and differ in the name only. Certificates are
+    written to DIR/tls; copy them to /etc/volstore/tls on each machine. With --servers the nodes run on this machine, on
+    ports 4646, 4656, 4666 and so on, with Raft on the next port of each.
     """
     if hosts and servers is not None:
         raise click.UsageError("give --host for each node, or --servers for nodes on this machine")
@@ -78,12 +78,11 @@ def cluster(
 
 
 def _address(node: _Node) -> str:
-    host = f"[{node.host}]" if ":" in node.host and not node.host.startswith("[") else node.host
-    address = f"{host}:{RAFT_PORT + node.step}"
+    address = join_address(node.host, RAFT_PORT + node.step)
     try:
         host_and_port(address)
     except ValueError:
-        raise click.UsageError(f"--host: {node.host!r} is no host or IP address") from None
+        raise click.UsageError(f"--host: {node.host!r} is neither a host name nor an IP address") from None
     return address
 
 
@@ -98,7 +97,7 @@ def _secured(node: _Node) -> dict[str, object]:
 
 
 def _toml(settings: dict[str, object]) -> str:
-    """JSON's strings, lists and booleans are TOML's."""
+    """Settings as TOML, whose strings, lists and booleans look as in JSON."""
     lines = ["# A node of volstore: `volstore agent --config FILE`; `volstore agent --help` lists all settings."]
     for key, value in settings.items():
         if key == "servers":
@@ -108,7 +107,7 @@ def _toml(settings: dict[str, object]) -> str:
 
 
 def _write(directory: Path, files: dict[Path, str]) -> None:
-    """All of them, or none: files that are there are somebody's."""
+    """Write all files, or none if one exists. Raises Failed."""
     there = [str(path) for path in files if path.exists()]
     if there:
         raise Failed(f"{', '.join(there)} exists already; give another --dir, or remove it")
@@ -122,7 +121,7 @@ def _write(directory: Path, files: dict[Path, str]) -> None:
 
 
 def _write_certificates(folder: Path, nodes: list[_Node], region: str) -> None:
-    from volstore import certificates  # here: what it needs takes its time to load
+    from volstore import certificates  # here: cryptography is slow to import
 
     now = datetime.datetime.now(datetime.UTC)
     try:
@@ -147,4 +146,4 @@ def _write_certificates(folder: Path, nodes: list[_Node], region: str) -> None:
         raise Failed(f"can't write {error.filename}: {error.strerror}") from None
     for one in made:
         echo(f"Wrote {one.certificate} and its key")
-    echo(f"Put ca.pem and each node's two files into its {_TLS_DIR}; keep ca-key.pem off the servers")
+    echo(f"Copy ca.pem and each node's two files to {_TLS_DIR} on its machine; keep ca-key.pem off the servers")

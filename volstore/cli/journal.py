@@ -1,4 +1,4 @@
-"""`volstore journal`: looks into a stopped node's log."""
+"""`volstore journal`: checks and prints the log of a stopped node."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from volstore.cli.arguments import Group
 from volstore.cli.output import Failed, echo, fields, print_json, table
 
 
-@click.group(cls=Group, short_help="Look into a stopped node's log.")
+@click.group(cls=Group, short_help="Check and print the log of a stopped node.")
 def journal() -> None:
-    """Look into the log of a node that is stopped; nothing is changed."""
+    """Check and print the log of a stopped node. Nothing is changed."""
 
 
 _DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
@@ -25,7 +25,7 @@ _DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(path_typ
 def verify(directory: Path, as_json: bool) -> None:
     """Read the whole log in DIR (a node's data directory) and check every record.
 
-    Exit code 1 if a node would refuse to start from it.
+    The exit code is 1 if a node would refuse to start from it.
     """
     from volstore.agent import offline
 
@@ -54,9 +54,9 @@ def _words(value: object) -> object:
 @journal.command()
 @_DIRECTORY
 def dump(directory: Path) -> None:
-    """Print one line of JSON for each record of the log in DIR, without what commands hold: it may be secret.
+    """Print one line of JSON for each record of the log in DIR, without the content of commands: it may be secret.
 
-    Where records can't be read the line has a "problem" instead, and the exit code is 1.
+    An unreadable record gives a line with a "problem", and exit code 1.
     """
     from volstore.agent import offline
 

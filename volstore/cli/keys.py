@@ -1,4 +1,4 @@
-"""`volstore keys`: makes and rotates the keys that a node's log and snapshots, or backups, are encrypted with."""
+"""`volstore keys`: creates and rotates the keys that encrypt a node's data or backups."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from volstore.cli.arguments import Group
 from volstore.cli.output import Failed, echo
 
 
-@click.group(cls=Group, short_help="Make and rotate the keys of a node's data, and of backups.")
+@click.group(cls=Group, short_help="Create and rotate the keys of a node's data and of backups.")
 def keys() -> None:
-    """Make and rotate the keys that log and snapshots (--encryption-key-file) or backups (--backup-key-file) need.
+    """Create and rotate the keys of log and snapshots (--encryption-key-file) or of backups (--backup-key-file).
 
-    For its data, each node has keys of its own: members send each other what they hold in the clear, inside TLS. A
-    node that lost its keys can't read its data; it is removed from the cluster, emptied, and added anew. For backups,
-    all members have the same keys; a backup whose key is lost can't be restored by anybody.
+    Each node has its own keys for its data: between members only TLS encrypts. A node that lost its keys can't read its
+    data; remove it from the cluster, empty its data directory, and add it again. All members have the same keys for
+    backups. Nobody can restore a backup whose key is lost.
     """
 
 
@@ -26,7 +26,7 @@ _FILE = click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @keys.command()
 @_FILE
 def create(file: Path) -> None:
-    """Write FILE with one new key; a file that is there is not overwritten."""
+    """Write one new key to FILE. An existing file is not overwritten."""
     from volstore.agent import keys as encryption_keys
 
     try:
@@ -41,9 +41,9 @@ def create(file: Path) -> None:
 def rotate(file: Path) -> None:
     """Put a new key first in FILE, and keep the others.
 
-    Reload the node (SIGHUP): from then on it encrypts with the new key. An old key may go from FILE when
-    `volstore journal verify` names it no more and two snapshots have been written since; one for backups when no
-    backup that `volstore operator snapshot inspect` shows it for is worth keeping.
+    Reload the node (SIGHUP): from then on it encrypts with the new key. Remove an old key from FILE when `volstore
+    journal verify` no longer names it and two snapshots have been written since. Remove an old key for backups when you
+    no longer need any backup for which `volstore operator snapshot inspect` shows it.
     """
     from volstore.agent import keys as encryption_keys
 
@@ -51,13 +51,13 @@ def rotate(file: Path) -> None:
         name = encryption_keys.rotate_keys(file)
     except encryption_keys.KeysError as error:
         raise Failed(str(error)) from None
-    echo(f"{file}  key {name} encrypts once the node is reloaded (SIGHUP); the old ones stay for what they encrypted")
+    echo(f"{file}  key {name} encrypts once the node is reloaded (SIGHUP); the old ones still decrypt")
 
 
 @keys.command(name="list")
 @_FILE
 def list_names(file: Path) -> None:
-    """Print the names of the keys in FILE, the current one first; never the keys."""
+    """Print the names of the keys in FILE, the current one first, but not the keys."""
     from volstore.agent import keys as encryption_keys
 
     try:

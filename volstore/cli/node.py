@@ -1,79 +1,56 @@
-"""`volstore node`: the client nodes, their plugins, and the volumes that are claimed on them."""
+"""`volstore node`: client nodes, their plugins, and the volumes claimed on them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
-from volstore.cli.arguments import Group, completion_client, connected, output_options
+from volstore.cli.arguments import Group, complete_ids, connected, output_options
 from volstore.cli.node_plugins import node_plugins
-from volstore.cli.output import Failed, echo, fields, print_by_template, print_json, read_template, table
+from volstore.cli.output import Form, echo, failing, fields, only_match, table
 from volstore.cli.paging import Paging, list_options
-from volstore.client import Client, ClientError, segment
+from volstore.client import Client, segment
 
 
 @click.group(cls=Group)
 def node() -> None:
-    """Inspect client nodes, and the plugins of this host."""
+    """Inspect client nodes, and the plugins on this host."""
 
 
 node.add_command(node_plugins)
 
 
-def _complete_node(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    try:
-        return [CompletionItem(item["ID"]) for item in completion_client(ctx).get("/v1/nodes", prefix=incomplete)]
-    except ClientError:  # there is nobody to tell: the shell is in the middle of a word
-        return []
-
-
 @node.command()
-@click.argument("node_id", metavar="[ID]", required=False, shell_complete=_complete_node)
-@click.option("--short", is_flag=True, help="Leave plugins and volumes out.")
-@click.option("--verbose", is_flag=True, help="Whole IDs of nodes.")
+@click.argument("node_id", metavar="[ID]", required=False, shell_complete=complete_ids("/v1/nodes"))
+@click.option("--short", is_flag=True, help="Omit plugins and volumes.")
+@click.option("--verbose", is_flag=True, help="Show whole IDs of nodes.")
 @list_options
 @output_options
 @connected
-def status(
-    client: Client, paging: Paging, node_id: str | None, short: bool, verbose: bool, as_json: bool, template: str | None
-) -> None:
-    """Show a node, or list all of them.
+def status(client: Client, paging: Paging, node_id: str | None, short: bool, verbose: bool, form: Form) -> None:
+    """Show a node, or list all nodes.
 
-    An ID that no node has is taken for the beginning of one.
+    ID may be the beginning of an ID, if only one node matches.
     """
-    parsed = read_template(as_json, template)
     if node_id is not None and paging.given:
         raise click.UsageError("--filter and the options of pages are for lists; leave the ID out")
-    try:
+    with failing("querying node"):
         if node_id is None:
-            shown = paging.fetch(client, "/v1/nodes")
-        else:
-            found = find_node(client, node_id)
-            if found is None:
-                raise Failed(f'No node(s) with prefix or ID "{node_id}" found')
-            shown = client.get(f"/v1/node/{segment(found['ID'])}")
-        if as_json:
-            print_json(shown)
-        elif parsed is not None:
-            print_by_template(parsed, shown)
-        elif node_id is None:
-            _show_list(shown, verbose=verbose)
-        else:
+            nodes = paging.fetch(client, "/v1/nodes")
+            if not form.prints(nodes):
+                _show_list(nodes, verbose=verbose)
+            return
+        found = only_match(matching_nodes(client, node_id), node_id, "node")
+        shown = client.get(f"/v1/node/{segment(found['ID'])}")
+        if not form.prints(shown):
             _show_node(client, shown, short=short)
-    except ClientError as error:
-        raise Failed(f"Error querying node: {error}") from None
 
 
-def find_node(client: Client, node_id: str) -> Any | None:
-    """The node of that ID, else the only one whose ID begins so, None if none does. Raises Failed, ClientError."""
-    matches = client.get("/v1/nodes", prefix=node_id)
-    exact = [item for item in matches if item["ID"] == node_id]
-    found = exact or matches
-    if len(found) > 1:
-        raise Failed(f'Prefix "{node_id}" matched multiple nodes ({len(found)}); give the whole ID')
-    return found[0] if found else None
+def matching_nodes(client: Client, node_id: str) -> list[dict[str, Any]]:
+    """The node with this ID, otherwise all nodes whose ID begins with it. Raises ClientError."""
+    matches: list[dict[str, Any]] = client.get("/v1/nodes", prefix=node_id)
+    return [item for item in matches if item["ID"] == node_id] or matches
 
 
 def _show_list(nodes: list[dict[str, Any]], *, verbose: bool) -> None:

@@ -1,4 +1,4 @@
-"""`volstore node plugins`: asks CSI plugins on this host who they are, without any server."""
+"""`volstore node plugins`: asks CSI plugins on this host about themselves, without a server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from volstore.cli.output import Failed, echo, print_json, table
 
 
 def read_plugin(text: str) -> tuple[str, str]:
-    """A plugin's ID and socket, of `ID=PATH` or `ID=unix://PATH`. Raises click.BadParameter."""
+    """Split `ID=PATH` or `ID=unix://PATH` into a plugin's ID and socket. Raises click.BadParameter."""
     plugin_id, separator, socket = text.partition("=")
     path = socket.removeprefix("unix://")
     if not separator or not plugin_id or not path.startswith("/"):
@@ -23,20 +23,21 @@ def read_plugin(text: str) -> tuple[str, str]:
 def _read_plugins(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
     plugins = [read_plugin(text) for text in given]
     if len(dict(plugins)) != len(plugins):
-        raise click.BadParameter("each plugin needs an ID of its own")
+        raise click.BadParameter("each plugin needs its own ID")
     return dict(plugins)
 
 
 @click.command("plugins", cls=SingleDash)
 @click.option(
     "--plugin", "plugins", multiple=True, required=True, metavar="ID=SOCKET", callback=_read_plugins,
-    help="A plugin and its socket's path; may be repeated.",
+    help="A plugin's ID and the path of its socket; repeat for others.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print what they said as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answers as JSON.")
 def node_plugins(plugins: dict[str, str], as_json: bool) -> None:
-    """Ask CSI plugins on this host who they are and what they can do.
+    """Ask CSI plugins on this host for their names and capabilities.
 
-    It dials their sockets as the node agent does, and changes nothing. Exit code 1 if one of them can't be used.
+    The command dials their sockets as the node agent does, and changes nothing. The exit code is 1 if a plugin can't be
+    used.
     """
     found = asyncio.run(_ask_all(plugins))
     if as_json:

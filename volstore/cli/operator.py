@@ -1,4 +1,4 @@
-"""`volstore operator`: who belongs to the cluster, how it is, and what to do when it isn't well."""
+"""`volstore operator`: the cluster's members, its health, and repairs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import click
 
 from volstore.cli.arguments import Group, connected
 from volstore.cli.debug import debug
-from volstore.cli.output import Failed, echo, print_json, table
+from volstore.cli.output import Failed, echo, failing, print_json, table
 from volstore.cli.snapshot import snapshot
-from volstore.client import Client, ClientError, HttpError
+from volstore.client import Client, HttpError
 from volstore.units import format_duration
 
 _LOOK_EVERY = 1.0
@@ -20,7 +20,7 @@ _LOOK_EVERY = 1.0
 
 @click.group(cls=Group)
 def operator() -> None:
-    """Look after the cluster itself."""
+    """Operate the cluster itself."""
 
 
 operator.add_command(snapshot)
@@ -29,7 +29,7 @@ operator.add_command(debug)
 
 @operator.group(cls=Group)
 def raft() -> None:
-    """See and change who belongs to the cluster, and who leads it."""
+    """Show and change the members of the cluster and its leader."""
 
 
 @raft.command("list-peers")
@@ -60,27 +60,23 @@ def list_peers(client: Client, as_json: bool) -> None:
 @click.option("--peer-address", metavar="HOST:PORT", help="The member's raft address.")
 @connected
 def remove_peer(client: Client, peer_id: str | None, peer_address: str | None) -> None:
-    """Remove a member. A node that runs under it stops; a leader hands over first."""
+    """Remove a member. Its node stops; a leader transfers its leadership first."""
     if bool(peer_id) == bool(peer_address):
         raise click.UsageError("give one of --peer-id and --peer-address")
-    try:
+    with failing("removing peer"):
         client.request("DELETE", "/v1/operator/raft/peer", {"id": peer_id or "", "address": peer_address or ""})
-    except ClientError as error:
-        raise Failed(f"Error removing peer: {error}") from None
     echo(f"Removed peer {peer_id or peer_address}")
 
 
 @raft.command("transfer-leadership")
-@click.option("--peer-id", metavar="ID", help="The member that shall lead; without it, the one that is furthest.")
-@click.option("--peer-address", metavar="HOST:PORT", help="The same by its raft address.")
+@click.option("--peer-id", metavar="ID", help="The new leader; without it, the member with the most of the log.")
+@click.option("--peer-address", metavar="HOST:PORT", help="The new leader, by its raft address.")
 @connected
 def transfer_leadership(client: Client, peer_id: str | None, peer_address: str | None) -> None:
-    """Hand leadership to another member; writers notice little of it."""
+    """Transfer leadership to another member. Writes wait for a moment."""
     parameters = {"id": peer_id or "", "address": peer_address or ""}
-    try:
+    with failing("transferring leadership"):
         answer = client.request("PUT", "/v1/operator/raft/transfer-leadership", parameters)
-    except ClientError as error:
-        raise Failed(f"Error transferring leadership: {error}") from None
     echo(f"{answer['Leader']} leads now")
 
 
@@ -88,17 +84,16 @@ def transfer_leadership(client: Client, peer_id: str | None, peer_address: str |
 @click.option("--json", "as_json", is_flag=True, help="Print the API's answer as JSON.")
 @connected
 def health(client: Client, as_json: bool) -> None:
-    """Show how every node is, and say what is wrong (exit code 1 if anything is)."""
-    try:
+    """Show the state of every node and all problems (exit code 1 if there are any)."""
+    with failing("querying health"):
         found = client.get("/v1/operator/health")
-    except ClientError as error:
-        raise Failed(f"Error querying health: {error}") from None
     if as_json:
         print_json(found)
     else:
         _show_health(found)
     if not found["Healthy"]:
-        raise Failed(f"{len(found['Problems'])} things are wrong" if len(found["Problems"]) > 1 else "1 thing is wrong")
+        count = len(found["Problems"])
+        raise Failed(f"{count} problems" if count != 1 else "1 problem")
 
 
 def _show_health(found: dict[str, Any]) -> None:
@@ -131,7 +126,7 @@ def _show_health(found: dict[str, Any]) -> None:
     table(["Node", "Role", "Term", "Applied", "Lag", "Index", "Digest", "Disk free", "Sync", "Version"], rows)
     echo()
     if found["Healthy"]:
-        echo(f"All is well; {found['FailureTolerance']} of the voters may be lost.")
+        echo(f"No problems; {found['FailureTolerance']} of the voters may fail.")
     for problem in found["Problems"]:
         echo(f"* {problem}")
 
@@ -142,10 +137,10 @@ def _show_health(found: dict[str, Any]) -> None:
 @click.option("--timeout", metavar="SECONDS", type=click.FloatRange(min=1), default=600.0, show_default=True)
 @connected
 def replace(client: Client, old: str, new: str, timeout: float) -> None:
-    """Replace the member OLD by the node NEW, in the order that is safe.
+    """Replace the member OLD with the node NEW, in a safe order.
 
-    Start NEW with --join and an empty data directory, before or meanwhile. NEW gets its vote first, then OLD is
-    removed. If both have the same name (a disk that was lost), the old one is removed first.
+    Start NEW with --join and an empty data directory, before or meanwhile. NEW gets a vote first, then OLD is removed.
+    If both have the same name (after the loss of a disk), OLD is removed first.
     """
     until = time.monotonic() + timeout
     before = {server["Name"]: server["ID"] for server in _configuration(client)["Servers"]}
@@ -167,19 +162,18 @@ def replace(client: Client, old: str, new: str, timeout: float) -> None:
 
 
 def _remove(client: Client, id: str) -> None:
-    try:
-        client.request("DELETE", "/v1/operator/raft/peer", {"id": id})
-    except ClientError as error:
-        if not (isinstance(error, HttpError) and error.status == 404):
-            raise Failed(f"Error removing peer: {error}") from None
+    with failing("removing peer"):
+        try:
+            client.request("DELETE", "/v1/operator/raft/peer", {"id": id})
+        except HttpError as error:
+            if error.status != 404:
+                raise
     echo(f"Removed peer {id}")
 
 
 def _configuration(client: Client) -> dict[str, Any]:
-    try:
+    with failing("querying the members"):
         found: dict[str, Any] = client.get("/v1/operator/raft/configuration")
-    except ClientError as error:
-        raise Failed(f"Error querying the members: {error}") from None
     return found
 
 
@@ -190,14 +184,14 @@ def _configuration(client: Client) -> dict[str, Any]:
     "key_file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="The keys that its data is encrypted with. [none, or VOLSTORE_ENCRYPTION_KEYS]",
+    help="The keys that encrypt its data. [none, or VOLSTORE_ENCRYPTION_KEYS]",
 )
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 def recover(directory: Path, key_file: Path | None, yes: bool) -> None:
-    """Make a cluster of one out of the stopped node in DATA_DIR, when the majority is lost for ever.
+    """Make a cluster of one from the stopped node in DATA_DIR, after the permanent loss of a majority.
 
-    What that node never heard of is lost. Do it on one node only, the one whose log is furthest (`volstore journal
-    verify` shows it); the others must never come back with their old data.
+    Writes that never reached this node are lost. Do this on one node only, the one with the longest log (`volstore
+    journal verify` shows it). The others must never run again with their old data.
     """
     from volstore.agent import offline
 

@@ -1,4 +1,4 @@
-"""The options of commands that list: a filter, and pages one after the other, in Nomad's spelling."""
+"""The options of list commands, as Nomad spells them: a filter and pages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from volstore.client import Client
 
 @dataclass(frozen=True, slots=True)
 class Paging:
-    """What a list's options ask for, as parameters of the query; empty ones are left out."""
+    """The options of a list as query parameters; empty ones are omitted."""
 
     filter: str = ""
     per_page: str = ""
@@ -27,7 +27,7 @@ class Paging:
         return self != NOT_PAGED
 
     def fetch(self, client: Client, path: str, **parameters: str) -> Any:
-        """The list. Where there are more pages, how to see the next is told on stderr. Raises ClientError."""
+        """Fetch a list. If there are more pages, print on stderr how to see the next one. Raises ClientError."""
         asked = {"filter": self.filter, "per_page": self.per_page, "next_token": self.next_token}
         found, token = client.page(path, {**parameters, **asked, "reverse": self.reverse})
         if token:
@@ -39,7 +39,7 @@ NOT_PAGED = Paging()
 
 
 def list_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """-filter, -per-page, -page-token and -reverse, as one keyword argument `paging`."""
+    """Decorator: adds -filter, -per-page, -page-token and -reverse, and passes them as `paging`."""
 
     @functools.wraps(function)
     def command(*args: Any, **kwargs: Any) -> Any:
@@ -52,11 +52,13 @@ def list_options(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, paging=paging, **kwargs)
 
     for option in (
-        click.option("--reverse", is_flag=True, help="List from the last to the first."),
-        click.option("--page-token", metavar="TOKEN", help="Begin at the page that this token stands for."),
-        click.option("--per-page", metavar="N", type=click.IntRange(0, 2**31 - 1), help="List at most so many."),
+        click.option("--reverse", is_flag=True, help="List in reverse order."),
+        click.option("--page-token", metavar="TOKEN", help="Begin at the page of this token."),
         click.option(
-            "--filter", "filter_", metavar="EXPRESSION", help="List what this takes, e.g. 'PluginID == \"ebs\"'."
+            "--per-page", metavar="N", type=click.IntRange(0, 2**31 - 1), help="List at most this many items."
+        ),
+        click.option(
+            "--filter", "filter_", metavar="EXPRESSION", help="List matching items only, e.g. 'PluginID == \"ebs\"'."
         ),
     ):
         command = option(command)

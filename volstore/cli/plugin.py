@@ -1,18 +1,18 @@
-"""`volstore plugin`: the storage plugins and their health, and one of our own."""
+"""`volstore plugin`: storage plugins and their health, and a small plugin of our own."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
-from volstore.cli.arguments import Group, completion_client, connected, output_options
-from volstore.cli.output import Failed, complain, echo, fields, print_by_template, print_json, read_template, table
+from volstore.cli.arguments import Group, complete_ids, connected, output_options
+from volstore.cli.output import Form, complain, echo, failing, fields, only_match, table
 from volstore.cli.paging import NOT_PAGED, Paging, list_options
 from volstore.cli.plugin_dir import plugin_dir
 from volstore.cli.volume import show_allocations
-from volstore.client import Client, ClientError, HttpError, segment
+from volstore.client import Client, HttpError, segment
 
 
 @click.group(cls=Group)
@@ -23,65 +23,46 @@ def plugin() -> None:
 plugin.add_command(plugin_dir)
 
 
-def _complete_plugin(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    try:
-        listed = completion_client(ctx).get("/v1/plugins", type="csi")
-    except ClientError:  # there is nobody to tell: the shell is in the middle of a word
-        return []
-    return [CompletionItem(item["ID"]) for item in listed if item["ID"].startswith(incomplete)]
-
-
 @plugin.command()
-@click.argument("plugin_id", metavar="[ID]", required=False, shell_complete=_complete_plugin)
-@click.option("--type", "kind", type=click.Choice(["csi"]), default="csi", help="Only csi plugins are known here.")
-@click.option("--short", is_flag=True, help="Leave the allocations out.")
-@click.option("--verbose", is_flag=True, help="Whole IDs of allocations and nodes.")
+@click.argument(
+    "plugin_id", metavar="[ID]", required=False, shell_complete=complete_ids("/v1/plugins", prefixes=False, type="csi")
+)
+@click.option("--type", "kind", type=click.Choice(["csi"]), default="csi", help="volstore knows csi plugins only.")
+@click.option("--short", is_flag=True, help="Omit allocations and instances.")
+@click.option("--verbose", is_flag=True, help="Show whole IDs of allocations and nodes.")
 @list_options
 @output_options
 @connected
 def status(
-    client: Client,
-    paging: Paging,
-    plugin_id: str | None,
-    kind: str,
-    short: bool,
-    verbose: bool,
-    as_json: bool,
-    template: str | None,
+    client: Client, paging: Paging, plugin_id: str | None, kind: str, short: bool, verbose: bool, form: Form
 ) -> None:
-    """Show a plugin, or list all of them.
+    """Show a plugin, or list all plugins.
 
-    An ID that no plugin has is taken for the beginning of one, as for volumes.
+    ID may be the beginning of an ID, if only one plugin matches.
     """
-    parsed = read_template(as_json, template)
-    if plugin_id is None:
-        shown = _list(client, paging)
-    elif paging.given:
-        raise click.UsageError("--filter and the options of pages are for lists; leave the ID out")
+    if plugin_id is not None:
+        if paging.given:
+            raise click.UsageError("--filter and the options of pages are for lists; leave the ID out")
+        shown = find_plugin(client, plugin_id, list_matches=form.for_people)
+        if not form.prints(shown):
+            show_plugin(shown, short=short, verbose=verbose)
+        return
+    plugins = _list(client, paging)
+    if form.prints(plugins):
+        return
+    echo("Container Storage Interface")
+    if plugins:
+        _plugin_table(plugins)
     else:
-        shown = find_plugin(client, plugin_id, list_matches=not as_json and parsed is None)
-    if as_json:
-        print_json(shown)
-    elif parsed is not None:
-        print_by_template(parsed, shown)
-    elif plugin_id is None:
-        echo("Container Storage Interface")
-        if shown:
-            _plugin_table(shown)
-        else:
-            complain("No CSI plugins")
-    else:
-        show_plugin(shown, short=short, verbose=verbose)
+        complain("No CSI plugins")
 
 
 def _list(client: Client, paging: Paging = NOT_PAGED, prefix: str = "") -> Any:
-    try:
+    with failing("querying plugins"):
         return paging.fetch(client, "/v1/plugins", type="csi", prefix=prefix)
-    except ClientError as error:
-        raise Failed(f"Error querying plugins: {error}") from None
 
 
-def _plugin_table(plugins: list[dict[str, Any]]) -> None:
+def _plugin_table(plugins: Sequence[dict[str, Any]]) -> None:
     table(
         ["ID", "Provider", "Controllers Healthy/Expected", "Nodes Healthy/Expected"],
         [
@@ -97,29 +78,24 @@ def _plugin_table(plugins: list[dict[str, Any]]) -> None:
 
 
 def find_plugin(client: Client, plugin_id: str, *, list_matches: bool) -> Any:
-    """The plugin of that ID, else the only one whose ID begins so. Raises Failed; many are listed if `list_matches`."""
-    try:
-        return client.get(f"/v1/plugin/csi/{segment(plugin_id)}")
-    except HttpError as error:
-        if error.status != 404:
-            raise Failed(f"Error querying plugin: {error}") from None
-    except ClientError as error:
-        raise Failed(f"Error querying plugin: {error}") from None
+    """The plugin with this ID, otherwise the only one whose ID begins with it.
+
+    Raises Failed; with `list_matches` several matches are printed first.
+    """
+    with failing("querying plugin"):
+        try:
+            return client.get(f"/v1/plugin/csi/{segment(plugin_id)}")
+        except HttpError as error:
+            if error.status != 404:
+                raise
     matches = [item for item in _list(client, prefix=plugin_id) if item["ID"].startswith(plugin_id)]
-    if not matches:
-        raise Failed(f'No plugin(s) with prefix or ID "{plugin_id}" found')
-    if len(matches) > 1:
-        if list_matches:
-            _plugin_table(matches)
-        raise Failed(f'Prefix "{plugin_id}" matched multiple plugins ({len(matches)}); give the whole ID')
-    try:
-        return client.get(f"/v1/plugin/csi/{segment(matches[0]['ID'])}")
-    except ClientError as error:
-        raise Failed(f"Error querying plugin: {error}") from None
+    found = only_match(matches, plugin_id, "plugin", _plugin_table if list_matches else None)
+    with failing("querying plugin"):
+        return client.get(f"/v1/plugin/csi/{segment(found['ID'])}")
 
 
 def show_plugin(item: dict[str, Any], *, short: bool = False, verbose: bool = False) -> None:
-    """A plugin for people, in Nomad's order. A server that doesn't count the expected instances shows them all."""
+    """Print a plugin, in Nomad's order. Servers that don't count expected instances list all of them."""
     controllers, nodes = item.get("Controllers") or {}, item.get("Nodes") or {}
     fields(
         [

@@ -21,21 +21,21 @@ from volstore.cli.output import Failed, complain, echo
     type=click.Path(path_type=Path),
     default=Path("/run/volstore/plugins/dir/csi.sock"),
     show_default=True,
-    help="Where it listens.",
+    help="The socket that it listens on.",
 )
-@click.option("--node-id", default=socket.gethostname, show_default="the host's name", help="What it calls this host.")
+@click.option("--node-id", default=socket.gethostname, show_default="the host's name", help="Its name for this host.")
 @click.option("--shared", is_flag=True, help="All hosts see the same DIRECTORY (a network file system).")
 def plugin_dir(directory: Path, socket_path: Path, node_id: str, shared: bool) -> None:
-    """Run a CSI plugin whose volumes lie in DIRECTORY.
+    """Run a CSI plugin whose volumes are in DIRECTORY.
 
-    Each directory in it is a volume with a file system, shown by a bind mount, and each NAME.img is a block device,
-    shown as a loop device; the name is the volume's external ID. It needs root, as mounting does.
+    Each directory in it is a volume with a file system, which the plugin bind mounts. Each NAME.img is a block device,
+    which it attaches as a loop device. The name is the volume's external ID. Mounting needs root.
     """
     from volstore.plugin_dir.plugin import DirPlugin
     from volstore.plugin_dir.serving import serve
 
     if os.geteuid() != 0:
-        complain("Warning: without root it can be asked who it is, and mounts nothing")
+        complain("Warning: without root it answers questions about itself, but mounts nothing")
     try:
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         socket_path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)

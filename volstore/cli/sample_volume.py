@@ -1,25 +1,25 @@
-"""What `volume init` writes: a specification that an agent in --dev mode takes as it stands."""
+"""The files of `volume init`: specifications that an agent in --dev mode accepts unchanged."""
 
 SAMPLE_HCL = """\
 # A volume for `volstore volume register` (and `nomad volume register`).
 type = "csi"
 
-# What volstore and jobs call it: unique in its namespace.
+# The name for volstore and for jobs, unique in its namespace.
 id   = "database-disk"
 name = "disk of the database"
 # namespace = "default"
 
-# What the storage provider calls it.
+# The storage provider's name for it.
 external_id = "vol-0a1b2c3d"
 
 # The plugin that serves it; `volstore plugin status` lists them.
 plugin_id = "plugin-id1"
 
-# How large it was wished to be; kept for the record.
+# The requested size; stored for the record.
 capacity_min = "10GiB"
 capacity_max = "20G"
 
-# How it may be used, one block for each way. access_mode is one of single-node-reader-only, single-node-writer,
+# The allowed uses, one block each. access_mode is one of single-node-reader-only, single-node-writer,
 # multi-node-reader-only, multi-node-single-writer, multi-node-multi-writer; attachment_mode is file-system or
 # block-device.
 capability {
@@ -31,13 +31,13 @@ capability {
   attachment_mode = "block-device"
 }
 
-# How a file system is mounted. Never shown again.
+# Options for mounting the file system. Never shown again.
 mount_options {
   fs_type     = "ext4"
   mount_flags = ["noatime"]
 }
 
-# What the plugin needs to know. Secrets are never shown again.
+# Values for the plugin. Secrets are never shown again.
 secrets {
   example_secret = "change-me"
 }
@@ -48,7 +48,7 @@ context {
   endpoint = "http://192.0.2.1:9425"
 }
 
-# Where it can be reached from.
+# The parts of the cluster that can reach it.
 topology_request {
   required {
     topology { segments { rack = "R1" } }

@@ -1,4 +1,4 @@
-"""`volstore server members` and `volstore status`: who is in the cluster, and who leads."""
+"""`volstore server members` and `volstore status`: the members of the cluster, and its leader."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from volstore.cli.arguments import Group, SingleDash, connected
-from volstore.cli.output import Failed, echo, fields, print_json, table
+from volstore.cli.output import Failed, echo, failing, fields, print_json, table
 from volstore.cli.plugin import find_plugin, show_plugin
 from volstore.cli.volume import find_volume, show_volume
 from volstore.client import Client, ClientError
+from volstore.text import join_address
 
 
 @click.group(cls=Group)
@@ -22,7 +23,7 @@ def server() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the API's answer as JSON.")
 @connected
 def members(client: Client, as_json: bool) -> None:
-    """List the servers, and which of them leads (exit code 1 if none does)."""
+    """List the servers and show the leader (exit code 1 if there is none)."""
     found = _members(client)
     if as_json:
         print_json(found)
@@ -48,10 +49,8 @@ def members(client: Client, as_json: bool) -> None:
 
 
 def _members(client: Client) -> dict[str, Any]:
-    try:
+    with failing("querying servers"):
         found: dict[str, Any] = client.get("/v1/agent/members")
-    except ClientError as error:
-        raise Failed(f"Error querying servers: {error}") from None
     return found
 
 
@@ -60,7 +59,7 @@ def _region(found: dict[str, Any]) -> str:
 
 
 def _leader(client: Client, region: str) -> tuple[str | None, str | None]:
-    """The leader's raft address, or why it can't be told."""
+    """The leader's raft address; otherwise the reason why it is unknown."""
     try:
         return client.get("/v1/status/leader", region=region) or None, None
     except ClientError as error:
@@ -68,19 +67,18 @@ def _leader(client: Client, region: str) -> tuple[str | None, str | None]:
 
 
 def _raft_address(member: dict[str, Any]) -> str:
-    """A server's raft address, as its tags tell it and as the leader is named."""
-    host = str(member["Tags"].get("rpc_addr", member["Addr"]))
-    return f"[{host}]:{member['Tags'].get('port')}" if ":" in host else f"{host}:{member['Tags'].get('port')}"
+    """A server's raft address from its tags, as in the answer of /v1/status/leader."""
+    return join_address(str(member["Tags"].get("rpc_addr", member["Addr"])), member["Tags"].get("port"))
 
 
-@click.command(cls=SingleDash, short_help="Show how the cluster, or a volume or plugin, is.")
+@click.command(cls=SingleDash, short_help="Show the status of the cluster, a volume or a plugin.")
 @click.argument("identifier", metavar="[ID]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @connected
 def status(client: Client, identifier: str | None, as_json: bool) -> None:
-    """Show how the cluster is; with an ID, the volume or plugin whose ID is or begins so.
+    """Show the status of the cluster, or of the volume or plugin with this ID or beginning of an ID.
 
-    Exit code 1 when there is no leader, or when nothing, or more than one thing, matches.
+    The exit code is 1 if there is no leader, or if ID matches nothing or more than one thing.
     """
     if identifier is not None:
         _find(client, identifier, as_json)
@@ -106,10 +104,8 @@ def status(client: Client, identifier: str | None, as_json: bool) -> None:
 
 
 def _find(client: Client, identifier: str, as_json: bool) -> None:
-    try:
+    with failing("searching"):
         answer = client.put("/v1/search", {"Prefix": identifier, "Context": "all"})
-    except ClientError as error:
-        raise Failed(f"Error searching: {error}") from None
     matches = {kind: answer["Matches"].get(kind) or [] for kind in ("volumes", "plugins")}
     exact = [kind for kind, found in matches.items() if identifier in found]
     kinds = exact or [kind for kind, found in matches.items() if found]

@@ -1,4 +1,4 @@
-"""`volstore operator snapshot`: backups, taken, looked at and put back."""
+"""`volstore operator snapshot`: saves, inspects and restores backups."""
 
 from __future__ import annotations
 
@@ -9,33 +9,31 @@ import click
 
 from volstore.backup.archive import BackupMeta, BadBackup, digest_header, unpack
 from volstore.cli.arguments import Group, connected
-from volstore.cli.output import Failed, echo, fields, print_json, write_private
-from volstore.client import Client, ClientError
+from volstore.cli.output import Failed, echo, failing, fields, print_json, write_private
+from volstore.client import Client
 
 
 @click.group(cls=Group)
 def snapshot() -> None:
-    """Back the whole state up, and restore it.
+    """Back up and restore the whole state.
 
-    A backup holds everything, secrets included: its file is readable for its owner alone, and belongs where secrets
-    do. Servers with a backup_key_file seal what they save; keep a copy of its keys where the backups aren't.
+    A backup contains everything, secrets included. Only its owner can read the file; store it as you store secrets.
+    Servers with a backup_key_file encrypt their backups; keep a copy of the keys away from the backups.
     """
 
 
 @snapshot.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--stale", is_flag=True, help="Take this server's state, whatever its age; works without a leader.")
+@click.option("--stale", is_flag=True, help="Save this server's state, however old; works without a leader.")
 @connected
 def save(client: Client, file: Path | None, stale: bool) -> None:
-    """Save a backup to FILE (default: one named by the time), readable for its owner alone."""
+    """Save a backup to FILE (default: a name with the time). Only its owner can read the file."""
     now = datetime.now(UTC)
     target = file or Path(f"volstore-{now:%Y%m%d}-{int(now.timestamp())}.snap")
-    try:
+    with failing("saving the snapshot"):
         content, headers = client.transfer("GET", "/v1/operator/snapshot" + ("?stale" if stale else ""))
-    except ClientError as error:
-        raise Failed(f"Error saving the snapshot: {error}") from None
     if headers.get("Digest") != digest_header(content):
-        raise Failed("Error saving the snapshot: it was damaged on its way; try again")
+        raise Failed("Error saving the snapshot: it was damaged in transit; try again")
     meta = _checked(content, "what the server sent")
     write_private(target, content)
     sealed = f", sealed under backup key {meta.key}" if meta.key else ""
@@ -46,7 +44,7 @@ def save(client: Client, file: Path | None, stale: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(file: Path, as_json: bool) -> None:
-    """Check the backup in FILE and show what it is."""
+    """Check the backup in FILE and show its metadata."""
     meta = _checked(_read(file), str(file))
     pairs: list[tuple[str, object]] = [
         ("ID", meta.id),
@@ -70,17 +68,15 @@ def inspect(file: Path, as_json: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @connected
 def restore(client: Client, file: Path) -> None:
-    """Put the backup in FILE in the place of everything that the cluster holds now.
+    """Replace the whole state of the cluster with the backup in FILE.
 
-    All of it or nothing: until the last step the cluster serves its present state. Who waits for a change is woken.
-    One that is sealed needs the server to have its key (backup_key_file); `inspect` shows which one that is.
+    The restore is atomic: clients see the old state until it completes. Blocking queries return. For an encrypted
+    backup the server needs its key (backup_key_file); `inspect` shows which one.
     """
     content = _read(file)
     meta = _checked(content, str(file))
-    try:
+    with failing("restoring the snapshot"):
         _, headers = client.transfer("PUT", "/v1/operator/snapshot", content)
-    except ClientError as error:
-        raise Failed(f"Error restoring the snapshot: {error}") from None
     echo(f"State of index {meta.index} restored, at index {headers.get('X-Nomad-Index')}")
 
 

@@ -1,9 +1,9 @@
-"""The part of Go's templates that people give to `nomad … -t`, and a clear refusal of the rest.
+"""The part of Go's templates that people use with `nomad … -t`; everything else is refused.
 
-Understood: `{{.Field}}` and paths of fields (`{{.NodeInfo.ID}}`), `{{.}}`, `{{range .X}}…{{else}}…{{end}}` over lists
+Supported: `{{.Field}}` and paths of fields (`{{.NodeInfo.ID}}`), `{{.}}`, `{{range .X}}…{{else}}…{{end}}` over lists
 and over the values of objects, `{{if .X}}…{{else}}…{{end}}`, `{{with .X}}…{{end}}`, `{{len .X}}`, quoted text
-(`{{"\\n"}}`), comments, and `-` beside the braces, which takes away white space. Not understood: variables, pipes and
-functions.
+(`{{"\\n"}}`), comments, and `-` beside the braces, which trims white space. Not supported: variables,
+pipes and functions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PATH = re.compile(r"\.|(\.[A-Za-z_]\w*)+", re.ASCII)
 
 
 class TemplateError(ValueError):
-    """The template can't be followed; the text says which part and why."""
+    """The template is invalid or not supported; the text says which part and why."""
 
 
 @dataclass(slots=True)
@@ -47,13 +47,13 @@ _Node = str | _Path | _Block
 
 
 class Template:
-    """A parsed template. Raises TemplateError when it holds what isn't understood."""
+    """A parsed template. Raises TemplateError for anything that is not supported."""
 
     def __init__(self, text: str) -> None:
         self._root = _parse(text)
 
     def render(self, value: Any) -> str:
-        """The template filled with decoded JSON. Raises TemplateError for a field that isn't there."""
+        """Fill the template with decoded JSON. Raises TemplateError for a missing field."""
         return "".join(_render(self._root.body, value))
 
 
@@ -104,7 +104,7 @@ def _act(text: str, stack: list[_Block]) -> None:
         stack[-1].current().append(_quoted(text))
     else:
         raise TemplateError(
-            f"{{{{{text}}}}} is not understood; known are {{{{.Field}}}}, range, if, with, else, end, len and "
+            f"{{{{{text}}}}} is not supported; supported are {{{{.Field}}}}, range, if, with, else, end, len and "
             "quoted text"
         )
 
@@ -132,7 +132,7 @@ def _render(nodes: list[_Node], value: Any) -> list[str]:
 
 def _render_block(block: _Block, value: Any) -> list[str]:
     found = _look_up(block.path, value)
-    if not found:  # Go's rule is JSON's: false, 0, "", null, and what is empty
+    if not found:  # as in Go, false, 0, "", null and empty values are false
         return _render(block.otherwise or [], value)
     if block.keyword == "if":
         return _render(block.body, value)
@@ -167,7 +167,7 @@ def _length(path: str, value: Any) -> str:
 
 
 def _go(value: Any) -> str:
-    """As Go's fmt prints it."""
+    """Format a value as Go's fmt does."""
     match value:
         case None:
             return "<nil>"

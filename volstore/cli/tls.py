@@ -1,4 +1,4 @@
-"""`volstore tls`: makes the certificates of a cluster."""
+"""`volstore tls`: creates the certificates of a cluster."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from volstore.cli.arguments import Group
 from volstore.cli.output import Failed, echo
 
 _FOLDER = click.option(
-    "--dir", "folder", metavar="DIR", type=click.Path(path_type=Path), default=".", help="Where the files go. [.]"
+    "--dir", "folder", metavar="DIR", type=click.Path(path_type=Path), default=".", help="Directory of the files. [.]"
 )
 
 
-@click.group(cls=Group, short_help="Make the certificates of a cluster.")
+@click.group(cls=Group, short_help="Create the certificates of a cluster.")
 def tls() -> None:
-    """Make the authority of a cluster, and certificates for its servers and clients.
+    """Create the authority of a cluster, and certificates for its servers and clients.
 
-    Keep ca-key.pem off the servers: whoever has it can join the cluster. Each server is given ca.pem (--tls-ca-file),
-    its certificate (--tls-cert-file) and its key (--tls-key-file).
+    Keep ca-key.pem off the servers: anybody with it can join the cluster. Each server needs ca.pem (--tls-ca-file), its
+    certificate (--tls-cert-file) and its key (--tls-key-file).
     """
 
 
 @tls.group(cls=Group)
 def ca() -> None:
-    """The cluster's own authority."""
+    """Manage the cluster's own authority."""
 
 
 @ca.command(name="create")
 @_FOLDER
-@click.option("--days", type=int, metavar="DAYS", default=3650, help="How long it is valid. [3650]")
+@click.option("--days", type=int, metavar="DAYS", default=3650, help="Validity. [3650]")
 def create_ca(folder: Path, days: int) -> None:
-    """Write ca.pem and ca-key.pem; files that are there are not overwritten.
+    """Write ca.pem and ca-key.pem. Existing files are not overwritten.
 
-    To replace an authority, make another one in another directory, append its ca.pem to the one that the servers
-    have, reload them (SIGHUP), replace their certificates, and then remove the old one from ca.pem.
+    To replace an authority, create a new one in another directory, append its ca.pem to the ca.pem of every server,
+    reload the servers (SIGHUP), replace their certificates, and then remove the old authority from ca.pem.
     """
     from volstore import certificates
 
@@ -49,19 +49,19 @@ def create_ca(folder: Path, days: int) -> None:
 
 @tls.group(cls=Group)
 def cert() -> None:
-    """Certificates that the cluster's authority signs."""
+    """Manage certificates that the cluster's authority signs."""
 
 
 @cert.command(name="create")
 @click.option("--server", "role", flag_value="server", help="For a member of the cluster: HTTPS and raft.")
 @click.option("--client", "role", flag_value="client", help="For a program that uses the HTTP API.")
 @click.option("--cli", "role", flag_value="cli", help="For a person at the command line.")
-@click.option("--name", metavar="NAME", help="The member's name, as its --name; or the client's. [cli]")
+@click.option("--name", metavar="NAME", help="The member's --name, or a client's name. [cli]")
 @click.option(
-    "--host", "hosts", metavar="HOST", multiple=True, help="A name or IP address that a server is reached at."
+    "--host", "hosts", metavar="HOST", multiple=True, help="A host name or IP address of a server; repeat for others."
 )
 @click.option("--region", metavar="REGION", default="global", help="The cluster's region. [global]")
-@click.option("--days", type=int, metavar="DAYS", default=365, help="How long it is valid. [365]")
+@click.option("--days", type=int, metavar="DAYS", default=365, help="Validity. [365]")
 @click.option("--ca", "authority", metavar="FILE", type=click.Path(path_type=Path), help="The authority. [DIR/ca.pem]")
 @click.option("--ca-key", metavar="FILE", type=click.Path(path_type=Path), help="Its key. [DIR/ca-key.pem]")
 @_FOLDER
@@ -75,9 +75,9 @@ def create_cert(
     ca_key: Path | None,
     folder: Path,
 ) -> None:
-    """Write ROLE-NAME.pem and ROLE-NAME-key.pem; files that are there are not overwritten.
+    """Write ROLE-NAME.pem and ROLE-NAME-key.pem. Existing files are not overwritten.
 
-    A server's certificate proves NAME, server.REGION.volstore, localhost, 127.0.0.1, ::1 and every --host.
+    A server's certificate is valid for NAME, server.REGION.volstore, localhost, 127.0.0.1, ::1 and every --host.
     """
     from volstore import certificates
 

@@ -1,28 +1,17 @@
-"""`volstore volume`: register, inspect and deregister volumes; claims have a file of their own."""
+"""`volstore volume`: register, inspect and deregister volumes (claims.py has the commands for claims)."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from volstore.cli.arguments import Group, complete_volume, connected, output_options
+from volstore.cli.arguments import Group, complete_volume, connected, output_options, read_file
 from volstore.cli.claims import claim, detach, release, show_claims
-from volstore.cli.files import read_file
-from volstore.cli.output import (
-    NONE,
-    Failed,
-    ago,
-    complain,
-    echo,
-    fields,
-    print_by_template,
-    print_json,
-    read_template,
-    table,
-)
+from volstore.cli.output import NONE, Failed, Form, ago, complain, echo, failing, fields, only_match, table
 from volstore.cli.paging import NOT_PAGED, Paging, list_options
 from volstore.cli.sample_volume import SAMPLE_HCL, SAMPLE_JSON
 from volstore.client import Client, ClientError, HttpError, segment
@@ -34,8 +23,8 @@ def volume() -> None:
     """Register, inspect, claim and deregister volumes.
 
     \b
-    The commands take Nomad's flags in both spellings, -json and --json.
-    -t TEMPLATE understands of Go's templates: {{.Field}} and paths like
+    Long flags may have one dash or two: -json, --json.
+    -t TEMPLATE accepts this part of Go's templates: {{.Field}}, paths like
     {{.NodeInfo.ID}}, {{range .X}}…{{end}}, {{if .X}}…{{else}}…{{end}},
     {{with .X}}…{{end}}, {{len .X}} and quoted text like {{"\\n"}}.
     """
@@ -49,10 +38,10 @@ _ID = click.argument("volume_id", metavar="ID", shell_complete=complete_volume)
 
 @volume.command()
 @click.argument("volume_id", metavar="[ID]", required=False, shell_complete=complete_volume)
-@click.option("--type", "kind", type=click.Choice(["csi"]), default="csi", help="Only csi volumes are kept here.")
-@click.option("--plugin-id", metavar="ID", help="List the volumes of plugins whose ID begins so.")
-@click.option("--short", is_flag=True, help="Leave the allocations out.")
-@click.option("--verbose", is_flag=True, help="Whole IDs of allocations and nodes.")
+@click.option("--type", "kind", type=click.Choice(["csi"]), default="csi", help="volstore knows csi volumes only.")
+@click.option("--plugin-id", metavar="ID", help="List the volumes of plugins whose ID begins with this.")
+@click.option("--short", is_flag=True, help="Omit allocations and claims.")
+@click.option("--verbose", is_flag=True, help="Show whole IDs of allocations and nodes.")
 @list_options
 @output_options
 @connected
@@ -64,39 +53,22 @@ def status(
     plugin_id: str | None,
     short: bool,
     verbose: bool,
-    as_json: bool,
-    template: str | None,
+    form: Form,
 ) -> None:
-    """Show a volume, or list all of them.
+    """Show a volume, or list all volumes.
 
-    An ID that no volume has is taken for the beginning of one: the volume is shown if there is one such, else they
-    are listed, with exit code 1.
+    ID may be the beginning of an ID. If several volumes match, they are listed, with exit code 1.
     """
-    parsed = read_template(as_json, template)
-    if volume_id is None:
-        shown = _list(client, paging, type=kind, plugin_id=plugin_id or "")
-    elif plugin_id or paging.given:
-        raise click.UsageError("--plugin-id, --filter and the options of pages are for lists; leave the ID out")
-    else:
-        shown = find_volume(client, volume_id, list_matches=not as_json and parsed is None)
-    if as_json:
-        print_json(shown)
-    elif parsed is not None:
-        print_by_template(parsed, shown)
-    elif volume_id is None:
-        _show_list(shown)
-    else:
-        show_volume(shown, short=short, verbose=verbose)
-
-
-def _list(client: Client, paging: Paging = NOT_PAGED, **parameters: str) -> Any:
-    try:
-        return paging.fetch(client, "/v1/volumes", **parameters)
-    except ClientError as error:
-        raise Failed(f"Error querying volumes: {error}") from None
-
-
-def _show_list(volumes: list[dict[str, Any]]) -> None:
+    if volume_id is not None:
+        if plugin_id or paging.given:
+            raise click.UsageError("--plugin-id, --filter and the options of pages are for lists; leave the ID out")
+        shown = find_volume(client, volume_id, list_matches=form.for_people)
+        if not form.prints(shown):
+            show_volume(shown, short=short, verbose=verbose)
+        return
+    volumes = _list(client, paging, type=kind, plugin_id=plugin_id or "")
+    if form.prints(volumes):
+        return
     echo("Container Storage Interface")
     if volumes:
         _volume_table(volumes)
@@ -104,7 +76,12 @@ def _show_list(volumes: list[dict[str, Any]]) -> None:
         complain("No CSI volumes")
 
 
-def _volume_table(volumes: list[dict[str, Any]]) -> None:
+def _list(client: Client, paging: Paging = NOT_PAGED, **parameters: str) -> Any:
+    with failing("querying volumes"):
+        return paging.fetch(client, "/v1/volumes", **parameters)
+
+
+def _volume_table(volumes: Sequence[dict[str, Any]]) -> None:
     headers = ["ID", "Name", "Plugin ID", "Schedulable", "Access Mode"]
     keys = ["ID", "Name", "PluginID", "Schedulable", "AccessMode"]
     if len({item.get("Namespace") for item in volumes}) > 1:
@@ -114,32 +91,24 @@ def _volume_table(volumes: list[dict[str, Any]]) -> None:
 
 
 def find_volume(client: Client, volume_id: str, *, list_matches: bool) -> Any:
-    """The volume of that ID, else the only one whose ID begins so. Raises Failed; many are listed if `list_matches`.
+    """The volume with this ID, otherwise the only one whose ID begins with it.
 
-    In all namespaces at once (`*`) a volume can't be read: there the list says in which one it is.
+    Raises Failed; with `list_matches` several matches are printed first. In all namespaces at once (`*`) a volume can't
+    be read, so the list tells its namespace first.
     """
     everywhere = client.connection.namespace == "*"
     if not everywhere:
-        try:
-            return _read(client, volume_id)
-        except HttpError as error:
-            if error.status != 404:
-                raise Failed(f"Error querying volume: {error}") from None
-        except ClientError as error:
-            raise Failed(f"Error querying volume: {error}") from None
+        with failing("querying volume"):
+            try:
+                return _read(client, volume_id)
+            except HttpError as error:
+                if error.status != 404:
+                    raise
     matches = _list(client, type="csi", prefix=volume_id)
     exact = [item for item in matches if item["ID"] == volume_id]
-    found = exact or matches
-    if not found:
-        raise Failed(f'No volume(s) with prefix or ID "{volume_id}" found')
-    if len(found) > 1:
-        if list_matches:
-            _volume_table(found)
-        raise Failed(f'Prefix "{volume_id}" matched multiple volumes ({len(found)}); give the whole ID')
-    try:
-        return _read(client, found[0]["ID"], found[0].get("Namespace", "") if everywhere else None)
-    except ClientError as error:
-        raise Failed(f"Error querying volume: {error}") from None
+    found = only_match(exact or matches, volume_id, "volume", _volume_table if list_matches else None)
+    with failing("querying volume"):
+        return _read(client, found["ID"], found.get("Namespace", "") if everywhere else None)
 
 
 def _read(client: Client, volume_id: str, namespace: str | None = None) -> Any:
@@ -148,7 +117,7 @@ def _read(client: Client, volume_id: str, namespace: str | None = None) -> Any:
 
 
 def show_volume(item: dict[str, Any], *, short: bool = False, verbose: bool = False) -> None:
-    """A volume for people, in Nomad's order."""
+    """Print a volume, in Nomad's order."""
     capabilities = item.get("RequestedCapabilities") or []
     pairs = [
         ("ID", item["ID"]),
@@ -177,7 +146,7 @@ def show_volume(item: dict[str, Any], *, short: bool = False, verbose: bool = Fa
 
 
 def _mount_options(options: dict[str, Any] | None) -> str:
-    """The server keeps these to itself; an older Nomad may show them."""
+    """volstore never returns these; an older Nomad may."""
     if not options:
         return NONE
     words = [f"fs_type: {options['FSType']}"] if options.get("FSType") else []
@@ -185,7 +154,7 @@ def _mount_options(options: dict[str, Any] | None) -> str:
 
 
 def show_allocations(allocations: list[dict[str, Any]] | None, *, verbose: bool) -> None:
-    """Allocation stubs under a title, as Nomad shows them on volumes and plugins."""
+    """Print allocation stubs under a title, as Nomad does for volumes and plugins."""
     echo()
     echo("Allocations")
     if not allocations:
@@ -212,11 +181,11 @@ def show_allocations(allocations: list[dict[str, Any]] | None, *, verbose: bool)
 @click.argument("file", metavar="FILE", type=click.Path(allow_dash=True))
 @connected
 def register(client: Client, file: str) -> None:
-    """Register the volume that FILE specifies, in Nomad's HCL or JSON; `-` reads it from stdin.
+    """Register the volumes in FILE, in Nomad's HCL or JSON; `-` is stdin.
 
-    JSON may also be the API's body, what `volume status -json ID` prints, or a list of volumes: all of a namespace are
-    registered, or none. A namespace in the file beats --namespace and the variables, as it does in Nomad. A volume
-    that exists and is not in use is replaced.
+    JSON may also be the API's body, the output of `volume status -json ID`, or a list of volumes. Either all volumes of
+    a namespace are registered, or none. As in Nomad, a namespace in the file takes precedence over --namespace and the
+    variables. A volume that exists and is not in use is replaced.
     """
     text, name = read_file(file)
     try:
@@ -239,7 +208,10 @@ def register(client: Client, file: str) -> None:
 
 
 def _register(client: Client, namespace: str, volumes: list[dict[str, Any]]) -> None:
-    """All of one namespace at once; the path is the first one's, for a body of many may have any."""
+    """Register the volumes of one namespace in one request.
+
+    Its path names the first; the server accepts any of them.
+    """
     parameters = {"namespace": namespace} if namespace else {}
     path = f"/v1/volume/csi/{segment(volumes[0]['ID'])}"
     answer = client.put(path, volume_file.register_body(volumes), **parameters)
@@ -249,27 +221,25 @@ def _register(client: Client, namespace: str, volumes: list[dict[str, Any]]) -> 
 
 @volume.command(short_help="Deregister a volume.")
 @_ID
-@click.option("--force", is_flag=True, help="Also when claimed, if all that claim it are terminal or gone.")
-@click.option("--yes", is_flag=True, help="For scripts written for Nomad; volstore asks nothing.")
+@click.option("--force", is_flag=True, help="Also if it has claims, when all claimants are terminal or gone.")
+@click.option("--yes", is_flag=True, help="Accepted for scripts written for Nomad; volstore never asks.")
 @connected
 def deregister(client: Client, volume_id: str, force: bool, yes: bool) -> None:
-    """Deregister the volume with exactly this ID; what it stands for stays where it is.
+    """Deregister the volume with exactly this ID. Its storage stays.
 
-    --force asks nothing, since the server takes no volume from a workload that runs.
+    --force does not ask, because the server never takes a volume from a running workload.
     """
     if not volume_id:
         raise click.UsageError("ID is empty")
-    try:
+    with failing("deregistering volume"):
         client.delete(f"/v1/volume/csi/{segment(volume_id)}", force="true" if force else "")
-    except ClientError as error:
-        raise Failed(f"Error deregistering volume: {error}") from None
 
 
-@volume.command(short_help="Write an example of a volume file.")
+@volume.command(short_help="Write an example volume file.")
 @click.argument("file", metavar="[FILE]", required=False, type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 def init(file: str | None, as_json: bool) -> None:
-    """Write an example of a volume specification to FILE (default volume.hcl, or volume.json)."""
+    """Write an example volume specification to FILE (default volume.hcl, or volume.json)."""
     path = Path(file or ("volume.json" if as_json else "volume.hcl"))
     try:
         with path.open("x", encoding="utf-8") as opened:
