@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-from volstore.drill.evidence import judge
-from volstore.drill.finals import Final, Held
+from volstore.drill.checks import judge
+from volstore.drill.final_state import Final, Held
 from volstore.drill.record import Absence, Check, Kind, Outage, Outcome, Request
 from volstore.drill.scenario import Objective
 

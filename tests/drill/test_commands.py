@@ -14,8 +14,8 @@ import pytest
 
 from tests.process.agents import until
 from volstore.drill.commands import run
-from volstore.drill.guardian import Guardian
 from volstore.drill.target import TargetError
+from volstore.drill.watchdog import Watchdog
 
 
 def gone(pid: int) -> bool:
@@ -36,8 +36,8 @@ async def test_a_command_gets_no_input_so_that_it_can_not_ask_for_a_password() -
 @pytest.mark.parametrize(
     ("command", "why"),
     [
-        (["sh", "-c", "echo no such host >&2; exit 3"], "ended with code 3; it said: no such host"),
-        (["false"], "false ended with code 1; it said nothing"),
+        (["sh", "-c", "echo no such host >&2; exit 3"], "ended with code 3; it printed: no such host"),
+        (["false"], "false ended with code 1; it printed nothing"),
         (["sh", "-c", "kill -9 $$"], "ended with code -9"),
         (["no-such-program-here"], "can't run no-such-program-here: No such file or directory"),
     ],
@@ -50,7 +50,7 @@ async def test_a_command_that_fails_is_told_of_with_its_words(command: list[str]
 
 async def test_a_command_that_hangs_is_stopped_with_all_its_children(tmp_path: Path) -> None:
     note = tmp_path / "pid"
-    with pytest.raises(TargetError, match=r"did not end within 0\.5 s; it said: waiting"):
+    with pytest.raises(TargetError, match=r"did not end within 0\.5 s; it printed: waiting"):
         await run(["sh", "-c", f"sleep 600 & echo $! >{note}; echo waiting; wait"], 0.5)
     pid = int(note.read_text())
     await until(lambda: gone(pid), what="the end of the child")
@@ -75,32 +75,32 @@ async def test_a_command_that_is_given_up_is_stopped(tmp_path: Path) -> None:
     assert gone(int(note.read_text()))
 
 
-# The guardian.
+# The watchdog.
 
 
 def test_what_is_not_healed_when_the_drill_is_gone_is_healed_then_last_first(tmp_path: Path) -> None:
     done = tmp_path / "done"
-    guardian = Guardian(10.0)
-    guardian.breaks([["sh", "-c", f"echo first >>{done}"]])
-    healed = guardian.breaks([["sh", "-c", f"echo healed >>{done}"]])
-    guardian.breaks([["sh", "-c", f"echo third >>{done}"], ["sh", "-c", f"echo fourth >>{done}"]])
-    guardian.healed(healed)
-    guardian.close()
-    guardian.close()
+    watchdog = Watchdog(10.0)
+    watchdog.breaks([["sh", "-c", f"echo first >>{done}"]])
+    healed = watchdog.breaks([["sh", "-c", f"echo healed >>{done}"]])
+    watchdog.breaks([["sh", "-c", f"echo third >>{done}"], ["sh", "-c", f"echo fourth >>{done}"]])
+    watchdog.healed(healed)
+    watchdog.close()
+    watchdog.close()
     assert done.read_text().split() == ["third", "fourth", "first"]
 
 
 def test_a_guardian_that_has_ended_lets_nothing_more_be_broken() -> None:
-    guardian = Guardian(10.0)
-    guardian.close()
+    watchdog = Watchdog(10.0)
+    watchdog.close()
     with pytest.raises(TargetError, match="has ended"):
-        guardian.breaks([["true"]])
+        watchdog.breaks([["true"]])
 
 
 def test_a_healing_that_fails_is_tried_again_and_then_told_of(tmp_path: Path) -> None:
     tries = tmp_path / "tries"
     messages = json.dumps({"id": 1, "heal": [["sh", "-c", f"echo x >>{tries}; echo unreachable; exit 1"]]})
-    command = [sys.executable, "-m", "volstore.drill.guardian", "10"]
+    command = [sys.executable, "-m", "volstore.drill.watchdog", "10"]
     ended = subprocess.run(command, input=messages + "\n", capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "NOT HEALED" in ended.stderr

@@ -16,7 +16,7 @@ import pytest
 
 from volstore.cli import main
 from volstore.drill import namespaces
-from volstore.drill.leftovers import PREFIX, sweep
+from volstore.drill.cleanup import PREFIX, remove_leftovers
 
 LIMIT = 110.0
 """Seconds in which a short drill ends on the slowest machine; its own limits are shorter."""
@@ -86,7 +86,7 @@ def begun(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate()
-        sweep()
+        remove_leftovers()
 
 
 def left_of(pid: int) -> list[str]:
@@ -154,7 +154,7 @@ def test_what_a_killed_drill_leaves_goes_away_with_the_next(begun: subprocess.Po
     assert left_of(begun.pid)
     begun.kill()
     begun.wait()
-    sweep()
+    remove_leftovers()
     assert left_of(begun.pid) == []
 
 
@@ -181,7 +181,7 @@ def test_a_dry_run_shows_what_would_be_done_and_does_nothing(run: Run, tmp_path:
         (["leader-kill", "--local", "9"], "9 is not in the range 1<=x<=7"),
         (["minority-partition", "--local", "2"], "partition of a minority needs 3 nodes at least, not 2"),
         (["leader-kill", "--yes-break-it"], "--yes-break-it is for --cluster"),
-        (["leader-kill", "--cluster", "c.toml"], "--cluster breaks c.toml on purpose: say --yes-break-it"),
+        (["leader-kill", "--cluster", "c.toml"], "--cluster breaks c.toml on purpose: give --yes-break-it"),
         (["leader-kill", "--cluster", "c.toml", "--local", "3"], "give --local or --cluster, not both"),
         (["leader-kill", "--cluster", "absent.toml", "--yes-break-it"], "absent.toml"),
     ],

@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 
 from volstore.drill import faults_clock, namespaces
+from volstore.drill.cleanup import Place
 from volstore.drill.faults_disk import SlowDisk, SmallDisk, no_strace
 from volstore.drill.faults_network import Flap, OneWay, Partition
-from volstore.drill.leftovers import Place
 from volstore.drill.local import LocalTarget
 from volstore.drill.local_node import LocalNode
 from volstore.drill.namespaces import Network
+from volstore.drill.packages import provide
 from volstore.drill.slow_links import SlowLink
 from volstore.drill.target import Fault, FaultKind, TargetError, TargetNode
-from volstore.drill.tools import provide
 
 NO_NETWORK = namespaces.missing()
 NETWORK = pytest.mark.skipif(NO_NETWORK is not None, reason=NO_NETWORK or "")
@@ -103,14 +103,14 @@ async def net() -> AsyncIterator[Net]:
 @NETWORK
 async def test_a_partition_cuts_nodes_but_not_clients_and_is_healed() -> None:
     async with net() as made:
-        means, fault = Partition(made.network, ["s1", "s2"], ""), Fault(FaultKind.PARTITION, ("s1",))
+        injector, fault = Partition(made.network, ["s1", "s2"], ""), Fault(FaultKind.PARTITION, ("s1",))
         assert await made.ask("s1", "s2") is not None
-        await means.do(fault)
+        await injector.do(fault)
         assert not await made.reaches("s1", "s2")
         assert not await made.reaches("s2", "s1")
         assert await made.ask("clients", "s1") is not None
-        await means.heal(fault)
-        await means.heal(fault)
+        await injector.heal(fault)
+        await injector.heal(fault)
         assert await made.ask("s2", "s1") is not None
     assert not own_namespaces()
 
@@ -118,30 +118,30 @@ async def test_a_partition_cuts_nodes_but_not_clients_and_is_healed() -> None:
 @NETWORK
 @pytest.mark.parametrize(("direction", "rule"), [("in", ("s2", "s1")), ("out", ("s1", "s2"))])
 async def test_a_one_way_cut_is_of_one_way(direction: str, rule: tuple[str, str]) -> None:
-    means = OneWay(None, ["s1", "s2", "s3"], "")
-    assert means.pairs(Fault(FaultKind.ONE_WAY, ("s1",), direction=direction))[0] == rule
+    injector = OneWay(None, ["s1", "s2", "s3"], "")
+    assert injector.pairs(Fault(FaultKind.ONE_WAY, ("s1",), direction=direction))[0] == rule
     async with net() as made:
         # Who is heard but hears nothing is not answered; nor is who isn't heard. The rules tell them apart.
         fault = Fault(FaultKind.ONE_WAY, ("s1",), direction=direction)
-        means = OneWay(made.network, ["s1", "s2"], "")
-        await means.do(fault)
+        injector = OneWay(made.network, ["s1", "s2"], "")
+        await injector.do(fault)
         cut = [line for line in made.rules() if "blackhole" in line]
         assert len(cut) == 1
         assert f"from {made.network.address(rule[0])} to {made.network.address(rule[1])} blackhole" in cut[0]
         assert not await made.reaches("s1", "s2")
-        await means.heal(fault)
+        await injector.heal(fault)
         assert await made.ask("s1", "s2") is not None
 
 
 @NETWORK
 async def test_a_flapping_link_is_whole_when_healed() -> None:
     async with net() as made:
-        means = Flap(made.network, ["s1", "s2"], "")
+        injector = Flap(made.network, ["s1", "s2"], "")
         fault = Fault(FaultKind.FLAP, ("s1",), up=0.05, down=0.2)
-        await means.do(fault)
+        await injector.do(fault)
         while await made.reaches("s1", "s2"):
             pass
-        await means.heal(fault)
+        await injector.heal(fault)
         assert await made.ask("s1", "s2") is not None
 
 
@@ -158,15 +158,15 @@ async def test_packets_of_a_slow_link_come_late_in_both_directions(kind: type[Sl
     place = Place()
     try:
         async with net() as made:
-            means = kind(made.network, ["s1", "s2"], "", place.note)
+            injector = kind(made.network, ["s1", "s2"], "", place.note)
             fault = Fault(FaultKind.SLOW_LINK, ("s2",), delay=0.15)
-            await means.do(fault)
+            await injector.do(fault)
             for source, to in (("s1", "s2"), ("s2", "s1"), ("clients", "s2")):
                 took = await made.ask(source, to)
                 assert took is not None
                 assert took >= 0.3
-            await means.heal(fault)
-            await means.heal(fault)
+            await injector.heal(fault)
+            await injector.heal(fault)
             assert await made.ask("s1", "s2") is not None
             assert not [line for line in made.rules() if "wire" in line]
     finally:
@@ -178,11 +178,11 @@ async def test_a_wire_that_loses_nearly_all_lets_nearly_nothing_through() -> Non
     place = Place()
     try:
         async with net() as made:
-            means = WiredLink(made.network, ["s1", "s2"], "", place.note)
+            injector = WiredLink(made.network, ["s1", "s2"], "", place.note)
             fault = Fault(FaultKind.SLOW_LINK, ("s2",), loss=0.999999)
-            await means.do(fault)
+            await injector.do(fault)
             assert not await made.reaches("s1", "s2")
-            await means.heal(fault)
+            await injector.heal(fault)
             assert await made.ask("s1", "s2") is not None
     finally:
         place.remove()
@@ -192,7 +192,7 @@ def test_without_a_network_of_its_own_a_cluster_says_why_links_cannot_be_broken(
     target = LocalTarget(3, tmp_path, own_network=False)
     for kind in (FaultKind.PARTITION, FaultKind.ONE_WAY, FaultKind.FLAP, FaultKind.SLOW_LINK):
         why = target.cannot(Fault(kind, ("s1",)))
-        assert why == "links between nodes on loopback can't be broken: it was not asked for"
+        assert why == "links between nodes on loopback can't be broken: it was not requested"
     assert target.cannot(Fault(FaultKind.KILL, ("s1",))) is None
 
 
@@ -245,13 +245,13 @@ async def test_syncs_of_a_slow_disk_take_long_until_it_is_healed(tmp_path: Path)
     assert process.stdout is not None
     try:
         await process.stdout.readline()
-        means, fault = SlowDisk({"s1": node}, lambda pid: None), Fault(FaultKind.SLOW_DISK, ("s1",), delay=0.3)
-        assert means.cannot(fault) is None
-        await means.do(fault)
+        injector, fault = SlowDisk({"s1": node}, lambda pid: None), Fault(FaultKind.SLOW_DISK, ("s1",), delay=0.3)
+        assert injector.cannot(fault) is None
+        await injector.do(fault)
         while float(await process.stdout.readline()) < 0.3:
             pass
-        await means.heal(fault)
-        await means.heal(fault)
+        await injector.heal(fault)
+        await injector.heal(fault)
         while float(await process.stdout.readline()) >= 0.3:
             pass
     finally:

@@ -17,17 +17,17 @@ import pytest
 
 from tests.drill.histories import ANY, KEPT, LINEARIZABLE, ORDER
 from tests.process.agents import Agent, agents, until
-from volstore.drill.evidence import judge
+from volstore.drill.checks import judge
 from volstore.drill.exchange import Exchange
-from volstore.drill.finals import read_finals
-from volstore.drill.ground import NAMESPACE, clear
+from volstore.drill.final_state import read_finals
+from volstore.drill.health import wait_until_healthy
 from volstore.drill.load import WRITES_PER_SECOND, Load, LoadFailed
 from volstore.drill.outage import outages
 from volstore.drill.record import Event, Kind, Outcome
 from volstore.drill.recording import Recording
-from volstore.drill.recovery import whole
 from volstore.drill.scenario import LoadSettings
 from volstore.drill.target import Access, TargetNode
+from volstore.drill.volumes import NAMESPACE, remove_volumes
 
 
 def clock() -> Callable[[], float]:
@@ -46,7 +46,7 @@ def by_name(nodes: list[Agent], name: str | None) -> Agent:
 async def must_be_whole(nodes: list[Agent]) -> None:
     exchange = Exchange(Access())
     try:
-        assert await whole(exchange, as_nodes(nodes), 30.0) == ""
+        assert await wait_until_healthy(exchange, as_nodes(nodes), 30.0) == ""
     finally:
         await exchange.close()
 
@@ -101,10 +101,10 @@ async def test_writes_are_repeated_under_their_key_and_volumes_of_their_own_are_
         assert finals[0].volumes
         exchange = Exchange(Access())
         try:
-            assert await clear(exchange, as_nodes(nodes), 10.0) == ""
+            assert await remove_volumes(exchange, as_nodes(nodes), 10.0) == ""
             left = await exchange.ask("GET", nodes[0].url, f"/v1/volumes?type=csi&namespace={NAMESPACE}", within=5)
             plugin = await exchange.ask("GET", nodes[0].url, "/v1/plugins?type=csi", within=5)
-            assert await clear(exchange, as_nodes(nodes), 10.0) == ""
+            assert await remove_volumes(exchange, as_nodes(nodes), 10.0) == ""
         finally:
             await exchange.close()
         assert (left.json(), plugin.json()) == ([], [])
@@ -148,7 +148,7 @@ async def test_a_cluster_that_really_lost_writes_is_found_out(tmp_path: Path) ->
 
 async def test_a_cluster_that_does_not_answer_is_no_ground_for_a_load() -> None:
     load = Load([TargetNode("s1", "http://127.0.0.1:9")], LoadSettings(), 1, clock())
-    with pytest.raises(LoadFailed, match=r"the load can't begin: PUT /v1/namespace/.* was answered with nothing"):
+    with pytest.raises(LoadFailed, match=r"the load can't start: PUT /v1/namespace/.* was answered with nothing"):
         await load.start(0.1)
     await load.stop()
 
@@ -190,7 +190,7 @@ def test_a_load_never_writes_more_than_the_nodes_remember_keys_of() -> None:
 
 def test_nothing_is_expected_of_a_node_that_is_not_there() -> None:
     load = Load([TargetNode("s1", "http://127.0.0.1:9")], LoadSettings(), 1, clock())
-    with pytest.raises(KeyError, match="s2 is no node of this load"):
+    with pytest.raises(KeyError, match="s2 is not a node of this load"):
         load.expect_down("s2")
 
 
@@ -203,7 +203,7 @@ async def test_a_node_that_can_not_be_asked_at_the_end_is_told_of(tmp_path: Path
         )
     assert (there.error, there.volumes) == ("", {})
     assert len(there.digest) == 32
-    assert gone.error.startswith("asked for its digest it said: ")
+    assert gone.error.startswith("the request for its digest was answered: ")
 
 
 def test_evidence_that_can_not_be_kept_is_an_error() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from volstore.drill.quorum import too_few
+from volstore.drill.selection import too_few
 from volstore.http.health import LAG
 
 
@@ -51,7 +51,7 @@ def test_a_majority_may_not_go(count: int, gone: list[str]) -> None:
     ids=lambda ill: next(iter(ill)),
 )
 def test_a_voter_that_is_not_well_does_not_count(ill: dict[str, Any]) -> None:
-    assert too_few(health(3, s3=ill), ["s2"]) == "of 3 voters, 2 are well and 2 must stay; s1 would be left"
+    assert too_few(health(3, s3=ill), ["s2"]) == "of 3 voters, 2 are healthy and 2 must stay; s1 would be left"
     assert too_few(health(3, s3=ill), ["s3"]) is None
 
 

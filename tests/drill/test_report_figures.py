@@ -18,7 +18,7 @@ from volstore.drill.report import summary
 from volstore.drill.report.drawing import Scale, area, clock_ticks, columns, line, ticks
 from volstore.drill.report.figures import by_fault, felt, percentile
 from volstore.drill.report.series import series, span
-from volstore.drill.report.spans import Span, faults, reigns
+from volstore.drill.report.spans import Span, faults, leaderships
 from volstore.drill.report.wording import duration, flat
 
 
@@ -141,7 +141,7 @@ def test_nobody_leads_between_a_leader_and_the_next() -> None:
         Event(4.0, "leader", "nobody leads"),
         Event(5.0, "leader", "s2 leads", "s2"),
     ]
-    assert reigns(events, 9.0) == [Span(1, "s1 leads", ("s1",), 1.0, 4.0), Span(3, "s2 leads", ("s2",), 5.0, 9.0)]
+    assert leaderships(events, 9.0) == [Span(1, "s1 leads", ("s1",), 1.0, 4.0), Span(3, "s2 leads", ("s2",), 5.0, 9.0)]
 
 
 # Drawing.

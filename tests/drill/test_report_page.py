@@ -45,7 +45,7 @@ def test_the_page_of_a_real_drill_shows_its_verdict_promises_events_and_settings
         assert event.text in said
     for value in ("4711", "pysyncobj", "0.3.17", "load: clients", *result.nodes):
         assert value in said
-    assert {"Timeline", "Outages", "Slowest requests", "Not done", "How it was run"} <= {
+    assert {"Timeline", "Outages", "Slowest requests", "Not done", "Settings"} <= {
         texts(heading) for heading in page.iter("h2")
     }
 

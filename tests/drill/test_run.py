@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from volstore.drill.conclusion import Recovery, carried_out, whole_again
+from volstore.drill.conclusion import Recovery, carried_out, healthy_again
 from volstore.drill.local import LocalTarget
 from volstore.drill.progress import Progress
 from volstore.drill.run import possible, rehearse
@@ -60,7 +60,7 @@ async def test_a_fault_that_fails_breaks_the_drill_off_and_the_result_says_so(tm
         ("The drill was carried out", "no pauses today")
     ]
     assert target.done == ["do restart of s1", "heal restart of s1", "heal pause of s1", "stop"]
-    assert result.events[-1].text.startswith("the nodes' data directories are kept, ")
+    assert result.events[-1].text.startswith("the nodes' data directories are kept in ")
     assert {path.name for path in (tmp_path / "s1-data").iterdir()} >= {"journal"}
 
 
@@ -109,9 +109,9 @@ def test_a_gauntlet_does_with_what_can_be_had(tmp_path: Path) -> None:
 
 
 def test_a_cluster_that_did_not_become_whole_fails_the_drill() -> None:
-    assert whole_again([Recovery("kill of s1", 1.5), Recovery("kill of s2", 2.5)]).detail == (
+    assert healthy_again([Recovery("kill of s1", 1.5), Recovery("kill of s2", 2.5)]).detail == (
         "after each of 2 faults, at most 2.5 s later"
     )
-    failed = whole_again([Recovery("kill of s1", 60.0, "s1 does not answer"), Recovery("kill of s2", 2.5)])
+    failed = healthy_again([Recovery("kill of s1", 60.0, "s1 does not answer"), Recovery("kill of s2", 2.5)])
     assert (failed.passed, failed.detail) == (False, "after kill of s1: s1 does not answer")
     assert carried_out("").passed

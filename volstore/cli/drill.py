@@ -1,4 +1,4 @@
-"""`volstore drill`: rehearse a failure on a cluster, and be told whether it kept its promises."""
+"""`volstore drill`: injects faults into a cluster, and checks that it keeps its promises."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _complete_scenario(ctx: click.Context, parameter: click.Parameter, incomplet
     return [CompletionItem(name) for name in shipped() if name.startswith(incomplete)]
 
 
-@click.command(cls=SingleDash, short_help="Rehearse a failure, and see what users would have felt.")
+@click.command(cls=SingleDash, short_help="Rehearse a failure, and measure what users would feel.")
 @click.argument("scenario", default=DEFAULT_SCENARIO, shell_complete=_complete_scenario)
 @click.option("--local", "nodes", type=click.IntRange(1, 7), metavar="N", help="Nodes of a throw-away cluster. [3]")
 @click.option(
@@ -46,18 +46,20 @@ def _complete_scenario(ctx: click.Context, parameter: click.Parameter, incomplet
     "cluster",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="An existing cluster, and how each fault is done to it.",
+    help="An existing cluster, with the commands for each fault.",
 )
-@click.option("--yes-break-it", is_flag=True, help="With --cluster: yes, break it.")
-@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
-@click.option("--seed", type=click.IntRange(0), metavar="N", help="Repeats what was drawn in another drill. [drawn]")
-@click.option("--minutes", type=click.FloatRange(min=0.1), metavar="M", help="How long a gauntlet goes on.")
+@click.option("--yes-break-it", is_flag=True, help="With --cluster: really break it.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be done.")
+@click.option(
+    "--seed", type=click.IntRange(0), metavar="N", help="Repeat the random choices of another drill. [random]"
+)
+@click.option("--minutes", type=click.FloatRange(min=0.1), metavar="M", help="How long a gauntlet lasts.")
 @click.option(
     "--report",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help=f"Where the report goes. [{REPORTS}/SCENARIO-TIME]",
+    help=f"Folder of the report. [{REPORTS}/SCENARIO-TIME]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
 @click.option("--list", "listed", is_flag=True, help="List the scenarios that come with volstore.")
@@ -75,20 +77,20 @@ def drill(
     as_json: bool,
     listed: bool,
 ) -> int:
-    """Put a cluster under load, break something on purpose, and measure what users would have felt.
+    """Put a cluster under load, break something on purpose, and measure what users would feel.
 
-    SCENARIO is the name of one that comes with volstore (--list), or a file of your own, NAME.toml. It runs on a
-    throw-away cluster on this machine, as root with a network of its own; or on the one that --cluster names. At the
-    end it is proven that nothing was lost, from what every client was told, and a report is written.
+    SCENARIO is the name of a scenario that comes with volstore (--list), or your own file NAME.toml. The drill runs on
+    a throw-away cluster on this machine (as root with its own network), or on the cluster in the file of --cluster. At
+    the end it checks from every client's answers that nothing was lost, and writes a report.
 
     \b
-    Exit codes: 0 passed, 1 not: an objective was missed or a promise broken,
+    Exit codes: 0 passed, 1 an objective was missed or a promise broken,
     2 wrong arguments, 130 interrupted (healed and stopped).
     """
-    from volstore.drill.choosing import unfit
+    from volstore.drill.packages import provide
     from volstore.drill.scenarios import ScenarioError, find
+    from volstore.drill.selection import why_impossible
     from volstore.drill.target import TargetError
-    from volstore.drill.tools import provide
 
     if listed:
         _list()
@@ -96,19 +98,19 @@ def drill(
     if cluster is not None and nodes is not None:
         raise click.UsageError("give --local or --cluster, not both")
     if yes_break_it and cluster is None:
-        raise click.UsageError("--yes-break-it is for --cluster; a throw-away cluster may always be broken")
+        raise click.UsageError("--yes-break-it is for --cluster; a throw-away cluster needs no consent")
     if cluster is not None and not (dry_run or yes_break_it):
         raise click.UsageError(
-            f"--cluster breaks {cluster} on purpose: say --yes-break-it, or --dry-run to see what would be done"
+            f"--cluster breaks {cluster} on purpose: give --yes-break-it, or --dry-run to see what would be done"
         )
     try:
         chosen = find(scenario)
     except ScenarioError as error:
         raise click.UsageError(str(error)) from None
     if minutes is not None and chosen.gauntlet is None:
-        raise click.UsageError(f"--minutes is for scenarios with a gauntlet; {chosen.name} has its own steps")
+        raise click.UsageError(f"--minutes is for scenarios with a gauntlet; {chosen.name} has fixed steps")
     chosen = replace(chosen, nodes=nodes or chosen.nodes)
-    if cluster is None and (why := unfit(chosen)):
+    if cluster is None and (why := why_impossible(chosen)):
         raise click.UsageError(f"{chosen.name}: {why}; give another --local")
     if cluster is None and not dry_run and (installed := provide(chosen.faults())):
         complain(f"Installed {', '.join(installed)}, which {chosen.name} needs")
@@ -149,9 +151,9 @@ def _target(scenario: Scenario, cluster: Path | None, folder: Path) -> Target:
 
 
 def _possible(scenario: Scenario, target: Target) -> Iterator[tuple[Step, list[Fault]]]:
-    """Each step with the faults that it may come to: who leads then is not known now."""
-    from volstore.drill.choosing import fault_of
+    """Each step with all faults that it may inject, because the leader at that time is unknown."""
     from volstore.drill.scenario import Step
+    from volstore.drill.selection import fault_of
 
     names = [node.name for node in target.nodes]
     drawn = [Step(kind, _DRAWN, None) for kind in scenario.gauntlet.kinds] if scenario.gauntlet else []
@@ -163,7 +165,7 @@ def _possible(scenario: Scenario, target: Target) -> Iterator[tuple[Step, list[F
 
 
 def _plan(scenario: Scenario, target: Target) -> None:
-    """Every command, for every node that a fault may befall."""
+    """Print every command, for every node that a fault may affect."""
     echo(f"{scenario.name} on {target.describe()}: {scenario.about}")
     for step, faults in _possible(scenario, target):
         lasts = f" for {format_duration(step.lasts)}" if step.lasts else ""
@@ -174,13 +176,15 @@ def _plan(scenario: Scenario, target: Target) -> None:
         for fault in faults:
             why = target.cannot(fault)
             echo(f"  {' and '.join(fault.nodes)}:")
-            for line in [f"can't be had: {why}"] if why else target.plan(fault):
+            for line in [f"impossible: {why}"] if why else target.plan(fault):
                 echo(f"    {line}")
 
 
 def _must_be_possible(scenario: Scenario, target: Target) -> None:
-    """Before anything is broken: a drill that stops half-way proves little. A gauntlet does with what can be had.
-    Raises UsageError."""
+    """Raises UsageError if a fault is impossible, before anything is broken: half a drill proves little.
+
+    A gauntlet only needs one possible fault.
+    """
     from volstore.drill.run import possible
 
     found = {
@@ -190,7 +194,7 @@ def _must_be_possible(scenario: Scenario, target: Target) -> None:
         if step.target != _DRAWN and (why := target.cannot(fault))
     }
     if found or (scenario.gauntlet is not None and not possible(scenario.gauntlet, target)):
-        raise click.UsageError(f"{scenario.name} can't be had on {target.describe()}: {'; '.join(sorted(found))}")
+        raise click.UsageError(f"{scenario.name} is impossible on {target.describe()}: {'; '.join(sorted(found))}")
 
 
 def _run(scenario: Scenario, target: Target, seed: int, minutes: float | None, folder: Path, as_json: bool) -> int:
@@ -227,12 +231,12 @@ def _run(scenario: Scenario, target: Target, seed: int, minutes: float | None, f
         ):
             result = asyncio.run(interruptible())
     except (TargetError, LoadFailed) as error:
-        raise Failed(f"the drill could not be run: {error}") from None
+        raise Failed(f"the drill could not run: {error}") from None
     except asyncio.CancelledError:
-        complain(f"Interrupted; everything is healed and stopped. What the nodes said is in {folder}")
+        complain(f"Interrupted; everything is healed and stopped. The nodes' logs are in {folder}")
         return _INTERRUPTED[interrupts[0]]
     except OSError as error:
-        raise Failed(f"the drill could not be run: {error.filename or ''} {error.strerror}") from None
+        raise Failed(f"the drill could not run: {error.filename or ''} {error.strerror}") from None
     made = summary(result)
     for name, text in (
         ("report.html", html(result)),

@@ -1,1 +1,1 @@
-"""Failure rehearsals: a load, something broken on purpose, what users felt, and the proof that nothing was lost."""
+"""Failure drills: put a cluster under load, inject faults, measure outages, and check that nothing was lost."""

@@ -1,21 +1,22 @@
-"""Reads the file of an existing cluster: where its nodes are asked, and which commands break and heal them.
+"""Reads the file of an existing cluster: the URLs of its nodes, and the commands that break and heal them.
 
-    token_file = "drill.token"          # a management token; else VOLSTORE_TOKEN
-    ca_file = "ca.pem"                  # for https with authorities of one's own; cert_file and key_file for a client's
+    token_file = "drill.token"          # a management token; otherwise VOLSTORE_TOKEN
+    ca_file = "ca.pem"                  # your own authority, for https; cert_file and key_file: our certificate
     command_timeout = "30s"
 
     [[nodes]]
-    name = "s1"                         # as the cluster knows it
+    name = "s1"                         # its name in the cluster
     url = "https://10.0.0.1:4646"
-    values = { unit = "volstore@1" }    # placeholders of one's own
+    values = { unit = "volstore@1" }    # your own placeholders
 
-    [faults.kill]                       # of all nodes; [nodes.faults.kill] below a node is that node's own
+    [faults.kill]                       # for all nodes; [nodes.faults.kill] below a node overrides it
     do = "ssh {host} sudo systemctl kill --signal=KILL {unit}"
     heal = "ssh {host} sudo systemctl start {unit}"
 
-A command is split into words as a shell does it, and run without one; a list of commands is run in order. Placeholders
-are {node}, {host} (of the url), {others} and {other_hosts} (the nodes that the fault doesn't befall, with spaces), the
-fault's {delay_ms}, {jitter_ms}, {loss_percent}, {direction}, {jump_s} and {lasts_s}, and the node's values.
+A command is split into words as by a shell, and run without a shell. Several commands in a list run in order.
+Placeholders are {node}, {host} (of the url), {others} and {other_hosts} (all nodes that the fault doesn't affect,
+separated by spaces), the fault's {delay_ms}, {jitter_ms}, {loss_percent}, {direction}, {jump_s} and {lasts_s}, and the
+node's values.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ from volstore.text import did_you_mean
 from volstore.units import parse_duration
 
 MOMENTARY = (FaultKind.RESTART, FaultKind.BACKUP)
-"""What is over when its command is: there is nothing to heal."""
+"""Faults that end with their command: there is nothing to heal."""
 Command = tuple[str, ...]
-"""A program and its words."""
+"""A program and its arguments."""
 
 
 class _Commands(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -66,7 +67,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ClusterFile:
-    """`timeout`: seconds that a command may take."""
+    """The checked file. `timeout` bounds each command, in seconds."""
 
     nodes: tuple[TargetNode, ...]
     access: Access
@@ -75,7 +76,7 @@ class ClusterFile:
     _faults: Mapping[str, _Commands]
 
     def has(self, fault: Fault) -> str | None:
-        """Why there are no commands for it; None if there are."""
+        """Why the file has no commands for `fault`; None if it has."""
         known = {node.name for node in self.nodes}
         for name in fault.nodes:
             if name not in known:
@@ -84,7 +85,7 @@ class ClusterFile:
             if commands is None:
                 return f"the file has no [faults.{fault.kind}] with its commands"
             if not commands.heal and fault.kind not in MOMENTARY:
-                return f"[faults.{fault.kind}] has no heal: say how {name} is made whole again"
+                return f"[faults.{fault.kind}] has no heal: add the commands that repair {name}"
         return None
 
     def do(self, fault: Fault, node: str) -> list[Command]:
@@ -122,7 +123,7 @@ def _values(nodes: Mapping[str, _Node], fault: Fault, node: str) -> dict[str, st
 
 
 def read(path: Path, environment: Mapping[str, str] = os.environ) -> ClusterFile:
-    """Everything in it checked, each command filled in once. Raises TargetError, which names the file and the key."""
+    """Read the file and check everything, also each placeholder. Raises TargetError with the file and the key."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -139,7 +140,7 @@ def read(path: Path, environment: Mapping[str, str] = os.environ) -> ClusterFile
     except ValueError as error:
         raise TargetError(f"{path}: command_timeout: {error}") from None
     if timeout <= 0:
-        raise TargetError(f"{path}: command_timeout: a command needs some time; the usual is 30s")
+        raise TargetError(f"{path}: command_timeout: it must be above 0; the default is 30s")
     _check_nodes(path, file.nodes)
     own = {node.name: node for node in file.nodes}
     for where, faults in [("faults", file.faults), *((f"nodes.{n.name}.faults", n.faults) for n in file.nodes)]:
@@ -163,7 +164,7 @@ def _check_nodes(path: Path, nodes: Sequence[_Node]) -> None:
             usable = False
         if not usable:
             raise TargetError(
-                f'{path}: nodes: {node.url!r} is no URL of a node; write one like "https://10.0.0.1:4646"'
+                f'{path}: nodes: {node.url!r} is not the URL of a node; write one like "https://10.0.0.1:4646"'
             )
 
 
@@ -184,9 +185,9 @@ def _check_command(where: str, command: str, values: Mapping[str, str]) -> None:
         words = shlex.split(command)
         named = [name for word in words for _, name, _, _ in string.Formatter().parse(word) if name is not None]
     except ValueError as error:
-        raise TargetError(f"{where}: {command!r} can't be read: {error}; write {{{{ for a brace itself") from None
+        raise TargetError(f"{where}: {command!r} can't be read: {error}; write {{{{ for a literal brace") from None
     if not words:
-        raise TargetError(f"{where}: an empty command: leave the key out, or write what is to be run")
+        raise TargetError(f"{where}: an empty command: leave the key out, or write a command")
     for name in named:
         if name not in values:
             meant = did_you_mean(name, values)

@@ -1,4 +1,4 @@
-"""Runs an operator's command with its time bounded, and keeps what it said."""
+"""Runs an operator's command with a time-out, and returns its output."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SHOWN = 2000
 
 
 async def run(command: Sequence[str], seconds: float) -> str:
-    """What it printed. Raises TargetError with that when it fails, or when it takes longer than `seconds`.
+    """Run a command and return its output. Raises TargetError with the output if it fails or exceeds `seconds`.
 
-    It gets no input, and all that it started goes with it when it is stopped: a command that waits for a password or
-    for a machine that is gone must not hold up healing.
+    The command gets no input, and a time-out kills its whole process group: a command that waits for a password or for
+    a dead machine must not hold up healing.
     """
-    # A file: whoever inherits it may keep it open without keeping us.
+    # A file, not a pipe: a background process may keep it open without making us wait.
     with tempfile.TemporaryFile() as output:
         try:
             process = await asyncio.create_subprocess_exec(
@@ -33,18 +33,18 @@ async def run(command: Sequence[str], seconds: float) -> str:
                 code = await process.wait()
         except TimeoutError:
             raise TargetError(
-                f"{shlex.join(command)} did not end within {seconds:g} s{_said(output.fileno())}"
+                f"{shlex.join(command)} did not end within {seconds:g} s{_output(output.fileno())}"
             ) from None
         finally:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
-        said = _said(output.fileno())
+        output_text = _output(output.fileno())
         if code != 0:
-            raise TargetError(f"{shlex.join(command)} ended with code {code}{said or '; it said nothing'}")
-        return said.removeprefix("; it said: ")
+            raise TargetError(f"{shlex.join(command)} ended with code {code}{output_text or '; it printed nothing'}")
+        return output_text.removeprefix("; it printed: ")
 
 
-def _said(file: int) -> str:
+def _output(file: int) -> str:
     text = os.pread(file, _SHOWN, 0).decode(errors="replace").strip()
-    return f"; it said: {text}" if text else ""
+    return f"; it printed: {text}" if text else ""

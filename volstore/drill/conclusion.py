@@ -1,4 +1,4 @@
-"""What a drill comes to: everything that was written down, judged, as the result that reports show."""
+"""Concludes a drill: checks the whole record, and makes the result for the reports."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
-from volstore.drill.evidence import judge
-from volstore.drill.finals import Final
+from volstore.drill.checks import judge
+from volstore.drill.final_state import Final
 from volstore.drill.load import Load
 from volstore.drill.outage import outages
 from volstore.drill.record import Check, Event, Result
@@ -18,7 +18,7 @@ from volstore.drill.scenario import Scenario
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """After a fault was healed: how many seconds the cluster needed to be whole, or what was `wrong` with it still."""
+    """The seconds from the healing of a fault until the cluster was healthy; `wrong` says what stayed wrong."""
 
     fault: str
     seconds: float
@@ -36,10 +36,12 @@ def conclude(
     finals: Sequence[Final],
     events: list[Event],
     recoveries: Sequence[Recovery],
-    broken_off: str,
+    ended_early: str,
 ) -> Result:
-    """`target` is its description; `broken_off` why the drill could not go on to its end, "" if it could. The load has
-    ended."""
+    """The result of a drill whose load has ended. `target` is a description of the cluster.
+
+    `ended_early` says why the drill ended early, "" if it didn't.
+    """
     faults = [event for event in events if event.what == "fault"]
     assert load.ended is not None
     found = outages(load.requests, faults, load.absences, load.ended)
@@ -67,13 +69,13 @@ def conclude(
         requests=load.requests,
         events=events,
         outages=found,
-        checks=[*checks, whole_again(recoveries), carried_out(broken_off)],
+        checks=[*checks, healthy_again(recoveries), carried_out(ended_early)],
     )
 
 
-def whole_again(recoveries: Sequence[Recovery]) -> Check:
-    """That every fault that was healed left a cluster that became whole."""
-    name = "The cluster becomes whole again"
+def healthy_again(recoveries: Sequence[Recovery]) -> Check:
+    """Check that the cluster became healthy after each healed fault."""
+    name = "The cluster becomes healthy again"
     failed = [f"after {one.fault}: {one.wrong}" for one in recoveries if one.wrong]
     if failed:
         return Check(name, False, "; ".join(failed))
@@ -81,6 +83,6 @@ def whole_again(recoveries: Sequence[Recovery]) -> Check:
     return Check(name, True, f"after each of {len(recoveries)} faults, at most {slowest:.1f} s later")
 
 
-def carried_out(broken_off: str) -> Check:
-    """That all was done that the scenario says: what wasn't done proves nothing."""
-    return Check("The drill was carried out", not broken_off, broken_off or "every step of it")
+def carried_out(ended_early: str) -> Check:
+    """Check that the drill carried out the whole scenario: steps that didn't run prove nothing."""
+    return Check("The drill was carried out", not ended_early, ended_early or "every step")

@@ -1,4 +1,4 @@
-"""One request over HTTP, and what is known of it afterwards: its answer, or whether it may have been received."""
+"""Sends one HTTP request, and says what is known afterwards: the answer, or whether the request may have arrived."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOT_APPLIED = "the write was not applied"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`status` None: none came, and `error` says why; `sent` is then whether the request may have arrived."""
+    """An answer. If `status` is None, none came: `error` says why, and `sent` whether the request may have arrived."""
 
     status: int | None
     body: bytes = b""
@@ -38,12 +38,12 @@ class Answer:
 
     @property
     def staleness(self) -> float | None:
-        """Seconds that X-Nomad-LastContact claims; None where no leader is known: then nothing is claimed."""
+        """The seconds in X-Nomad-LastContact; None if the node knows no leader, because then it claims nothing."""
         contact = self._number("X-Nomad-LastContact")
         return contact / 1000 if contact is not None and self.headers.get("X-Nomad-KnownLeader") == "true" else None
 
     def json(self) -> Any:
-        """Raises msgspec.DecodeError where it is none."""
+        """The decoded body. Raises msgspec.DecodeError."""
         return msgspec.json.decode(self.body)
 
     def _number(self, name: str) -> int | None:
@@ -52,7 +52,10 @@ class Answer:
 
 
 class Exchange:
-    """Asks nodes of one cluster, with connections that stay open. Made on the loop that it is used on."""
+    """An HTTP client for the nodes of one cluster, with connections that stay open.
+
+    Create it on the loop that uses it.
+    """
 
     def __init__(self, access: Access) -> None:
         connector = aiohttp.TCPConnector(limit=0, ssl=access.tls if access.tls is not None else True)
@@ -74,12 +77,12 @@ class Exchange:
         key: str = "",
         within: float,
     ) -> Answer:
-        """`key` is its Idempotency-Key; `within` is in seconds, for all of it. Raises nothing: a failure is an answer.
+        """Send a request; a failure is an Answer too. `key` is its Idempotency-Key, `within` its time-out in seconds.
 
-        A connection that was kept open and turns out closed is tried anew once, as Nomad's Go clients do it.
+        If a reused connection turns out closed, aiohttp retries once, as Nomad's Go clients do.
         """
         query = f"?{urlencode(parameters)}" if parameters else ""
-        told = SimpleNamespace(sent=False)
+        trace = SimpleNamespace(sent=False)
         headers: CIMultiDict[str] = CIMultiDict({"Idempotency-Key": key} if key else {})
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -90,23 +93,26 @@ class Exchange:
                 data=body,
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=within),
-                trace_request_ctx=told,
+                trace_request_ctx=trace,
                 allow_redirects=False,
             ) as response:
                 return Answer(response.status, await response.read(), response.headers)
         except TimeoutError:
-            return Answer(None, error=f"no answer within {within:g} s", sent=told.sent)
+            return Answer(None, error=f"no answer within {within:g} s", sent=trace.sent)
         except (aiohttp.ClientError, OSError) as error:
-            return Answer(None, error=str(error) or type(error).__name__, sent=told.sent)
+            return Answer(None, error=str(error) or type(error).__name__, sent=trace.sent)
 
 
 async def _note_sent(_session: object, context: SimpleNamespace, _parameters: object) -> None:
-    """Also for the first of two tries: where that was sent, the second one's failure to connect proves nothing."""
+    """Note that the request was sent.
+
+    The first of two tries counts: a failed connection of the second proves nothing.
+    """
     context.trace_request_ctx.sent = True
 
 
 def outcome_of(kind: Kind, answer: Answer) -> Outcome:
-    """What an answer says of the request's effect; where it doesn't say that there was none, there may be one."""
+    """The request's outcome: a write may have had an effect unless the answer says that it had none."""
     if answer.status == 200:
         return Outcome.DONE
     if kind.writes:
@@ -114,7 +120,7 @@ def outcome_of(kind: Kind, answer: Answer) -> Outcome:
             return Outcome.UNKNOWN if answer.sent else Outcome.REFUSED
         none = 400 <= answer.status < 500 or (answer.status == 503 and _NOT_APPLIED in answer.text)
         return Outcome.REFUSED if none else Outcome.UNKNOWN
-    # A volume that is not there is as good a reading as any, where the node says as of when.
+    # "Not found" is a valid read if the answer has an index.
     if answer.status == 404 and answer.index is not None:
         return Outcome.DONE
     return Outcome.UNKNOWN if answer.status is None and answer.sent else Outcome.REFUSED

@@ -1,4 +1,4 @@
-"""How one kind of fault is done on a throw-away cluster, and those that need only a node's process."""
+"""The injector protocol for faults on a throw-away cluster, and the injectors that only signal a process."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from volstore.drill.local_node import LocalNode
 from volstore.drill.target import Fault
 
 
-class Means(Protocol):
-    """One kind of fault. `do` and `heal` raise TargetError; `heal` also undoes what was done in part, or not at all."""
+class Injector(Protocol):
+    """Injects one kind of fault.
+
+    `do` and `heal` raise TargetError; `heal` also accepts a fault that `do` left half done.
+    """
 
     def cannot(self, fault: Fault) -> str | None: ...
 
@@ -23,7 +26,7 @@ class Means(Protocol):
 
 
 class _Process:
-    """What a signal does can be done everywhere."""
+    """Base of faults by signals, which are possible everywhere."""
 
     def __init__(self, nodes: Mapping[str, LocalNode]) -> None:
         self._nodes = nodes
@@ -33,7 +36,7 @@ class _Process:
 
 
 class Kill(_Process):
-    """kill -9 of all its nodes at once; healed by starting them again on what is on their disks."""
+    """Kills all its nodes with SIGKILL at once. Healing starts them again from their disks."""
 
     def plan(self, fault: Fault) -> list[str]:
         return [f"kill -KILL (process of {name}); later: start it again" for name in fault.nodes]
@@ -47,7 +50,7 @@ class Kill(_Process):
 
 
 class Pause(_Process):
-    """SIGSTOP, as by a host that stands still; healed by SIGCONT."""
+    """Pauses processes with SIGSTOP, like a host that stands still. Healing sends SIGCONT."""
 
     def plan(self, fault: Fault) -> list[str]:
         return [f"kill -STOP (process of {name}); later: kill -CONT" for name in fault.nodes]
@@ -62,7 +65,7 @@ class Pause(_Process):
 
 
 class Restart(_Process):
-    """Stopped as an operator does it, SIGTERM, and started again."""
+    """Stops nodes with SIGTERM, as an operator does, and starts them again."""
 
     def plan(self, fault: Fault) -> list[str]:
         return [f"kill -TERM (process of {name}), wait for its end, start it again" for name in fault.nodes]

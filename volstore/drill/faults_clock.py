@@ -1,4 +1,4 @@
-"""A node's wall clock that jumps, by libfaketime: the monotonic clock goes on, as it does on real machines."""
+"""Jumps of a node's wall clock, with libfaketime. The monotonic clock stays unaffected, as on real machines."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SHOWS_WITHIN = 15.0
 _LOOK_EVERY = 0.1
 _WITHIN = 2.0
 _EXACT = 2.0
-"""Seconds: the node shows whole ones, and looks at its file once in one."""
+"""Seconds: the node shows whole seconds, and libfaketime reads its file once per second."""
 
 
 def library() -> Path | None:
-    """libfaketime for programs with threads, where Debian and others put it."""
+    """The path of libfaketime for threaded programs; None if it is not installed."""
     for folder in _FOLDERS:
         for pattern in (f"faketime/{_LIBRARY}", f"*/faketime/{_LIBRARY}"):
             if found := next(Path(folder).glob(pattern), None):
@@ -32,7 +32,7 @@ def library() -> Path | None:
 
 
 def environment(file: Path) -> dict[str, str]:
-    """What a node needs in its environment from its start on, so that `file` moves its clock."""
+    """The environment with which a node must start, so that `file` sets its clock."""
     found = library()
     if found is None:
         return {}
@@ -41,13 +41,13 @@ def environment(file: Path) -> dict[str, str]:
         "FAKETIME_TIMESTAMP_FILE": str(file),
         "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        # Else threads that wait by the monotonic clock, as Python's do for its lock, wake at once, or far too late.
+        # Otherwise threads that wait by the monotonic clock, as Python's lock does, wake at once or far too late.
         "FAKETIME_FORCE_MONOTONIC_FIX": "0",
     }
 
 
 class ClockJump:
-    """`file_of` names the file that moves a node's clock."""
+    """Sets a node's clock. `file_of` returns the file that libfaketime reads."""
 
     def __init__(
         self, nodes: Mapping[str, LocalNode], file_of: Callable[[str], Path], access: Callable[[], Access]
@@ -58,7 +58,7 @@ class ClockJump:
 
     def cannot(self, fault: Fault) -> str | None:
         if not sys.platform.startswith("linux"):
-            return "clocks of single processes can be moved on Linux only"
+            return "the clock of a single process can be set on Linux only"
         return None if library() else "there is no libfaketime; on Debian: apt-get install libfaketime"
 
     def plan(self, fault: Fault) -> list[str]:
@@ -76,7 +76,7 @@ class ClockJump:
                 await self._jump(name, 0.0)
 
     async def _jump(self, name: str, offset: float) -> None:
-        """Return once the node itself shows it. Raises TargetError."""
+        """Set the clock, and wait until the node itself shows it. Raises TargetError."""
         self._file_of(name).write_text(f"{offset:+.3f}\n")
         exchange = Exchange(self._access())
         end = time.monotonic() + _SHOWS_WITHIN
@@ -89,7 +89,7 @@ class ClockJump:
             await exchange.close()
 
     async def _ahead(self, exchange: Exchange, name: str) -> float:
-        """By how many seconds the node's clock is ahead of ours; without an answer it is infinite."""
+        """The seconds by which the node's clock is ahead of ours; infinity without an answer."""
         answer = await exchange.ask("GET", self._nodes[name].node.url, "/v1/metrics", within=_WITHIN)
         if answer.status != 200:
             return float("inf")

@@ -1,4 +1,4 @@
-"""Faults of a node's disk: syncs that take long, and a disk that is full."""
+"""Disk faults: slow syncs, and a full disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from volstore.drill.namespaces import run
 from volstore.drill.target import Access, Fault, TargetError
 
 DISK_BYTES = 64 << 20
-"""Of the small disk that each node of a drill with DISK_FULL has."""
+"""Size of each node's own disk in a drill with DISK_FULL."""
 _ATTACHED_WITHIN = 10.0
 _NOTICED_WITHIN = 60.0
 _LOOK_EVERY = 0.05
@@ -26,7 +26,7 @@ _WITHIN = 2.0
 
 
 def no_strace() -> str | None:
-    """Why system calls can't be interfered with, in words; None if they can."""
+    """Why strace can't inject faults into system calls; None if it can."""
     if shutil.which("strace") is None:
         return "there is no strace; on Debian: apt-get install strace"
     scope = Path("/proc/sys/kernel/yama/ptrace_scope")
@@ -35,10 +35,10 @@ def no_strace() -> str | None:
     return None
 
 
-class Traced:
-    """A node whose threads for the disk are attached to by strace, which changes what a system call does.
+class DiskTracer:
+    """Attaches strace to the disk threads of a node, and injects faults into their system calls.
 
-    The event loop's thread is left alone: what a traced thread does takes longer, whatever it is.
+    It doesn't trace the event loop's thread, because tracing slows down every system call.
     """
 
     def __init__(self, nodes: Mapping[str, LocalNode], started: Callable[[int], None]) -> None:
@@ -47,9 +47,9 @@ class Traced:
         self._tracers: dict[str, asyncio.subprocess.Process] = {}
 
     async def attach(self, name: str, *inject: str) -> None:
-        """Raises TargetError."""
+        """Attach strace. Raises TargetError."""
         pid = self._nodes[name].pid
-        # Names of threads, not paths.
+        # These are thread ids, not paths.
         threads = [thread for thread in os.listdir(f"/proc/{pid}/task") if thread != str(pid)]  # noqa: PTH208
         tracer = await asyncio.create_subprocess_exec(
             "strace",
@@ -71,19 +71,19 @@ class Traced:
                     raise TargetError(f"strace can't attach to {name}: {line}")
 
     async def detach(self, name: str) -> None:
-        """It is as before; again: nothing."""
+        """Detach strace. A second call does nothing."""
         tracer = self._tracers.pop(name, None)
         if tracer is not None:
-            with contextlib.suppress(ProcessLookupError):  # it ended with the node that it traced
+            with contextlib.suppress(ProcessLookupError):  # strace ended with the node
                 tracer.send_signal(signal.SIGINT)
             await tracer.wait()
 
 
 class SlowDisk:
-    """Each sync takes longer."""
+    """Slows down each sync."""
 
     def __init__(self, nodes: Mapping[str, LocalNode], started: Callable[[int], None]) -> None:
-        self._traced = Traced(nodes, started)
+        self._tracer = DiskTracer(nodes, started)
 
     def cannot(self, fault: Fault) -> str | None:
         return no_strace()
@@ -94,20 +94,20 @@ class SlowDisk:
 
     async def do(self, fault: Fault) -> None:
         for name in fault.nodes:
-            await self._traced.attach(name, f"fdatasync,fsync:delay_enter={1e6 * fault.delay:.0f}")
+            await self._tracer.attach(name, f"fdatasync,fsync:delay_enter={1e6 * fault.delay:.0f}")
 
     async def heal(self, fault: Fault) -> None:
         for name in fault.nodes:
-            await self._traced.detach(name)
+            await self._tracer.detach(name)
 
 
 def can_mount() -> bool:
-    """Whether file systems can be made and mounted, as far as one can tell without doing it."""
+    """Whether it is likely that file systems can be created and mounted."""
     return os.geteuid() == 0 and shutil.which("mkfs.ext4") is not None
 
 
 class SmallDisk:
-    """A file system of its own for a node, in a file, so that it can be filled. For who `can_mount`."""
+    """A small file system for one node, in an image file, so that it can be filled. Needs `can_mount`."""
 
     def __init__(self, folder: Path) -> None:
         self._image = folder / "disk.ext4"
@@ -118,7 +118,7 @@ class SmallDisk:
         """Raises TargetError."""
         with self._image.open("wb") as image:
             image.truncate(DISK_BYTES)
-        # Nothing is kept back for root, as a node that runs as root would go on with it.
+        # Without reserved blocks: a node that runs as root could use them.
         await run(["mkfs.ext4", "-q", "-m", "0", str(self._image)])
         self.path.mkdir()
         await run(["mount", "-o", "loop", str(self._image), str(self.path)])
@@ -145,7 +145,7 @@ class SmallDisk:
 
 
 class DiskFull:
-    """No byte more fits: on a small disk of its own a file takes all the room; without root, writes are told so."""
+    """Fills the node's small disk with a file. Without such a disk, strace makes writes fail with ENOSPC."""
 
     def __init__(
         self,
@@ -157,26 +157,24 @@ class DiskFull:
         self._nodes = nodes
         self._disks = disks
         self._access = access
-        self._traced = Traced(nodes, started)
+        self._tracer = DiskTracer(nodes, started)
 
     def cannot(self, fault: Fault) -> str | None:
         return None if can_mount() else no_strace()
 
     def plan(self, fault: Fault) -> list[str]:
-        return [
-            f"a file on the disk of {name} takes all the room that is left; later: remove it" for name in fault.nodes
-        ]
+        return [f"a file on the disk of {name} takes all free space; later: remove it" for name in fault.nodes]
 
     async def do(self, fault: Fault) -> None:
         for name in fault.nodes:
             if name in self._disks:
                 await asyncio.to_thread(self._disks[name].fill)
             else:
-                await self._traced.attach(name, "pwrite64:error=ENOSPC", "fdatasync,fsync:error=ENOSPC")
+                await self._tracer.attach(name, "pwrite64:error=ENOSPC", "fdatasync,fsync:error=ENOSPC")
             await self._noticed(name)
 
     async def _noticed(self, name: str) -> None:
-        """Return once the node itself says so: what it had reserved lasts for a while. Raises TargetError."""
+        """Wait until the node reports the fault: its reserved space lasts for a while. Raises TargetError."""
         end = time.monotonic() + _NOTICED_WITHIN
         exchange = Exchange(self._access())
         try:
@@ -195,4 +193,4 @@ class DiskFull:
             if name in self._disks:
                 self._disks[name].empty()
             else:
-                await self._traced.detach(name)
+                await self._tracer.detach(name)

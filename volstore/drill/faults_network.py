@@ -1,4 +1,4 @@
-"""Faults of the network between the nodes: cut, cut one way, now and then, and slow. Clients reach every node still."""
+"""Network faults between nodes: partition, one-way partition, and flapping links. Clients still reach every node."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NO_NETWORK = "links between nodes on loopback can't be broken"
 
 
 class Links:
-    """`why`: why there is no network of our own, in words, "" if there is; `names` are the nodes."""
+    """Base of network faults. `why` says why there is no own network, "" if there is one; `names` are the nodes."""
 
     def __init__(self, network: Network | None, names: Sequence[str], why: str) -> None:
         self._there = network
@@ -29,7 +29,7 @@ class Links:
         return f"{NO_NETWORK}: {self._why}" if self._there is None else None
 
     def pairs(self, fault: Fault) -> Pairs:
-        """Who doesn't reach whom."""
+        """The cut directions: the first of each pair doesn't reach the second."""
         rest = [name for name in self._names if name not in fault.nodes]
         return [pair for one in fault.nodes for other in rest for pair in ((one, other), (other, one))]
 
@@ -38,7 +38,7 @@ class Links:
 
 
 class Partition(Links):
-    """The nodes are alone among themselves."""
+    """Cuts the nodes off from all others."""
 
     async def do(self, fault: Fault) -> None:
         await self.network.cut(self.pairs(fault))
@@ -48,7 +48,7 @@ class Partition(Links):
 
 
 class OneWay(Partition):
-    """Only one direction is cut: the nodes are deaf, or dumb."""
+    """Cuts one direction only: the nodes receive nothing ("in"), or nobody receives what they send ("out")."""
 
     def pairs(self, fault: Fault) -> Pairs:
         end = 1 if fault.direction == "in" else 0
@@ -56,14 +56,14 @@ class OneWay(Partition):
 
 
 class Flap(Links):
-    """Cut and joined again, in turn, until it is healed."""
+    """Cuts and restores links in turn until it is healed."""
 
     def __init__(self, network: Network | None, names: Sequence[str], why: str) -> None:
         super().__init__(network, names, why)
         self._flapping: dict[Fault, asyncio.Task[None]] = {}
 
     def plan(self, fault: Fault) -> list[str]:
-        return [*super().plan(fault), f"for {fault.down:g} s, then all do for {fault.up:g} s, in turn"]
+        return [*super().plan(fault), f"for {fault.down:g} s, then all packets do for {fault.up:g} s, in turn"]
 
     async def do(self, fault: Fault) -> None:
         self._flapping[fault] = asyncio.create_task(self._flap(fault), name=str(fault))

@@ -1,4 +1,4 @@
-"""Faults that an operator's commands belong to: a lost disk that is replaced, and a backup while the load goes on."""
+"""Faults that need an operator's commands: a lost disk with the replacement of its node, and a backup under load."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from volstore.drill.target import Fault, TargetError, TargetNode
 
 
 class Operator:
-    """Runs `volstore` as an operator at a terminal does; `environment` says how the cluster is asked."""
+    """Runs `volstore` commands as an operator does. `environment` has the variables for the cluster."""
 
     def __init__(self, environment: Callable[[], Mapping[str, str]]) -> None:
         self.environment = environment
 
     async def run(self, at: TargetNode, *words: str) -> str:
-        """What it printed. Raises TargetError when it fails."""
+        """Run a command and return its output. Raises TargetError if it fails."""
         inherited = {name: text for name, text in os.environ.items() if not name.startswith(("VOLSTORE_", "NOMAD_"))}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "volstore", *words),
@@ -41,7 +41,7 @@ class Operator:
 
 
 class Replace:
-    """A node that dies with its disk. Healed by an empty one under its name, as deploy/README.md tells operators."""
+    """Kills a node and wipes its disk. Healing replaces it with an empty node of its name, as in deploy/README.md."""
 
     def __init__(self, nodes: Mapping[str, LocalNode], operator: Operator) -> None:
         self._nodes = nodes
@@ -81,7 +81,7 @@ class Replace:
 
 
 class Backup:
-    """A backup of the whole state, taken from one node while the load goes on, and looked into."""
+    """Saves a backup from one node under load, and inspects it."""
 
     def __init__(self, nodes: Mapping[str, LocalNode], operator: Operator, file: Path) -> None:
         self._nodes = nodes
@@ -92,7 +92,7 @@ class Backup:
         return None
 
     def plan(self, fault: Fault) -> list[str]:
-        return [f"volstore operator snapshot save (a file), asked of {name}; then inspect it" for name in fault.nodes]
+        return [f"volstore operator snapshot save (a file), at {name}; then inspect it" for name in fault.nodes]
 
     async def do(self, fault: Fault) -> None:
         for name in fault.nodes:

@@ -1,4 +1,4 @@
-"""Requests put together to what clients did: a write and its repeats are one; and a line for each, for people."""
+"""Combines requests into operations (a write and its repeats are one), and formats them for people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from volstore.drill.record import Absence, Kind, Outcome, Request
 
 
 class Effect(StrEnum):
-    """What is known of a write: it was done; it found nothing to deregister; it did nothing; or nothing is known."""
+    """The known effect of a write: done, nothing to deregister, none, or unknown."""
 
     DONE = "done"
     NOTHING_THERE = "nothing there"
@@ -23,7 +23,7 @@ class Effect(StrEnum):
 class Write:
     """All requests under one Idempotency-Key, in the order of their starts.
 
-    `end`: when the first answer told of its effect; None if none did. `index`: that of its effect.
+    `end`: the time of the first answer that states the effect; None if there is none. `index`: the index of the effect.
     """
 
     requests: tuple[Request, ...]
@@ -41,7 +41,7 @@ class Write:
 
     @property
     def value(self) -> str | None:
-        """What it leaves: None for a volume that is gone."""
+        """The value that it writes; None for a deregister."""
         return self.requests[0].value
 
     @property
@@ -61,7 +61,7 @@ def writes(requests: Iterable[Request]) -> list[Write]:
 
 def _write(requests: list[Request]) -> Write:
     done = [request for request in requests if request.outcome is Outcome.DONE]
-    # Told to a repeat too, it is the outcome of them all: the key has only one.
+    # All requests with this idempotency key have one outcome, so any answer settles the others.
     absent = [request for request in requests if found_nothing(request)]
     effect, known = Effect.NONE, done or absent
     if done:
@@ -70,17 +70,17 @@ def _write(requests: list[Request]) -> Write:
         effect = Effect.NOTHING_THERE
     elif any(request.outcome is Outcome.UNKNOWN for request in requests):
         effect = Effect.UNKNOWN
-    told = min(known, key=lambda request: request.end, default=None)
-    return Write(tuple(requests), effect, told.end if told else None, told.index if told else None)
+    first = min(known, key=lambda request: request.end, default=None)
+    return Write(tuple(requests), effect, first.end if first else None, first.index if first else None)
 
 
 def found_nothing(request: Request) -> bool:
-    """Whether a deregister was answered that there is no such volume: an answer as good as any."""
+    """Whether a deregister found no such volume, which is a valid outcome."""
     return request.kind is Kind.DEREGISTER and request.status == 404 and request.outcome is Outcome.REFUSED
 
 
 def failed(requests: Iterable[Request], absences: Sequence[Absence]) -> list[Request]:
-    """Requests that weren't answered as their clients may expect, on nodes that weren't broken on purpose meanwhile."""
+    """Requests that failed on nodes that the drill hadn't broken at that time."""
     absent = Absent(absences)
     return [
         request
@@ -92,7 +92,7 @@ def failed(requests: Iterable[Request], absences: Sequence[Absence]) -> list[Req
 
 
 class Absent:
-    """Absences by node, so that those of one request are found without looking at all of them."""
+    """An index of absences by node and time."""
 
     def __init__(self, absences: Iterable[Absence]) -> None:
         self._starts: dict[str, list[float]] = {}
@@ -134,5 +134,5 @@ def line(request: Request) -> str:
 
 
 def lines(requests: Iterable[Request]) -> list[str]:
-    """In the order in which they began, each once."""
+    """One line for each request, in the order of their starts, without duplicates."""
     return [line(request) for request in sorted(set(requests), key=lambda request: (request.start, request.number))]

@@ -1,4 +1,4 @@
-"""Who leads, by asking every node all the time: what the drill breaks first, and what the report marks."""
+"""Watches the leader by polling every node, for faults that target it and for the report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WITHIN = 0.5
 
 
 class Leaders:
-    """What each node says of itself; `changed` is told of every new leader, and of there being none."""
+    """Each node's role. `changed` is called with an event for every new leader, and when there is none."""
 
     def __init__(self, now: Callable[[], float], changed: Callable[[Event], None]) -> None:
         self._now = now
@@ -23,7 +23,7 @@ class Leaders:
         self._leader: str | None = None
 
     async def follow(self, node: TargetNode, exchange: Exchange, ended: asyncio.Event) -> None:
-        """Ask `node` until `ended`. One that doesn't answer doesn't lead, as far as anybody can tell."""
+        """Poll `node` until `ended`. A node that doesn't answer counts as no leader."""
         while not ended.is_set():
             answer = await exchange.ask("GET", node.url, "/v1/operator/node", within=_WITHIN)
             self._roles.pop(node.name, None)
@@ -34,7 +34,7 @@ class Leaders:
             await rest(_EVERY, ended)
 
     def _look(self) -> None:
-        """Of two that say they lead, the one of the later term is right."""
+        """If two nodes claim to lead, the one with the later term leads."""
         leading = [(term, name) for name, (role, term) in self._roles.items() if role == "leader"]
         term, leader = max(leading, default=(0, None))
         if leader != self._leader:
@@ -44,7 +44,7 @@ class Leaders:
 
 
 async def rest(seconds: float, ended: asyncio.Event) -> None:
-    """Until then, or until `ended`."""
+    """Wait for `seconds`, or until `ended`."""
     try:
         async with asyncio.timeout(max(seconds, 0)):
             await ended.wait()

@@ -1,6 +1,6 @@
-"""Is a history linearizable? Wing and Gong's search with Lowe's memory, over one object's operations at a time.
+"""Checks whether a history is linearizable, by Wing and Gong's search with Lowe's memoization, object by object.
 
-Pure: the simulator judges the histories of simulated nodes with it, the drills those of real ones.
+Pure: the simulator checks histories of simulated nodes with it, drills those of real nodes.
 (J. Wing, C. Gong, "Testing and verifying concurrent objects", 1993; G. Lowe, "Testing for linearizability", 2017.)
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 class Operation:
     """One operation of one client on one object, between two instants of any one clock.
 
-    `end` None: no answer came, so that it may have taken effect at any time after `start`, or never; `output` then
-    says nothing. Operations that are known to have had no effect are left out of a history.
+    `end` None: no answer came; the operation may have taken effect at any time after `start`, or never, and `output`
+    means nothing. A history omits operations that are known to have had no effect.
     """
 
     start: float
@@ -27,11 +27,12 @@ class Operation:
 
 
 Step = Callable[[Hashable, Any, Any, bool], tuple[bool, Hashable]]
-"""`step(state, input, output, answered)`: whether the object could answer so in that state, and its next state."""
+"""`step(state, input, output, answered)`: whether the object could give this output in that state; and its next
+state."""
 
 
 class TooManyStates(Exception):
-    """The search was given up; nothing is known of the history."""
+    """The search was given up; the history is undecided."""
 
 
 def register(state: Hashable, input: Any, output: Any, answered: bool) -> tuple[bool, Hashable]:
@@ -53,11 +54,12 @@ def register(state: Hashable, input: Any, output: Any, answered: bool) -> tuple[
 def linearizable(
     history: Sequence[Operation], step: Step, initial: Hashable = None, *, limit: int = 500_000
 ) -> list[Operation] | None:
-    """None if there is an order of the operations that explains all answers, else the longest explained beginning.
+    """None if some order of the operations explains all answers, otherwise the longest prefix that can be explained.
 
-    An operation may be placed next if it began before every operation that is still to be placed had ended. What
-    uses up the fewest unanswered operations is tried first; a way that reaches the same answered operations and the
-    same state with no fewer of them than one before is not followed. Raises TooManyStates after `limit` steps.
+    An operation may be placed next if it began before the end of every operation that is not placed yet. The search
+    tries orders with the fewest unanswered operations first. It prunes an order that reaches the same answered
+    operations and the same state as an earlier one with no fewer unanswered operations. Raises TooManyStates after
+    `limit` steps.
     """
     operations = sorted(history, key=lambda operation: operation.start)
     ends = [operation.end if operation.end is not None else float("inf") for operation in operations]
@@ -86,14 +88,17 @@ def linearizable(
                 first += 1
             after = _Place(done, state, first, place, i)
             best = max(best, (count, after), key=lambda pair: pair[0])
-            # The one that ends first is most often the right one.
+            # The operation that ends first is usually the right one.
             heappush(ways, (used.bit_count(), -count, -steps, after))
     return None if not must else best[1].way(operations)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Place:
-    """Where the search stands: a bit for each operation placed, the state, and all before `first` are placed."""
+    """A node of the search: a bit for each placed operation, and the state.
+
+    All operations before `first` are placed.
+    """
 
     done: int
     state: Hashable
@@ -111,7 +116,7 @@ class _Place:
 
 
 def _next(operations: list[Operation], ends: list[float], place: _Place, step: Step) -> list[tuple[int, Hashable]]:
-    """What may be placed now, with the state that it leads to; what ends last comes first."""
+    """The operations that may be placed next, with the states that follow; those that end last come first."""
     found: list[tuple[int, Hashable]] = []
     horizon = float("inf")
     for i in range(place.first, len(operations)):

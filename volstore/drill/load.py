@@ -1,4 +1,4 @@
-"""Clients of every node that write and read all the time, each of whose requests is written down as it was felt."""
+"""The load: clients of every node that write and read continuously, and record every request."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from itertools import count
 from random import Random
 
 from volstore.drill.exchange import Answer, Exchange, outcome_of
-from volstore.drill.ground import NAMESPACE, prepare, volume_body
 from volstore.drill.leaders import Leaders, rest
 from volstore.drill.record import Absence, Event, Kind, Moment, Outcome, Rate, Request
 from volstore.drill.scenario import LoadSettings
 from volstore.drill.target import Access, TargetNode
-from volstore.drill.turnover import Turnover
+from volstore.drill.volumes import NAMESPACE, VolumePool, prepare, volume_body
 
 WRITES_PER_SECOND = 140.0
-"""At most, by all clients: the nodes remember 100,000 Idempotency-Keys for ten minutes, and refuse more."""
+"""The most writes per second of all clients: the nodes store 100,000 Idempotency-Keys for ten minutes, and no more."""
 REPEATED = 0.05
 """The share of acknowledged writes that are sent again under their key, as by a client that lost the answer."""
 _ATTEMPTS = 3
@@ -26,13 +25,13 @@ _STALE_EVERY = 0.2
 
 
 class LoadFailed(Exception):
-    """The load can't be had as it was asked for; the text says why and what would be right."""
+    """The load can't run; the text says why and what would be right."""
 
 
 class Load:
-    """The clients of all `nodes`. `now` gives seconds since the drill began; everything else is drawn from `seed`.
+    """The clients of all `nodes`. `now` returns seconds since the drill began; `seed` determines all random choices.
 
-    `note` is told of every request and event at once, in the order in which they end, for whoever keeps them.
+    `note` is called with every request and event as it ends.
     """
 
     def __init__(
@@ -45,16 +44,16 @@ class Load:
         access: Access | None = None,
         note: Callable[[Request | Event], None] = lambda _: None,
     ) -> None:
-        """Raises LoadFailed for settings that can't be had."""
+        """Raises LoadFailed for impossible settings."""
         self.settings = settings
         self.requests: list[Request] = []
         self.events: list[Event] = []
         self.absences: list[Absence] = []
         self.leader: str | None = None
         self.ended: float | None = None
-        """When the clients were told to stop; what was under way then was waited for."""
+        """The time when the clients were told to stop. Requests in flight were waited for."""
         self.prefix = f"drill-{secrets.token_hex(3)}"
-        """Of the volumes' IDs and the Idempotency-Keys: another one for each drill, whatever its seed."""
+        """Prefix of the volumes' IDs and the Idempotency-Keys; it differs in every drill, whatever the seed."""
         self._nodes = {node.name: node for node in nodes}
         self._access = access or Access()
         self._seed = seed
@@ -62,7 +61,7 @@ class Load:
         self._note = note
         self._numbers = count(1)
         self._clients = count(1)
-        self._volumes = Turnover(self.prefix, settings.volumes)
+        self._volumes = VolumePool(self.prefix, settings.volumes)
         self._kinds, self._weights = list(settings.mix), list(settings.mix.values())
         self._absent: dict[str, tuple[float, bool, bool]] = {}
         self._recent: dict[str, deque[tuple[float, Outcome]]] = {name: deque() for name in self._nodes}
@@ -72,24 +71,24 @@ class Load:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
         if not self._nodes or settings.clients < 1 or settings.volumes < 1 or settings.timeout <= 0:
-            raise LoadFailed("a load needs a node, a client, a volume and a time-out at least")
+            raise LoadFailed("a load needs at least one node, one client, one volume and a time-out")
         if not any(weight > 0 for weight in self._weights) or min(self._weights) < 0:
-            raise LoadFailed("the mix of a load needs a kind of request above 0, and none below it")
+            raise LoadFailed("the mix of a load needs one share above 0, and none below 0")
 
     @property
     def pause(self) -> float:
-        """Seconds between two requests of a client: as set, and longer where all writes would be too many."""
+        """Seconds between two requests of a client: as configured, or longer to stay below WRITES_PER_SECOND."""
         share = sum(self.settings.mix[kind] for kind in self._kinds if kind.writes) / sum(self._weights)
         return max(self.settings.pause, len(self._nodes) * self.settings.clients * share / WRITES_PER_SECOND)
 
-    # From start to end.
+    # Life cycle.
 
     async def start(self, seconds: float = 30.0) -> None:
-        """Make what volumes need on the cluster, within `seconds`, and begin. Raises LoadFailed."""
+        """Create namespace and plugin within `seconds`, and start the clients. Raises LoadFailed."""
         self._exchange = Exchange(self._access)
         why = await prepare(self._exchange, list(self._nodes.values()), seconds)
         if why:
-            raise LoadFailed(f"the load can't begin: {why}")
+            raise LoadFailed(f"the load can't start: {why}")
         self._last = dict.fromkeys(self._last, self._now())
         for node in self._nodes.values():
             self._begin(node)
@@ -108,7 +107,7 @@ class Load:
             self._tasks.append(asyncio.create_task(client, name=f"client {number} of {node.name}"))
 
     async def steady(self, seconds: float = 15.0) -> None:
-        """Return once a node leads and all that shall answer did, for a second. Raises LoadFailed."""
+        """Wait until, for a second, a node led and all nodes that should answer did. Raises LoadFailed."""
         end = self._now() + seconds
         since = self._now()
         while self._now() - since < 1:
@@ -123,14 +122,14 @@ class Load:
             await asyncio.sleep(0.05)
 
     def _goes(self, name: str) -> bool:
-        """Whether most of what was asked of the node in the last second was done."""
+        """Whether the node did most requests of the last second."""
         rate = self._rate(name)
         return rate.done > 2 * (rate.refused + rate.unknown)
 
     async def stop(self, *, at_once: bool = False) -> None:
-        """End the clients. What is under way is waited for, at most its time-out, or given up unrecorded `at_once`.
+        """Stop the clients, and wait for requests in flight. With `at_once` those are cancelled and not recorded.
 
-        May be called again, and without a start.
+        May be called more than once, and without a start.
         """
         if self.ended is None:
             self.ended = self._now()
@@ -150,31 +149,31 @@ class Load:
                 raise result
 
     def raise_defects(self) -> None:
-        """Raise what ended a client, if anything did: a mistake of ours must not look like a node that is silent."""
+        """Raise the error that ended a client, if any: our own defect must not look like a silent node."""
         for task in self._tasks:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
-    # What is expected of the nodes.
+    # Expectations.
 
     def expect_down(self, node: str, *, restarts: bool = True, pauses: bool = False) -> None:
-        """From now on `node` is broken on purpose: its clients go on, and what fails there is no failed request.
+        """From now on `node` is broken on purpose: its clients go on, but their failures don't count.
 
-        `restarts` False: its process lives on, as one that is cut off, or that `pauses`. Again, before it is up: what
-        it has said then holds for both.
+        `restarts` False: its process survives, for example when it is cut off or `pauses`. A second call before
+        `expect_up` adds to the first.
         """
         if node not in self._nodes:
-            raise KeyError(f"{node} is no node of this load")
+            raise KeyError(f"{node} is not a node of this load")
         before = self._absent.get(node, (self._now(), False, False))
         self._absent[node] = before[0], before[1] or restarts, before[2] or pauses
 
     def expect_up(self, node: str) -> None:
-        """It is whole again, and must answer from now on."""
+        """The node is healthy again, and must answer from now on."""
         if node in self._absent:
             start, restarts, pauses = self._absent.pop(node)
             self.absences.append(Absence(node, start, self._now(), restarts, pauses))
 
-    # How it does.
+    # Rates.
 
     def rates(self) -> Moment:
         at = self._now()
@@ -199,7 +198,7 @@ class Load:
         self.events.append(event)
         self._note(event)
 
-    # A client.
+    # Clients.
 
     async def _client(self, node: TargetNode, client: int, random: Random) -> None:
         while not self._stopping.is_set():
@@ -212,13 +211,17 @@ class Load:
             await rest(self.pause * (0.5 + random.random()), self._stopping)
 
     async def _stale_reader(self, node: TargetNode, client: int, random: Random) -> None:
-        """Where a node is cut off all others wait; what it says of its age then is what is worth judging most."""
+        """Read stale only: on a node that is cut off other clients just wait, but the claimed age of stale reads
+        matters."""
         while not self._stopping.is_set():
             await self._send(node, client, Kind.READ_STALE, self._volumes.draw(random))
             await rest(_STALE_EVERY, self._stopping)
 
     async def _write(self, node: TargetNode, client: int, kind: Kind, volume: str, random: Random) -> None:
-        """Until it is known what became of it, asking other nodes under the same key; or until it is given up."""
+        """Write until the outcome is known or the attempts are used up.
+
+        Retries go to other nodes, under the same key.
+        """
         request = first = await self._send(node, client, kind, volume)
         for _ in range(_ATTEMPTS - 1):
             if request.outcome is not Outcome.UNKNOWN or self._stopping.is_set():
@@ -228,7 +231,7 @@ class Load:
             await self._send(self._other(node, random), client, kind, volume, first.number)
 
     def _other(self, node: TargetNode, random: Random) -> TargetNode:
-        """Any node that shall answer; its own one only where there is no other."""
+        """Any other node that should answer; the same node if there is none."""
         others = [one for name, one in self._nodes.items() if name not in self._absent and name != node.name]
         return random.choice(others) if others else node
 
@@ -291,6 +294,6 @@ class Load:
 
 
 def _value(answer: Answer) -> str | None:
-    """The value that a read volume has: it is kept as its name."""
+    """The value of a volume, which is its name."""
     name = answer.json()["Name"]
     return name if isinstance(name, str) else None

@@ -1,4 +1,4 @@
-"""A throw-away cluster on this machine, of real processes, and whatever can be broken about it."""
+"""A throw-away cluster on this machine, of real processes, with an injector for every fault."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 
 from volstore.certificates import Role, create_authority, create_certificate
 from volstore.drill import namespaces
+from volstore.drill.cleanup import Place, in_memory, remove_leftovers
 from volstore.drill.exchange import Answer, Exchange
-from volstore.drill.faults import Kill, Means, Pause, Restart
+from volstore.drill.faults import Injector, Kill, Pause, Restart
 from volstore.drill.faults_clock import ClockJump
 from volstore.drill.faults_clock import environment as clock_environment
 from volstore.drill.faults_disk import DiskFull, SlowDisk, SmallDisk, can_mount, no_strace
 from volstore.drill.faults_network import Flap, OneWay, Partition
 from volstore.drill.faults_operator import Backup, Operator, Replace
-from volstore.drill.leftovers import Place, in_memory, sweep
 from volstore.drill.local_node import LocalNode
 from volstore.drill.namespaces import Network
 from volstore.drill.slow_links import SlowLink
@@ -28,15 +28,15 @@ from volstore.drill.target import Access, Fault, FaultKind, TargetError, TargetN
 
 HTTP_PORT, RAFT_PORT = 4646, 4647
 START_WITHIN = 60.0
-"""Seconds in which a new cluster must have a leader and every node a vote; two cores and seven nodes need some."""
+"""Seconds in which every node of a new cluster must become ready. Seven nodes on two cores need some."""
 _LOOK_EVERY = 0.05
 
 
 class LocalTarget:
-    """A `volstore.drill.target.Target`; `count` nodes, `settings` those of their agents, by name.
+    """A `volstore.drill.target.Target` with `count` nodes. `settings` are the agents', by name.
 
-    The nodes' logs are written to `logs`, which is there. `faults` are the kinds that will be asked for: what one of
-    them needs from the beginning is made for it.
+    The nodes' logs are written to the folder `logs`, which must exist. `faults` are the kinds that the drill may
+    inject; `start` prepares what they need.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class LocalTarget:
         self._access = Access()
         self._environment: dict[str, str] = {}
         self._broken: list[Fault] = []
-        self._no_network = (namespaces.missing() or "") if own_network else "it was not asked for"
+        self._no_network = (namespaces.missing() or "") if own_network else "it was not requested"
         self._network = Network(self._names) if not self._no_network else None
         links = (self._network, self._names, self._no_network)
         operator = Operator(lambda: self._environment)
-        self._means: Mapping[FaultKind, Means] = {
+        self._injectors: Mapping[FaultKind, Injector] = {
             FaultKind.KILL: Kill(self._nodes),
             FaultKind.PAUSE: Pause(self._nodes),
             FaultKind.RESTART: Restart(self._nodes),
@@ -87,13 +87,13 @@ class LocalTarget:
 
     def describe(self) -> str:
         where = "each in a network namespace, with TLS" if self._network else f"on loopback ({self._no_network})"
-        disks = "; their disks are memory, as TMPDIR is" if in_memory() else ""
+        disks = "; their disks are in memory, like TMPDIR" if in_memory() else ""
         return f"{len(self._names)} nodes on this machine, {where}{disks}"
 
-    # From start to end.
+    # Life cycle.
 
     async def start(self) -> None:
-        sweep()
+        remove_leftovers()
         self._place = place = Place()
         if self._network is not None:
             await self._network.make()
@@ -120,7 +120,7 @@ class LocalTarget:
             await self._bootstrap()
 
     async def _disk(self, name: str, folder: Path) -> Path:
-        """Where its data go: a small disk of its own, if that is to become full."""
+        """The folder of a node's data: on its own small disk, if that may be filled."""
         if FaultKind.DISK_FULL not in self._faults or not can_mount():
             return folder
         disk = SmallDisk(folder)
@@ -129,7 +129,7 @@ class LocalTarget:
         except TargetError:
             if no_strace() is not None:
                 raise
-            return folder  # where nothing may be mounted, as in most containers, writes are told that it is full
+            return folder  # mounts are forbidden, as in most containers: strace makes writes fail instead
         self._disks[name] = disk
         return disk.path
 
@@ -142,7 +142,7 @@ class LocalTarget:
         self._place.note(pid)
 
     def _addresses(self) -> dict[str, tuple[str, str]]:
-        """Of HTTP and of Raft, by the node's name."""
+        """The addresses of HTTP and Raft, by the node's name."""
         if self._network is not None:
             hosts = {name: self._network.address(name) for name in self._names}
             return {name: (f"{host}:{HTTP_PORT}", f"{host}:{RAFT_PORT}") for name, host in hosts.items()}
@@ -158,7 +158,7 @@ class LocalTarget:
         return settings | self._settings
 
     def _secured(self, name: str, host: str) -> dict[str, str]:
-        """Its certificate, and the settings that use it: what listens beyond loopback must be protected, as in life."""
+        """Create the node's certificate, and return the settings for TLS and access control, as in production."""
         assert self._place is not None
         folder, now = self._place.folder, datetime.now(UTC)
         authority, key = folder / "ca.pem", folder / "ca-key.pem"
@@ -175,7 +175,7 @@ class LocalTarget:
         return files | {"tls_http": "true", "acl_enabled": "true"}
 
     async def _bootstrap(self) -> None:
-        """The first token, which clients and operators use."""
+        """Create the first token, for clients and operators."""
         exchange = Exchange(self._access)
         try:
             answer = await exchange.ask("PUT", self.nodes[0].url, "/v1/acl/bootstrap", within=30)
@@ -187,7 +187,7 @@ class LocalTarget:
         self._access = Access(token, self._access.tls)
 
     async def _ready(self) -> None:
-        """Return once every node may be sent requests. Raises TargetError."""
+        """Wait until every node is ready. Raises TargetError."""
         end = time.monotonic() + START_WITHIN
         exchange = Exchange(self._access)
         try:
@@ -204,11 +204,11 @@ class LocalTarget:
             for name, node in self._nodes.items():
                 await asyncio.to_thread(shutil.copytree, node.data, self._logs / f"{name}-data", dirs_exist_ok=True)
         except OSError as error:
-            return f"the nodes' data directories could not be kept: {error}"
-        return f"the nodes' data directories are kept, {self._logs / 's1-data'} and so on"
+            return f"the nodes' data directories could not be copied: {error}"
+        return f"the nodes' data directories are kept in {self._logs / 's1-data'} and so on"
 
     async def stop(self) -> None:
-        """kill -9: whatever the nodes still hold is thrown away with them."""
+        """Kill the nodes with SIGKILL, and remove everything."""
         await asyncio.gather(*(node.kill() for node in self._nodes.values()))
         if self._network is not None:
             self._network.remove()
@@ -219,20 +219,20 @@ class LocalTarget:
     # Faults.
 
     def cannot(self, fault: Fault) -> str | None:
-        means = self._means.get(fault.kind)
-        return means.cannot(fault) if means else f"{fault.kind} is not known here"
+        injector = self._injectors.get(fault.kind)
+        return injector.cannot(fault) if injector else f"{fault.kind} is unknown here"
 
     def plan(self, fault: Fault) -> list[str]:
-        return self._means[fault.kind].plan(fault)
+        return self._injectors[fault.kind].plan(fault)
 
     async def do(self, fault: Fault) -> None:
         if why := self.cannot(fault):
-            raise TargetError(f"{fault} can't be had: {why}")
+            raise TargetError(f"{fault} is impossible: {why}")
         self._broken.append(fault)
-        await self._means[fault.kind].do(fault)
+        await self._injectors[fault.kind].do(fault)
 
     async def heal(self, fault: Fault) -> None:
-        await self._means[fault.kind].heal(fault)
+        await self._injectors[fault.kind].heal(fault)
         if fault in self._broken:
             self._broken.remove(fault)
 
@@ -240,7 +240,7 @@ class LocalTarget:
         failed = []
         for fault in reversed(self._broken):
             try:
-                await self._means[fault.kind].heal(fault)
+                await self._injectors[fault.kind].heal(fault)
             except (TargetError, OSError) as error:
                 failed.append(f"{fault} could not be healed: {error}")
         self._broken.clear()
@@ -252,7 +252,7 @@ def _ask_ready(exchange: Exchange, node: LocalNode) -> Awaitable[Answer]:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now, all different."""
+    """Free ports, all different."""
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports: list[int] = [one.getsockname()[1] for one in held]
     for one in held:

@@ -1,4 +1,4 @@
-"""A node of a throw-away cluster: a real agent in a process of its own, started, stopped, paused and killed."""
+"""A node of a throw-away cluster: a real agent process that can be started, stopped, paused and killed."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from volstore.agent.settings import BY_NAME
 from volstore.drill.target import TargetError, TargetNode
 
 STOP_WITHIN = 30.0
-"""Seconds in which a node that is told to stop must have handed over and ended."""
+"""Seconds in which a node must transfer its leadership and end after SIGTERM."""
 
 
 @dataclass(slots=True)
 class LocalNode:
-    """`settings` are the agent's, by name. Its data are in `data`, and its log is the file `log`.
+    """One node. `settings` are the agent's, by name; its data directory is `data`, its log the file `log`.
 
-    `prefix` is a command that the agent's is put after (to enter a network namespace), `environment` is added to the
-    agent's. `started` is told the process id of each process.
+    `prefix` precedes the agent's command, for example to enter a network namespace. `environment` extends the agent's.
+    `started` is called with the id of each process.
     """
 
     node: TargetNode
@@ -49,14 +49,16 @@ class LocalNode:
 
     @property
     def pid(self) -> int:
-        """Raises TargetError where nothing runs."""
+        """The process id. Raises TargetError if the node doesn't run."""
         if self.process is None or self.process.returncode is not None:
             raise TargetError(f"{self.name} doesn't run; the end of {self.log} says why")
         return self.process.pid
 
     async def start(self, join: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
-        """Start it, if it doesn't run; `join`: HTTP addresses of members whose cluster it shall join, for which
-        `environment` has the token."""
+        """Start the node if it doesn't run.
+
+        `join` are HTTP addresses of members whose cluster it joins; `environment` then has the token.
+        """
         if self.runs:
             return
         settings: dict[str, str | list[str]] = {"name": self.name, "data_dir": str(self.data), **self.settings}
@@ -68,7 +70,7 @@ class LocalNode:
         inherited = {name: text for name, text in os.environ.items() if not name.startswith(("VOLSTORE_", "NOMAD_"))}
         command = [*self.prefix, sys.executable, "-m", "volstore", "agent", "--config", str(file)]
         with self.log.open("ab") as log:
-            # A session of its own: Ctrl-C at the terminal is for the drill, which heals and stops in order.
+            # Its own session: Ctrl-C at the terminal is for the drill, which heals and stops in order.
             self.process = await asyncio.create_subprocess_exec(
                 *command,
                 stdout=log,
@@ -80,12 +82,12 @@ class LocalNode:
         self.paused = False
 
     def send(self, number: signal.Signals) -> None:
-        """Raises TargetError where nothing runs."""
+        """Send a signal. Raises TargetError if the node doesn't run."""
         pid = self.pid
         try:
             os.kill(pid, number)
         except ProcessLookupError:
-            # It has ended, and was waited for in asyncio's thread, but our loop has not been told yet.
+            # asyncio's thread has reaped the process, but the loop doesn't know yet.
             raise TargetError(f"{self.name} ended just now; the end of {self.log} says why") from None
 
     def pause(self) -> None:
@@ -98,12 +100,12 @@ class LocalNode:
         self.paused = False
 
     async def ended(self) -> int:
-        """Its exit code, once it ended."""
+        """Wait for the end. Returns the exit code."""
         assert self.process is not None
         return await self.process.wait()
 
     async def kill(self) -> None:
-        """kill -9, and wait until it is gone; again, or of one that has just ended: nothing."""
+        """Send SIGKILL and wait for the end. Does nothing if the node doesn't run."""
         if self.runs:
             with suppress(TargetError):
                 self.send(signal.SIGKILL)
@@ -111,7 +113,7 @@ class LocalNode:
         self.paused = False
 
     async def stop(self) -> None:
-        """As an operator stops it. Raises TargetError if it doesn't end in time, or not well."""
+        """Stop the node as an operator does. Raises TargetError if it doesn't end in time, or fails."""
         self.send(signal.SIGTERM)
         try:
             async with asyncio.timeout(STOP_WITHIN):
@@ -119,13 +121,13 @@ class LocalNode:
         except TimeoutError:
             raise TargetError(f"{self.name} did not stop within {STOP_WITHIN:g} s of SIGTERM") from None
         if code != 0:
-            raise TargetError(f"{self.name} ended with code {code} when told to stop; see {self.log}")
+            raise TargetError(f"{self.name} ended with code {code} after SIGTERM; see {self.log}")
 
     def wipe(self) -> None:
-        """Remove its data, as a lost disk does."""
+        """Remove its data, like the loss of its disk."""
         shutil.rmtree(self.data)
 
 
 def _toml(key: str, value: str | list[str]) -> str:
-    """JSON's strings and lists are TOML's."""
+    """A value as TOML, whose strings and lists look as in JSON."""
     return str(value) if BY_NAME[key].switch else json.dumps(value)

@@ -1,8 +1,8 @@
-"""A network of its own for a throw-away cluster: each node in a network namespace, behind a router that can cut links.
+"""The own network of a throw-away cluster: each node in a network namespace, behind a router that can cut links.
 
-Every node, and the clients, have a subnet of their own; all packets pass the router, in one more namespace. A rule
-there that sends what comes from A for B into a black hole is a link that lost its fibre: nobody is told, nothing
-arrives. Nothing outside these namespaces is touched, so that any number of drills can go on beside each other.
+Every node has its own subnet, and so have the clients. All packets pass the router, in one more namespace. To cut a
+link from A to B, a rule there drops all packets from A to B silently, as a broken fibre does. Nothing outside these
+namespaces changes, so any number of drills can run at the same time.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from volstore.drill.leftovers import own_prefix, remove_namespace
+from volstore.drill.cleanup import own_prefix, remove_namespace
 from volstore.drill.target import TargetError
 
 CLIENTS = "clients"
 _ROUTER = "router"
 _CLONE_NEWNET = 0x40000000
 _CUT = 100
-"""Preference of the rules that cut: before all other rules."""
+"""Preference of the rules that cut links: before all other rules."""
 
 
 def missing() -> str | None:
-    """Why there can be no namespaces here, in words; None if there can be."""
+    """Why network namespaces are impossible here; None if they are possible."""
     if not sys.platform.startswith("linux"):
-        return "network namespaces are Linux's"
+        return "network namespaces exist on Linux only"
     if os.geteuid() != 0:
         return "network namespaces need root"
     absent = [program for program in ("ip", "nsenter") if shutil.which(program) is None]
     if absent:
         return f"there is no {' and no '.join(absent)}; on Debian: apt-get install iproute2 util-linux"
-    # Root in a container may be less than it seems.
+    # Root in a container may lack the capability.
     probe = f"{own_prefix()}probe"
     made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True, check=False)
     remove_namespace(probe)
@@ -43,7 +43,7 @@ def missing() -> str | None:
 
 
 class Network:
-    """`names` are the nodes. The namespaces' names have this process's id in them."""
+    """The network of the nodes `names`. The names of the namespaces contain this process's id."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._prefix = own_prefix()
@@ -58,17 +58,17 @@ class Network:
         return f"10.0.{self._places.index(name) + 1}.1"
 
     def inside(self, name: str) -> list[str]:
-        """What a command is put after to run in the namespace of `name`."""
+        """The prefix of a command that runs in the namespace of `name`."""
         return ["nsenter", f"--net={self._path(name)}"]
 
     def router(self) -> list[str]:
         return self.inside(_ROUTER)
 
     async def make(self) -> None:
-        """Raises TargetError."""
+        """Create the namespaces and links. Raises TargetError."""
         router = self._namespace(_ROUTER)
         await _ip(["netns add " + self._namespace(name) for name in (_ROUTER, *self._places)])
-        # Packets may come back from where the way to their sender doesn't lead (slow_links.py).
+        # Without the reverse path filter: packets of slow links come back through another interface (slow_links.py).
         settings = "echo 1 > ip_forward; for filter in conf/*/rp_filter; do echo 0 > $filter; done"
         await run([*self.router(), "sh", "-c", f"cd /proc/sys/net/ipv4; {settings}"])
         for name in self._places:
@@ -87,7 +87,7 @@ class Network:
         )
 
     def enter(self) -> None:
-        """From now on this thread's connections are the clients'. Those that are open stay where they are."""
+        """Move this thread to the clients' namespace. Open connections stay in theirs."""
         self._own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         descriptor = os.open(self._path(CLIENTS), os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -96,7 +96,7 @@ class Network:
             os.close(descriptor)
 
     def leave(self) -> None:
-        """Back to the machine's network; again: nothing."""
+        """Return to the machine's network. A second call does nothing."""
         if self._own is not None:
             _set_namespace(self._own)
             os.close(self._own)
@@ -110,26 +110,26 @@ class Network:
     # Cuts.
 
     async def cut(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Nothing of the first gets to the second of each pair any more."""
+        """Drop all packets from the first to the second of each pair."""
         new = [pair for pair in pairs if pair not in self._cut]
         self._cut.update(new)
         await self._in(_ROUTER, *(f"rule add {self._rule(*pair)}" for pair in new))
 
     async def join(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Undo `cut`; pairs that aren't cut are left alone."""
+        """Undo `cut`. Pairs that aren't cut stay as they are."""
         old = [pair for pair in pairs if pair in self._cut]
         await self._in(_ROUTER, *(f"rule delete {self._rule(*pair)}" for pair in old))
         self._cut.difference_update(old)
 
     def rules(self, pairs: Iterable[tuple[str, str]]) -> list[str]:
-        """For people: what `cut` runs."""
+        """The commands of `cut`, for people."""
         return [f"ip -n {self._namespace(_ROUTER)} rule add {self._rule(*pair)}" for pair in pairs]
 
     def _rule(self, source: str, to: str) -> str:
         return f"pref {_CUT} from {self.address(source)} to {self.address(to)} blackhole"
 
     async def route(self, *commands: str) -> None:
-        """Commands of `ip` in the router. Raises TargetError."""
+        """Run `ip` commands in the router. Raises TargetError."""
         await self._in(_ROUTER, *commands)
 
     async def _in(self, name: str, *commands: str) -> None:
@@ -144,12 +144,12 @@ class Network:
 
 
 async def _ip(commands: Sequence[str], *options: str) -> None:
-    """All of them in one process. Raises TargetError at the first that fails."""
+    """Run `ip` commands in one process. Raises TargetError at the first that fails."""
     await run(["ip", *options, "-batch", "-"], "".join(f"{command}\n" for command in commands))
 
 
 async def run(command: Sequence[str], given: str = "") -> None:
-    """Run a command that says nothing unless it fails. Raises TargetError."""
+    """Run a command; `given` is its input. Raises TargetError if it fails."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.PIPE,
@@ -160,7 +160,7 @@ async def run(command: Sequence[str], given: str = "") -> None:
     try:
         output, _ = await process.communicate(given.encode())
     except asyncio.CancelledError:
-        # What undoes it must find it done.
+        # Let it finish: the command that undoes it must find it done.
         await process.wait()
         raise
     if process.returncode != 0:

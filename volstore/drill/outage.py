@@ -1,4 +1,4 @@
-"""How long nobody was answered around each fault, as clients felt it; pure."""
+"""Measures outages: the longest silence around each fault, as clients felt it. Pure."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from itertools import pairwise
 from volstore.drill.record import Absence, Event, Kind, Outage, Outcome, Request
 
 READS = frozenset({Kind.READ_DEFAULT, Kind.READ_CONSISTENT})
-"""Stale reads don't count: a node that is cut off from everybody answers them."""
+"""Stale reads don't count, because an isolated node answers them too."""
 WRITES = frozenset({Kind.REGISTER, Kind.DEREGISTER})
 
 
 def outages(
     requests: Sequence[Request], faults: Sequence[Event], absences: Sequence[Absence], until: float
 ) -> list[Outage]:
-    """For each fault the longest silence of writes, and of reads, until the next fault; the last one until `until`.
+    """For each fault the longest silence of writes and of reads before the next fault; the last fault lasts to `until`.
 
-    A silence lies between two requests that were done, and begins when somebody waits: who pauses between two
-    requests is not kept waiting. It is looked for on each node while the node shall answer, and on all of them
-    together while none shall, until one did; the longest counts. Its node is None where all were silent. A write that
-    the fault caught half-way and that is answered at once does not end it: after it the next silence is found.
+    A silence is the time between two successful requests. It begins when a client waits: a client's pause between two
+    requests doesn't count. Silences are measured on each node while it should answer, and on all nodes together while
+    none should, until one answered. The longest counts; its node is None if all nodes were silent. A write in flight at
+    the fault that is answered at once doesn't end the outage: the next silence is measured too.
     """
     found = []
     nodes = sorted({request.node for request in requests})
@@ -50,14 +50,14 @@ _Span = tuple[float, float]
 
 
 class _Lane:
-    """Requests that stand for one another: any that is done ends the silence."""
+    """Requests of which any success ends the silence."""
 
     def __init__(self, requests: Sequence[Request]) -> None:
         ordered = sorted(requests, key=lambda request: request.end)
         self._ends = [request.end for request in ordered]
         self._done = [request.end for request in ordered if request.outcome is Outcome.DONE]
         self._earliest = [float("inf")] * (len(ordered) + 1)
-        """The earliest start among the requests that end from the one at this place on."""
+        """At each place, the earliest start among the requests that end there or later."""
         for place in range(len(ordered) - 1, -1, -1):
             self._earliest[place] = min(ordered[place].start, self._earliest[place + 1])
 
@@ -66,7 +66,7 @@ class _Lane:
         return self._done[place] if place < len(self._done) else float("inf")
 
     def longest(self, since: float, to: float) -> tuple[float, float]:
-        """Seconds and start of the longest silence between two instants."""
+        """Length in seconds and start of the longest silence between two instants."""
         done = self._done[bisect_left(self._done, since) : bisect_right(self._done, to)]
         longest, start = 0.0, since
         for before, after in pairwise([since, *done, to]):
@@ -77,7 +77,7 @@ class _Lane:
 
 
 def _joined(spans: Sequence[_Span]) -> list[_Span]:
-    """The same time in spans that don't overlap, in order."""
+    """The union of `spans`, in order and without overlaps."""
     found: list[_Span] = []
     for start, end in sorted(spans):
         if found and start <= found[-1][1]:
@@ -88,7 +88,7 @@ def _joined(spans: Sequence[_Span]) -> list[_Span]:
 
 
 def _between(spans: Sequence[_Span]) -> list[_Span]:
-    """The time that is in none of the spans, which are in order."""
+    """The gaps between spans, which must be in order."""
     edges = [float("-inf"), *(instant for span in spans for instant in span), float("inf")]
     return list(zip(edges[::2], edges[1::2], strict=True))
 
@@ -98,7 +98,7 @@ def _within(spans: Sequence[_Span], since: float, to: float) -> list[_Span]:
 
 
 def _common(all_spans: Sequence[Sequence[_Span]]) -> list[_Span]:
-    """The time that is in spans of each."""
+    """The intersection of all span lists."""
     if not all_spans:
         return []
     common = list(all_spans[0])

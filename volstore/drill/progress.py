@@ -1,4 +1,4 @@
-"""What a person sees while a drill runs: phase, rates per node, who leads, and how long the outage is so far."""
+"""Shows a running drill: its phase, the rates of each node, the leader, and the length of the current outage."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from rich.table import Table
 from rich.text import Text
 
 from volstore.drill.record import Event, Moment
-from volstore.drill.report.wording import readable
+from volstore.text import printable
 
 _PLAIN_INTERVAL = 5.0
-"""Seconds between two lines of rates where nothing can be redrawn."""
+"""Seconds between two lines of rates when the output is no terminal."""
 _SHOWN_EVENTS = 8
 _NOTICEABLE = 0.25
-"""Seconds without an answer from which on it is shown as an outage."""
+"""Seconds without an answer that count as an outage."""
 _STYLES = {"fault": "bold red", "heal": "green", "leader": "magenta", "note": "yellow"}
 
 
 class Progress:
-    """Redrawn in place on a terminal, plain lines elsewhere, nothing at all without a console (`--json`).
+    """Redraws in place on a terminal and prints lines otherwise; without a console (`--json`) it prints nothing.
 
-    It draws only when it is told something, so that it needs no thread; call `tick` some times a second.
+    It needs no thread, because it only draws when called; call `tick` several times per second.
     """
 
     def __init__(self, console: Console | None, title: str) -> None:
@@ -51,11 +51,11 @@ class Progress:
             self._live = None
 
     def phase(self, text: str) -> None:
-        """What the drill is doing from now on."""
+        """Show a new phase."""
         self._begin(text, None)
 
     def event(self, event: Event) -> None:
-        """Something happened; the last few stay in sight."""
+        """Show an event. The last few stay visible."""
         if event.what == "phase":
             self._begin(event.text, event.at)
             return
@@ -65,7 +65,7 @@ class Progress:
         self._draw(_line(event.at, event.what, event.text))
 
     def tick(self, moment: Moment) -> None:
-        """How the load goes now."""
+        """Show the current rates of the load."""
         self._moment = moment
         self._longest["writes"] = max(self._longest["writes"], moment.write_silence)
         self._longest["reads"] = max(self._longest["reads"], moment.read_silence)
@@ -91,14 +91,14 @@ class Progress:
             self._console.print(line, highlight=False, soft_wrap=True)
 
     def _picture(self) -> Group:
-        parts: list[Text | Table] = [Text.assemble((self._title, "bold"), "\n", (readable(self._phase), "cyan"))]
+        parts: list[Text | Table] = [Text.assemble((self._title, "bold"), "\n", (printable(self._phase), "cyan"))]
         if self._moment is not None:
             parts += [_rates(self._moment), self._outage(self._moment)]
         parts += [_line(event.at, event.what, event.text) for event in self._events]
         return Group(*parts)
 
     def _outage(self, moment: Moment) -> Text:
-        """The silence that goes on now, and the longest since the last fault."""
+        """The current silence, and the longest one since the last fault."""
         now = [
             f"no {what} for {silence:.1f} s"
             for what, silence in (("writes", moment.write_silence), ("reads", moment.read_silence))
@@ -112,7 +112,7 @@ class Progress:
 
 def _line(at: float | None, what: str, text: str) -> Text:
     when = " " * 9 if at is None else f"{at:7.2f} s"
-    return Text.assemble(f"{when}  ", (f"{what:<6}", _STYLES.get(what, "")), f"  {readable(text)}")
+    return Text.assemble(f"{when}  ", (f"{what:<6}", _STYLES.get(what, "")), f"  {printable(text)}")
 
 
 def _in_one_line(moment: Moment) -> str:

@@ -1,6 +1,6 @@
-"""What a drill writes down while it runs, and what it comes to: values only, shared by load, judgement and report.
+"""The record of a drill and its result: plain values for load, checks and report.
 
-Times are seconds since the drill began, on the drill's own monotonic clock; the report adds the wall clock's start.
+Times are seconds since the drill began, on its own monotonic clock; the report adds the wall clock's start.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 
 
 class Outcome(StrEnum):
-    """`UNKNOWN` is the honest third: no answer came, so that the request may have taken effect or not."""
+    """The outcome of a request. `UNKNOWN`: no answer came, and the request may have taken effect or not."""
 
     DONE = "done"
     REFUSED = "refused"
-    """Answered that it had no effect: 4xx, or a 5xx that says so."""
+    """The answer says that it had no effect: a 4xx, or a 5xx that says so."""
     UNKNOWN = "unknown"
 
 
 class Kind(StrEnum):
-    """Writes are REGISTER and DEREGISTER; the reads differ in their consistency mode."""
+    """REGISTER and DEREGISTER are writes; the reads differ in their consistency mode."""
 
     REGISTER = "register"
     DEREGISTER = "deregister"
@@ -36,7 +36,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request of one client, as it was felt: `end` is when its answer was there, or when it was given up."""
+    """One request as its client saw it. `end` is the time of the answer, or of the time-out."""
 
     number: int
     client: int
@@ -47,25 +47,27 @@ class Request:
     end: float
     outcome: Outcome
     status: int | None = None
-    """HTTP status; None: no answer."""
+    """The HTTP status; None if no answer came."""
     value: str | None = None
-    """What was to be written, or what was read; None: a volume that is not there."""
+    """The value that it writes or has read; None for a missing volume."""
     index: int | None = None
     """X-Nomad-Index of the answer."""
     staleness: float | None = None
-    """X-Nomad-LastContact of a stale read, in seconds: how old the answer may be at most, as it claims. None: it claims
-    nothing, as its node knew no leader."""
+    """X-Nomad-LastContact of a stale read in seconds: its claimed maximal age.
+
+    None: no claim, its node knew no leader.
+    """
     error: str = ""
     repeats: int | None = None
-    """The number of the first request of this write, whose Idempotency-Key this one carries too."""
+    """The number of the first request of this write. Both have the same Idempotency-Key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """A time in which nothing was expected of a node, as the drill itself had broken it.
+    """A time in which the drill had broken a node, so that nothing was expected of it.
 
-    `restarts`: its process ends and comes back, and with it what the node remembers only in memory. `pauses`: its
-    process stands still, and finds old messages waiting when it goes on.
+    `restarts`: its process ended, and lost everything that is only in memory. `pauses`: its process stood still, and
+    then found old messages waiting.
     """
 
     node: str
@@ -79,7 +81,7 @@ class Absence:
 class Event:
     """Something that happened: `what` is "phase", "fault", "heal", "leader" or "note".
 
-    `node`: whom it befell, None for the whole cluster; of "leader" it is who leads from now on, None for nobody.
+    `node` is the affected node, None for the whole cluster. For "leader" it is the new leader, None if there is none.
     """
 
     at: float
@@ -87,17 +89,17 @@ class Event:
     text: str
     node: str | None = None
     nodes: tuple[str, ...] = ()
-    """All whom a fault or a heal befell."""
+    """All nodes that a fault or a heal affects."""
 
     @property
-    def befell(self) -> tuple[str, ...]:
-        """None: the whole cluster."""
+    def affected(self) -> tuple[str, ...]:
+        """The affected nodes; empty for the whole cluster."""
         return self.nodes or (() if self.node is None else (self.node,))
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What one node's clients got in the last second, as requests a second."""
+    """The requests per second of one node's clients in the last second, by outcome."""
 
     done: float = 0.0
     refused: float = 0.0
@@ -106,21 +108,21 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """How the load goes right now, for who watches it. `rates` has every node of the cluster, in order."""
+    """The load at one moment, for the display. `rates` has every node of the cluster, in order."""
 
     at: float
     rates: Mapping[str, Rate]
     leader: str | None = None
     down: frozenset[str] = frozenset()
-    """Nodes that are broken on purpose."""
+    """The nodes that the drill has broken."""
     write_silence: float = 0.0
-    """Seconds since a write was done on a node that is meant to answer."""
+    """Seconds since the last successful write on a node that should answer."""
     read_silence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """The longest silence of a kind of request around one fault, on nodes that were meant to answer."""
+    """The longest silence of writes or reads after one fault, on nodes that should have answered."""
 
     fault: str
     what: str
@@ -128,12 +130,12 @@ class Outage:
     start: float
     seconds: float
     node: str | None = None
-    """Whose clients felt it; None: those of all nodes."""
+    """The node whose clients felt it; None: the clients of all nodes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was promised, and whether it held. `history` is the shortest that shows a violation, as lines."""
+    """One promise, and whether it held. `history` is the shortest history with a violation, as lines."""
 
     name: str
     passed: bool
@@ -143,19 +145,19 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A whole drill, as the report shows it."""
+    """The result of a drill, for the report."""
 
     scenario: str
     about: str
     target: str
-    """Where it ran, for people: "3 nodes on this machine, own network namespaces"."""
+    """A description of the cluster, such as "3 nodes on this machine, each in a network namespace, with TLS"."""
     seed: int
     started: float
-    """Wall clock, seconds since 1970, UTC."""
+    """The wall clock at the start, in seconds since 1970."""
     seconds: float
     nodes: list[str]
     configuration: dict[str, Any]
-    """What the drill and the nodes were set to, as names and plain values."""
+    """The settings of the drill and of the nodes, as names and plain values."""
     versions: dict[str, str]
     requests: list[Request]
     events: list[Event]

@@ -1,4 +1,4 @@
-"""What a drill writes down, kept in a file while it runs: one that crashes leaves its evidence all the same."""
+"""Writes a drill's record to a file while the drill runs, so that it survives a crash."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from volstore.drill.record import Event, Request
 
 
 class Recording:
-    """JSON lines: first {"drill": …}, what it is of; then {"request": …} and {"event": …} as they end, in the fields of
-    volstore/drill/record.py.
+    """A file of JSON lines: first {"drill": …} about the drill, then {"request": …} and {"event": …} as they end.
 
-    Each line is handed to the kernel at once. Raises OSError where that fails: evidence that isn't kept is none.
+    Their fields are those of volstore/drill/record.py. Each line goes to the kernel at once. Raises OSError if that
+    fails: a drill without its record proves nothing.
     """
 
     def __init__(self, path: Path, about: Mapping[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""A whole drill: start, load, break, heal, look what is left, judge. Whatever happens, it heals and stops."""
+"""Runs a drill: start, load, break, heal, read the final state, check. Whatever happens, it heals and stops."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from dataclasses import replace
 from random import Random
 from typing import Any, Protocol, TypeVar
 
-from volstore.drill.choosing import chosen, draw, fault_of
 from volstore.drill.conclusion import Recovery, conclude
 from volstore.drill.exchange import Exchange
-from volstore.drill.finals import Final, read_finals
+from volstore.drill.final_state import Final, read_finals
+from volstore.drill.health import wait_until_healthy
 from volstore.drill.load import Load
 from volstore.drill.record import Check, Event, Moment, Request, Result
-from volstore.drill.recovery import whole
 from volstore.drill.scenario import Gauntlet, Scenario, Step
+from volstore.drill.selection import chosen, draw, fault_of
 from volstore.drill.target import Fault, FaultKind, Target, TargetError
 
 LEADER_WITHIN = 30.0
-"""Seconds in which somebody must lead for a fault to be done to the leader."""
+"""Seconds to wait for a leader before the next fault."""
 WHOLE_WITHIN = 60.0
-"""Seconds in which the cluster must be whole again once a fault is healed."""
+"""Seconds in which the cluster must be healthy after a fault is healed."""
 _TICK = 0.25
 
 T = TypeVar("T")
 
 
 class Watcher(Protocol):
-    """Who is shown a drill while it runs."""
+    """The display of a running drill."""
 
     def phase(self, text: str) -> None: ...
 
@@ -47,11 +47,10 @@ async def rehearse(
     minutes: float | None = None,
     note: Callable[[Request | Event], None] = lambda _: None,
 ) -> Result:
-    """Run `scenario` on `target`; `minutes` is for a gauntlet, in place of its own. `note` is told of every request and
-    event as it happens.
+    """Run `scenario` on `target`. `minutes` overrides a gauntlet's. `note` is called with each request and event.
 
-    Raises TargetError and LoadFailed where the drill can't be begun; what goes wrong later is in the result. Everything
-    is healed and stopped in either case, and when it is cancelled.
+    Raises TargetError and LoadFailed if the drill can't begin; later failures are in the result. In each case, and when
+    it is cancelled, it heals and stops everything.
     """
     drill = _Drill(scenario, target, seed, progress, note)
     try:
@@ -61,12 +60,12 @@ async def rehearse(
             raise TargetError("; ".join([str(error) or "interrupted", *failures])) from error
         raise
     failures = await _finish(drill.end())
-    left = [Check("All was healed", False, "; ".join(failures))] if failures else []
+    left = [Check("Everything was healed", False, "; ".join(failures))] if failures else []
     return replace(result, checks=[*result.checks, *left])
 
 
 def possible(gauntlet: Gauntlet, target: Target) -> list[FaultKind]:
-    """Those of its kinds that can be had on `target`, for any one node."""
+    """The kinds of faults of a gauntlet that are possible on `target`, for every node."""
     return [
         kind
         for kind in gauntlet.kinds
@@ -75,7 +74,7 @@ def possible(gauntlet: Gauntlet, target: Target) -> list[FaultKind]:
 
 
 async def _finish(ending: Coroutine[Any, Any, T]) -> T:
-    """Carry it through though we are cancelled meanwhile: a second Ctrl-C must not leave anything broken."""
+    """Finish despite cancellation: a second Ctrl-C must not leave anything broken."""
     task = asyncio.create_task(ending, name="ending")
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -109,7 +108,7 @@ class _Drill:
         self._events: list[Event] = []
         self._standing: list[tuple[Fault, tuple[str, ...]]] = []
         self._recoveries: list[Recovery] = []
-        self._broken_off = ""
+        self._ended_early = ""
         self._load: Load | None = None
         self._exchange: Exchange | None = None
         self._ticking: asyncio.Task[None] | None = None
@@ -117,7 +116,7 @@ class _Drill:
     def now(self) -> float:
         return time.monotonic() - self._began
 
-    # The whole.
+    # Phases.
 
     async def run(self, minutes: float | None) -> Result:
         self._phase("starting the cluster")
@@ -141,23 +140,23 @@ class _Drill:
                 load.raise_defects()
             await self._heal_standing(load)
         except TargetError as error:
-            # What the cluster did until then is worth knowing, now more than ever.
-            self._broken_off = str(error)
-            self._happened(Event(self.now(), "note", f"the drill is broken off: {error}"))
+            # The record so far is still worth checking.
+            self._ended_early = str(error)
+            self._happened(Event(self.now(), "note", f"the drill ends early: {error}"))
             await self._heal_standing(load, at_last=True)
-        self._phase("letting the last requests end")
+        self._phase("waiting for the last requests")
         await load.stop()
-        self._phase("looking at what every node holds")
+        self._phase("reading the final state of every node")
         finals = await read_finals(self.target.nodes, self.target.access, load.prefix)
         seconds = self.now()
-        self._phase("judging")
+        self._phase("checking the promises")
         result = await asyncio.to_thread(self._result, load, finals, seconds)
         if not result.passed:
             self._happened(Event(self.now(), "note", await self.target.keep()))
         return result
 
     async def end(self) -> list[str]:
-        """Heal and stop, each though the other fails; what could not be healed, in words."""
+        """Heal and stop, each even if the other fails. Returns what could not be healed."""
         if self._ticking is not None:
             self._ticking.cancel()
         failures: list[str] = []
@@ -177,7 +176,7 @@ class _Drill:
     # Steps.
 
     def _steps(self, minutes: float | None) -> Iterator[Step]:
-        """Those of the file, then those that are drawn until the time is over."""
+        """The steps of the file, then drawn steps until the time is over."""
         yield from self.scenario.steps
         gauntlet = self.scenario.gauntlet
         if gauntlet is not None:
@@ -185,7 +184,7 @@ class _Drill:
             kinds = possible(gauntlet, self.target)
             for kind in gauntlet.kinds:
                 if kind not in kinds:
-                    self._happened(Event(self.now(), "note", f"without {kind}, which can't be had here"))
+                    self._happened(Event(self.now(), "note", f"without {kind}, which is impossible here"))
             while self.now() < end:
                 yield draw(gauntlet, kinds, len(self.target.nodes), self._random)
 
@@ -212,13 +211,13 @@ class _Drill:
         end = self.now() + LEADER_WITHIN
         while load.leader is None:
             if self.now() > end:
-                raise TargetError(f"nobody led within {LEADER_WITHIN:g} s, so that the next fault couldn't be done")
+                raise TargetError(f"there was no leader within {LEADER_WITHIN:g} s, so the next fault was impossible")
             await asyncio.sleep(0.02)
         return load.leader
 
     async def _break(self, load: Load, fault: Fault) -> None:
         if why := self.target.cannot(fault):
-            raise TargetError(f"{fault} can't be had: {why}")
+            raise TargetError(f"{fault} is impossible: {why}")
         self._standing.append((fault, fault.nodes))
         leads = [name for name in fault.nodes if name == load.leader]
         text = f"{fault}, which leads" if leads == list(fault.nodes) else str(fault)
@@ -230,26 +229,26 @@ class _Drill:
         await self.target.do(fault)
 
     async def _heal(self, load: Load, fault: Fault, names: tuple[str, ...]) -> None:
-        """Undo it, and wait until the cluster is whole again: only then are the nodes expected to answer."""
+        """Heal a fault and wait until the cluster is healthy. From then on the nodes should answer again."""
         await self.target.heal(fault)
         self._standing.remove((fault, names))
         healed = self.now()
         alone = names[0] if len(names) == 1 else None
         self._happened(Event(healed, "heal", str(fault), alone, names))
-        self._phase("waiting until the cluster is whole")
+        self._phase("waiting until the cluster is healthy")
         broken = {name for _, others in self._standing for name in others}
         assert self._exchange is not None
         left = [node for node in self.target.nodes if node.name not in broken]
-        wrong = await whole(self._exchange, left, WHOLE_WITHIN)
+        wrong = await wait_until_healthy(self._exchange, left, WHOLE_WITHIN)
         took = self.now() - healed
         self._recoveries.append(Recovery(str(fault), took, wrong))
-        self._happened(Event(self.now(), "note", wrong or f"the cluster is whole again after {took:.1f} s"))
+        self._happened(Event(self.now(), "note", wrong or f"the cluster is healthy again after {took:.1f} s"))
         for name in names:
             if name not in broken:
                 load.expect_up(name)
 
     async def _heal_standing(self, load: Load, *, at_last: bool = False) -> None:
-        """What the steps left broken. `at_last`: one that can't be healed is left to `end`, which tries once more."""
+        """Heal what the steps left broken. `at_last`: leave failures to `end`, which tries once more."""
         for fault, names in list(self._standing):
             try:
                 await self._heal(load, fault, names)
@@ -258,7 +257,7 @@ class _Drill:
                     raise
                 self._happened(Event(self.now(), "note", f"{fault} could not be healed: {error}"))
 
-    # What is told.
+    # Events.
 
     def _phase(self, text: str) -> None:
         self._happened(Event(self.now(), "phase", text))
@@ -286,5 +285,5 @@ class _Drill:
             finals,
             self._events,
             self._recoveries,
-            self._broken_off,
+            self._ended_early,
         )

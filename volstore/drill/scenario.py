@@ -1,4 +1,4 @@
-"""What a drill is told to do, as values: its steps, its load, what users may feel at most (scenarios.py reads them)."""
+"""A scenario as plain values: steps, load and objectives (scenarios.py reads them from files)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from volstore.drill.record import Kind
 from volstore.drill.target import FaultKind
 
 CHOICES = ("leader", "follower", "minority", "all", "each")
-"""What a step's target may be beside a node's name. `minority`: as many followers as may be lost; `each`: one after
+"""The targets of a step, besides the names of nodes. `minority`: as many followers as may fail; `each`: one node after
 the other, the leader last."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadSettings:
-    """`clients` on each node; `mix` has the share of each kind of request; `timeout` is when a client gives up, in
-    seconds; `pause` what it waits between two requests."""
+    """The load: `clients` on each node, and the share of each kind of request in `mix`.
+
+    `timeout` of a request and `pause` between two requests of a client are in seconds.
+    """
 
     clients: int = 3
     volumes: int = 60
@@ -35,9 +37,9 @@ class LoadSettings:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What users may feel at most: the longest silences in seconds, and requests that fail. Nothing may be lost, ever.
+    """The objectives: the longest outages in seconds, and the number of failed requests. Lost writes always fail.
 
-    None: not judged, as with all nodes down. `why` is shown with the verdict.
+    None: no objective, for example with all nodes down. The verdict shows the reason, `why`.
     """
 
     write_outage: float | None
@@ -48,9 +50,9 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A fault, or, with `kind` None, load without one for `lasts` seconds. Fields as in `target.Fault`.
+    """A fault; with `kind` None, load without faults for `lasts` seconds. The other fields are those of `target.Fault`.
 
-    A fault that `lasts` (not None) is healed after that; else it stays until a step `heals` it, or the end.
+    A fault with `lasts` is healed after that time. Otherwise it stays until a step `heals` it, or until the end.
     """
 
     kind: FaultKind | None
@@ -68,8 +70,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Gauntlet:
-    """Faults that are drawn from `kinds`, each for a time between two bounds (seconds), for `minutes` unless told
-    otherwise."""
+    """Random faults from `kinds`, each lasting from `shortest` to `longest` seconds, for `minutes` by default."""
 
     kinds: tuple[FaultKind, ...]
     shortest: float
@@ -79,8 +80,9 @@ class Gauntlet:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A rehearsal. `settings` are those of the agents of a throw-away cluster, by name, which has `nodes` unless told
-    otherwise. `steps` come with their repetitions written out.
+    """A drill. A throw-away cluster has `nodes` by default, and `settings` are those of its agents, by name.
+
+    `steps` contains repeated steps as often as they repeat.
     """
 
     name: str
@@ -93,6 +95,6 @@ class Scenario:
     gauntlet: Gauntlet | None = None
 
     def faults(self) -> set[FaultKind]:
-        """All kinds that it may need."""
+        """All kinds of faults in it."""
         drawn = self.gauntlet.kinds if self.gauntlet else ()
         return {step.kind for step in self.steps if step.kind is not None} | set(drawn)

@@ -1,6 +1,6 @@
-"""Reads scenario files, strictly: every unknown word in one was meant for something.
+"""Reads scenario files. Unknown keys are errors.
 
-A scenario is a TOML file; those that come with volstore are in deploy/drills, whose README says how to write one.
+A scenario is a TOML file. deploy/drills has those that come with volstore; its README says how to write one.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from volstore.units import parse_duration
 MOST_NODES = 7
 MOST_REPEATS = 1000
 _SHIPPED = "shipped"
-"""The folder in this package that is deploy/drills (by a link in the tree, as files in a wheel)."""
+"""The folder in this package that contains deploy/drills (a link in the tree, files in a wheel)."""
 
-# The settings of a throw-away cluster's agents that the drill itself decides on.
+# The drill itself decides these settings of a throw-away cluster's agents.
 _OWN_SETTINGS = frozenset(
     (
         *("name", "data_dir", "region", "servers", "join", "cluster_id", "insecure_bind", "acl_enabled"),
@@ -34,7 +34,7 @@ _OWN_SETTINGS = frozenset(
         *("encryption_key_file", "backup_key_file"),
     )
 )
-# What a fault must say beside target and lasts, and what it may.
+# The keys that a fault needs besides target and lasts, and its optional ones.
 _NEEDS: Mapping[FaultKind, tuple[str, ...]] = {
     FaultKind.SLOW_LINK: ("delay",),
     FaultKind.SLOW_DISK: ("delay",),
@@ -49,7 +49,7 @@ _OF_SEVERAL = (FaultKind.KILL, FaultKind.PAUSE, FaultKind.PARTITION, FaultKind.C
 
 
 class ScenarioError(Exception):
-    """The scenario can't be used; the text names its file, the key, and what would be right."""
+    """The scenario is invalid; the text names the file, the key, and what would be right."""
 
 
 def shipped() -> list[str]:
@@ -58,7 +58,7 @@ def shipped() -> list[str]:
 
 
 def find(name_or_path: str) -> Scenario:
-    """A shipped scenario by its name, or one's own by its file. Raises ScenarioError."""
+    """A shipped scenario by its name, or another by its file. Raises ScenarioError."""
     for file in _shipped_files():
         if file.name == f"{name_or_path}.toml":
             return read(name_or_path, file.name, file.read_text(encoding="utf-8"))
@@ -92,7 +92,7 @@ def read(name: str, file: str, text: str) -> Scenario:
     steps = [step for one in table.tables("steps") for step in _steps(one, names)]
     gauntlet = _gauntlet(table.table("gauntlet")) if "gauntlet" in content else None
     if not any(step.kind for step in steps) and gauntlet is None:
-        raise ScenarioError(f'{file}: nothing is broken in it: give a [[steps]] with fault = "kill", or a [gauntlet]')
+        raise ScenarioError(f'{file}: it breaks nothing: add a [[steps]] with fault = "kill", or a [gauntlet]')
     return Scenario(
         name=name,
         about=table.text("about"),
@@ -106,7 +106,7 @@ def read(name: str, file: str, text: str) -> Scenario:
 
 
 class _Table:
-    """A table of the file, asked for its keys by type; `where` is its path with a dot at the end, "" for the whole."""
+    """A table of the file with typed access to its keys. `where` is its path with a dot at the end, "" at the top."""
 
     def __init__(self, file: str, where: str, content: Mapping[str, Any]) -> None:
         self.file = file
@@ -133,7 +133,7 @@ class _Table:
         return " ".join(value.split())
 
     def time(self, key: str, default: float | None = None, *, signed: bool = False) -> float:
-        """Seconds. Without a default it must be there."""
+        """A duration in seconds; required without a default."""
         value = self.content.get(key)
         if value is None and default is not None:
             return default
@@ -174,7 +174,7 @@ class _Table:
 
 
 def _got(value: object) -> str:
-    return "which is not there" if value is None else f"got {value!r}"
+    return "but it is missing" if value is None else f"got {value!r}"
 
 
 def _fault_kind(table: _Table, key: str, value: object) -> FaultKind:
@@ -183,7 +183,7 @@ def _fault_kind(table: _Table, key: str, value: object) -> FaultKind:
     except ValueError:
         meant = did_you_mean(str(value), list(FaultKind))
         hint = f"did you mean {meant}?" if meant else f"there are {', '.join(FaultKind)}"
-        raise table.wrong(key, f"{value!r} is no fault; {hint}") from None
+        raise table.wrong(key, f"{value!r} is not a fault; {hint}") from None
 
 
 def _objective(table: _Table) -> Objective:
@@ -245,7 +245,7 @@ def _gauntlet(table: _Table) -> Gauntlet:
 
 
 def _steps(table: _Table, names: list[str]) -> list[Step]:
-    """One of the file's steps, as often as it repeats."""
+    """One step of the file, as often as it repeats."""
     repeat = table.count("repeat", 1, least=1, most=MOST_REPEATS)
     said = [key for key in ("fault", "load_for", "heal") if table.given(key)]
     if len(said) != 1:
@@ -274,9 +274,9 @@ def _fault_step(table: _Table, kind: FaultKind, names: list[str]) -> Step:
     if target in ("all", "minority") and kind not in _OF_SEVERAL:
         raise table.wrong("target", f"{kind} is for one node at a time: leader, follower, each, or a node's name")
     if target == "all" and kind is FaultKind.PARTITION:
-        raise table.wrong("target", "all nodes can't be cut from the others: there would be none")
+        raise table.wrong("target", "all nodes can't be cut off from the others: there are no others")
     if target == "each" and kind not in _MOMENTARY and not table.given("lasts"):
-        raise table.wrong("lasts", "each node in turn needs to be told for how long")
+        raise table.wrong("lasts", "with target each, a fault needs a duration")
     step = Step(kind, target, 0.0 if kind in _MOMENTARY else None)
     if table.given("lasts"):
         step = replace(step, lasts=table.time("lasts"))

@@ -1,4 +1,4 @@
-"""What a drill needs of the cluster that it breaks: its nodes, how they are asked, how faults are done and healed."""
+"""The target of a drill: the protocol of a cluster that can be broken and healed, and the faults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class FaultKind(StrEnum):
-    """What can be broken; the values are the words of scenario files."""
+    """The kinds of faults; the values are the words in scenario files."""
 
     KILL = "kill"
     PAUSE = "pause"
@@ -27,43 +27,43 @@ class FaultKind(StrEnum):
 
     @property
     def ends_process(self) -> bool:
-        """Whether its nodes lose what they have in memory only."""
+        """Whether the process ends, so that its memory is lost."""
         return self in (FaultKind.KILL, FaultKind.RESTART, FaultKind.REPLACE)
 
     @property
     def silences(self) -> bool:
-        """Whether clients of its nodes can't expect to be answered meanwhile."""
+        """Whether clients of its nodes can't expect answers meanwhile."""
         lonely = (FaultKind.PARTITION, FaultKind.ONE_WAY, FaultKind.FLAP)
         return self.ends_process or self in lonely or self in (FaultKind.PAUSE, FaultKind.DISK_FULL)
 
     @property
     def costs_a_vote(self) -> bool:
-        """Whether its nodes can't take part in a majority meanwhile; who answers nobody can't either."""
+        """Whether its nodes can't be part of a majority meanwhile."""
         return self.silences
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault on the nodes that were chosen for it. Times are in seconds; only the fields of its kind count.
+    """One fault on selected nodes. Times are in seconds; only the fields of its kind count.
 
-    PARTITION cuts `nodes` from all others, but not from each other nor from clients. `direction` of ONE_WAY: "in",
-    where nothing of the other nodes arrives, or "out", where nothing reaches them.
+    PARTITION cuts `nodes` off from all others, but not from each other or from clients. `direction` of ONE_WAY: with
+    "in" nothing arrives from the other nodes, with "out" nothing reaches them.
     """
 
     kind: FaultKind
     nodes: tuple[str, ...]
     lasts: float = 0.0
     delay: float = 0.0
-    """SLOW_LINK: added to each packet that leaves or arrives; SLOW_DISK: added to each sync."""
+    """SLOW_LINK: the delay of each packet, in both directions. SLOW_DISK: the delay of each sync."""
     jitter: float = 0.0
     loss: float = 0.0
-    """SLOW_LINK: the share of packets that get lost, 0 to 1."""
+    """SLOW_LINK: the share of lost packets, 0 to 1."""
     up: float = 0.0
     down: float = 0.0
-    """FLAP: for how long the links work, and don't, in turn."""
+    """FLAP: for how long the links are up and down, in turn."""
     direction: str = "in"
     jump: float = 0.0
-    """CLOCK_JUMP: how far the wall clock goes forward, or back if negative."""
+    """CLOCK_JUMP: how far the wall clock jumps forward, or back if negative."""
 
     def __str__(self) -> str:
         return f"{self.kind} of {' and '.join(self.nodes)}"
@@ -71,7 +71,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class TargetNode:
-    """A member, and where its HTTP API is asked: "http://HOST:PORT", or https."""
+    """A member, and the URL of its HTTP API: "http://HOST:PORT", or https."""
 
     name: str
     url: str
@@ -79,7 +79,7 @@ class TargetNode:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How clients ask: a token for clusters with access control, a TLS context for https."""
+    """The credentials of clients: a token for access control, a TLS context for https."""
 
     token: str = field(default="", repr=False)
     tls: ssl.SSLContext | None = None
@@ -90,14 +90,14 @@ class Access:
 
 
 class TargetError(Exception):
-    """The cluster can't be started, broken or healed as asked; the text says why and what would be right."""
+    """The cluster can't be started, broken or healed; the text says why and what would be right."""
 
 
 class Target(Protocol):
-    """A cluster to rehearse on. Every method but `stop` and `heal_all` may raise TargetError.
+    """A cluster for a drill. Every method except `stop` and `heal_all` may raise TargetError.
 
-    `access` and the URLs of `nodes` are known from `start` on. `stop` and `heal_all` do all they can, whatever state
-    things are in, and may be called more than once.
+    `access` and the URLs of `nodes` are valid after `start`. `stop` and `heal_all` do as much as possible in any state,
+    and may be called more than once.
     """
 
     @property
@@ -115,21 +115,21 @@ class Target(Protocol):
     async def heal(self, fault: Fault) -> None: ...
 
     async def heal_all(self) -> list[str]:
-        """Undo whatever is still broken; what could not be undone, in words."""
+        """Heal everything that is still broken. Returns what could not be healed."""
         ...
 
     async def keep(self) -> str:
-        """A drill failed: keep what the nodes hold, beyond `stop`, for who looks into it; where it is, in words."""
+        """Keep the nodes' data beyond `stop`, to investigate a failed drill. Returns a sentence that says where."""
         ...
 
     def describe(self) -> str:
-        """For people: "3 nodes on this machine, in network namespaces"."""
+        """A description for people, such as "3 nodes on this machine, each in a network namespace"."""
         ...
 
     def plan(self, fault: Fault) -> list[str]:
-        """What `do` and `heal` would run, as lines."""
+        """The commands of `do` and `heal`, as lines."""
         ...
 
     def cannot(self, fault: Fault) -> str | None:
-        """Why this fault can't be had here, in words; None if it can."""
+        """Why this fault is impossible here; None if it is possible."""
         ...

@@ -1,4 +1,4 @@
-"""A drill's result for others to read: a page, a comment on a pull request, and figures for programs."""
+"""The report of a drill: an HTML page, a comment for a pull request, and figures for programs."""
 
 from __future__ import annotations
 

@@ -1,17 +1,20 @@
-"""The few things that the charts are drawn with: scales, ticks, lines, areas and bands, each of bounded size."""
+"""Drawing primitives of the charts: scales, ticks, lines, areas and bands, each of bounded size."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from volstore.drill.report.markup import Markup, number, tag
+from volstore.drill.report.markup import Markup, join, number, tag
+
+_WIDE, _PHONE = 860.0, 350.0
+"""Widths in CSS pixels. One drawing for both would be unreadable on a phone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Where a value is drawn: `low` at `start`, `high` at `end`, in the drawing's units; beyond them at the border."""
+    """Maps values to the drawing: `low` to `start`, `high` to `end`. Values beyond them are drawn at the border."""
 
     low: float
     high: float
@@ -29,7 +32,7 @@ class Scale:
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:
-    """Round values between two, at most about `most` of them, 1, 2 or 5 times a power of ten apart."""
+    """Round values from `low` to `high`, about `most` at the most; their distance is 1, 2 or 5 times a power of ten."""
     rough = (high - low) / max(1, most)
     power = 10 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
@@ -38,7 +41,7 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def clock_ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
-    """Round times with what to call them: seconds, or minutes and hours where it lasted so long."""
+    """Round times with their labels, in seconds, minutes or hours."""
     for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0)):
         if high - low >= 5 * size or unit == "s":
             return [(at * size, f"{at:g} {unit}") for at in ticks(low / size, high / size, most)]
@@ -46,7 +49,7 @@ def clock_ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
 
 
 def line(points: Sequence[tuple[float, float | None]], **attributes: object) -> Markup:
-    """A line that stops where there is no value; a point between two gaps is a short dash."""
+    """A line with gaps where there is no value. A point between two gaps is a short dash."""
     path = ""
     for position, (x, y) in enumerate(points):
         if y is None:
@@ -60,7 +63,7 @@ def line(points: Sequence[tuple[float, float | None]], **attributes: object) -> 
 
 
 def area(points: Sequence[tuple[float, float | None, float | None]], **attributes: object) -> Markup:
-    """What lies between two heights; it stops where there is none."""
+    """The area between two heights, with gaps where there is no value."""
     path = ""
     run: list[tuple[float, float, float]] = []
     for x, upper, lower in [*points, (0.0, None, None)]:
@@ -75,9 +78,9 @@ def area(points: Sequence[tuple[float, float | None, float | None]], **attribute
 
 
 def columns(spans: Iterable[tuple[float, float]], x: Scale, least: float = 1.0) -> list[tuple[float, float]]:
-    """Stretches of time as stretches of the drawing (from, to), each at least so wide, merged where they touch.
+    """Convert time spans to spans of the drawing (from, to), at least `least` wide, and merge those that touch.
 
-    However many there are, no more come out than the drawing has room for.
+    The width of the drawing bounds their number.
     """
     merged: list[tuple[float, float]] = []
     for start, end in sorted(spans):
@@ -91,7 +94,7 @@ def columns(spans: Iterable[tuple[float, float]], x: Scale, least: float = 1.0) 
 
 
 def bands(stretches: Iterable[tuple[float, float]], top: float, height: float, **attributes: object) -> Markup:
-    """Upright bands as one path."""
+    """Vertical bands, as one path."""
     path = "".join(
         f"M{number(left)} {number(top)}H{number(right)}V{number(top + height)}H{number(left)}Z"
         for left, right in stretches
@@ -101,3 +104,23 @@ def bands(stretches: Iterable[tuple[float, float]], top: float, height: float, *
 
 def label(x: float, y: float, text: str, **attributes: object) -> Markup:
     return tag("text", text, x=x, y=y, **attributes)
+
+
+def both(draw: Callable[[float, str], Markup], name: str) -> Markup:
+    """Draw a chart for wide screens and paper, and for phones; the style sheet shows one of them.
+
+    `draw` takes the width and a name for ids.
+    """
+    return join(
+        tag("div", draw(_WIDE, name), class_="wide"),
+        tag("div", draw(_PHONE, f"{name}-phone"), class_="phone"),
+    )
+
+
+def key(*entries: tuple[str, str]) -> Markup:
+    """The legend of a chart: CSS classes and their meanings."""
+    return tag(
+        "ul",
+        *(tag("li", tag("span", class_=f"swatch {kind}", aria_hidden="true"), text) for kind, text in entries),
+        class_="key",
+    )

@@ -1,4 +1,4 @@
-"""The parts of the page that say what users felt: outages, requests by kind and node, the slowest, what wasn't done."""
+"""The sections of the page about users: outages, requests by kind and node, slowest requests, failures."""
 
 from __future__ import annotations
 
@@ -8,24 +8,28 @@ from functools import partial
 from statistics import median
 
 from volstore.drill.record import Outage, Outcome, Result
-from volstore.drill.report.closeup import closeup
-from volstore.drill.report.figure import both, key
+from volstore.drill.report.drawing import both, key
 from volstore.drill.report.figures import by_fault, by_kind, by_node
 from volstore.drill.report.markup import Markup, tag
+from volstore.drill.report.outage_chart import outage_chart
 from volstore.drill.report.spans import Span, faults
 from volstore.drill.report.tables import table
 from volstore.drill.report.wording import duration, moment
 
-_CLOSEUPS = 4
+_CHARTS = 4
 _ROWS = 60
 _SLOWEST = 10
 
 
 def outages(result: Result) -> Markup:
-    """Each fault's longest silences, and the worst of them close up."""
+    """Each fault's longest silences, with charts of the worst."""
     together = by_fault(result.outages)
     if not together:
-        return tag("section", tag("h2", "Outages"), tag("p", "None was measured: nothing was broken.", class_="note"))
+        return tag(
+            "section",
+            tag("h2", "Outages"),
+            tag("p", "No outage was measured, because nothing was broken.", class_="note"),
+        )
     worst = sorted(together, key=_length, reverse=True)
     broken = faults(result.events, result.seconds)
     rows = [
@@ -38,14 +42,14 @@ def outages(result: Result) -> Markup:
         tag("h2", "Outages"),
         *(_spread(what, [one.seconds for one in result.outages if one.what == what]) for what in ("writes", "reads")),
         table(
-            "The longest silence after each fault, where an answer was to be expected",
+            "The longest silence after each fault, on nodes that should have answered",
             ("fault", "writes", "from", "on", "reads", "from", "on"),
             rows,
             figures=(1, 2, 4, 5),
             cards=True,
         ),
         tag("p", f"The {_ROWS} longest; {left:,} shorter ones are in the summary.", class_="note") if left > 0 else "",
-        *(_closeup(result, one, _numbered(one, broken), n) for n, one in enumerate(worst[:_CLOSEUPS])),
+        *(_outage_figure(result, one, _numbered(one, broken), n) for n, one in enumerate(worst[:_CHARTS])),
         key(
             ("write", "a write was answered"),
             ("read", "a read was answered (stale ones aside)"),
@@ -57,7 +61,7 @@ def outages(result: Result) -> Markup:
 
 
 def _spread(what: str, lengths: Sequence[float]) -> Markup:
-    """One figure needs no statistics."""
+    """Median and maximum of several outages; nothing for a single one."""
     if len(lengths) < 2:
         return Markup()
     half, most = duration(median(lengths)), duration(max(lengths))
@@ -66,16 +70,16 @@ def _spread(what: str, lengths: Sequence[float]) -> Markup:
     )
 
 
-def _closeup(result: Result, one: list[Outage], fault: str, number: int) -> Markup:
+def _outage_figure(result: Result, one: list[Outage], fault: str, number: int) -> Markup:
     words = " and ".join(
         f"no {part.what} {f'on {part.node} ' if part.node else ''}for {duration(part.seconds)}" for part in one
     )
     caption = tag("figcaption", tag("strong", fault), f": {words}")
-    return tag("figure", caption, both(partial(closeup, result, one), f"closeup-{number}"))
+    return tag("figure", caption, both(partial(outage_chart, result, one), f"outage_chart-{number}"))
 
 
 def _numbered(one: list[Outage], broken: Sequence[Span]) -> str:
-    """The fault in words, with the number that it has in the chart."""
+    """The fault with its number in the chart."""
     begun = min(part.start for part in one)
     numbers = [fault.number for fault in broken if fault.text == one[0].fault and fault.start <= begun]
     return f"{numbers[-1]} {one[0].fault}" if numbers else one[0].fault
@@ -122,7 +126,7 @@ def requests(result: Result) -> Markup:
 
 
 def slowest(result: Result) -> Markup:
-    """Of those that were done; what wasn't is counted by what was said."""
+    """The slowest successful requests."""
     broken = faults(result.events, result.seconds)
     done = sorted((r for r in result.requests if r.outcome is Outcome.DONE), key=lambda r: r.start - r.end)[:_SLOWEST]
     rows = [
@@ -133,7 +137,7 @@ def slowest(result: Result) -> Markup:
         "section",
         tag("h2", "Slowest requests"),
         table(
-            "Of those that were done",
+            "Successful requests only",
             ("took", "from", "node", "what", "volume", "during"),
             rows,
             figures=(0, 1),
@@ -147,7 +151,7 @@ def _during(broken: list[Span], start: float, end: float) -> str:
 
 
 def failures(result: Result) -> Markup:
-    """What was refused or stayed without an answer, on broken nodes too."""
+    """Requests that were refused or got no answer, on broken nodes too."""
     counts = Counter(
         (r.node, r.outcome.value, str(r.status or ""), r.error.replace(r.volume, "VOLUME")[:160])
         for r in result.requests
@@ -161,12 +165,12 @@ def failures(result: Result) -> Markup:
         "section",
         tag("h2", "Not done"),
         table(
-            "Refused or without an answer, also where the node was broken on purpose",
-            ("requests", "node", "outcome", "status", "what was said"),
+            "Refused or without an answer, including nodes that were broken on purpose",
+            ("requests", "node", "outcome", "status", "text"),
             rows,
             figures=(0,),
             long=4,
             cards=True,
         ),
-        tag("p", f"{rest:,} more said something else.", class_="note") if rest else "",
+        tag("p", f"{rest:,} more had other texts.", class_="note") if rest else "",
     )

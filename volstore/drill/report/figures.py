@@ -1,4 +1,4 @@
-"""The figures of a drill as names and plain values: what every form of the report shows, computed once."""
+"""The figures of a drill, computed once for all forms of the report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCHEMA = "volstore.drill/1"
 
 @dataclass(frozen=True, slots=True)
 class Felt:
-    """What some requests came to. Latencies are in seconds, of those that were done; None where none was."""
+    """Counts and latencies of some requests. Latencies are of successful ones, in seconds; None if there is none."""
 
     done: int
     refused: int
@@ -26,7 +26,7 @@ class Felt:
 
 
 def summary(result: Result) -> dict[str, Any]:
-    """The result for programs, ready for JSON; described in deploy/drills/README.md. Times are in seconds."""
+    """The result for programs, ready for JSON (deploy/drills/README.md describes it). Times are in seconds."""
     return {
         "schema": SCHEMA,
         "scenario": result.scenario,
@@ -72,12 +72,12 @@ def started(result: Result) -> str:
 
 
 def longest(outages: Iterable[Outage], what: str) -> float | None:
-    """Seconds of the longest outage of "writes" or "reads"; None when none was measured."""
+    """The longest outage of "writes" or "reads" in seconds; None if none was measured."""
     return max((one.seconds for one in outages if one.what == what), default=None)
 
 
 def by_fault(outages: Iterable[Outage]) -> list[list[Outage]]:
-    """The outages of one fault together, in their order: at most one of each kind."""
+    """Group the outages by fault, in order: at most one of writes and one of reads each."""
     together: list[list[Outage]] = []
     for one in outages:
         last = together[-1] if together else []
@@ -89,7 +89,7 @@ def by_fault(outages: Iterable[Outage]) -> list[list[Outage]]:
 
 
 def by_kind(result: Result) -> dict[Kind, Felt]:
-    """Of the kinds that were asked at all."""
+    """The figures of each kind of request that occurred."""
     parts: dict[Kind, list[Request]] = {kind: [] for kind in Kind}
     for request in result.requests:
         parts[request.kind].append(request)
@@ -97,7 +97,7 @@ def by_kind(result: Result) -> dict[Kind, Felt]:
 
 
 def by_node(result: Result) -> dict[str, Felt]:
-    """Of all nodes of the cluster, also those that nobody asked."""
+    """The figures of every node of the cluster, also without requests."""
     parts: dict[str, list[Request]] = {node: [] for node in result.nodes}
     for request in result.requests:
         parts.setdefault(request.node, []).append(request)
@@ -123,7 +123,7 @@ def felt(requests: Iterable[Request]) -> Felt:
 
 
 def percentile(ordered: list[float], percent: int) -> float | None:
-    """The value that so many of a hundred don't exceed (nearest rank) of what is sorted; None of nothing."""
+    """The percentile of sorted values (nearest rank); None if there are none."""
     if not ordered:
         return None
     return ordered[max(1, -(-percent * len(ordered) // 100)) - 1]

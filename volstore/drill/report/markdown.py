@@ -1,4 +1,4 @@
-"""The result as a comment on a pull request: the verdict, what failed and why, and the figures in a few tables."""
+"""The report as a comment for a pull request: the verdict, failures with their reasons, and tables of figures."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Sequence
 
 from volstore.drill.record import Check, Outage, Result
 from volstore.drill.report.figures import by_fault, felt, longest, started
-from volstore.drill.report.wording import duration, kept, moment, readable
+from volstore.drill.report.wording import duration, kept, moment
+from volstore.text import printable, shortened
 
 _ROWS = 20
 _LINES = 25
 _LETTERS = 300
-"""Of one cell or line: a comment may have 65,536 of them in all."""
+"""The most characters of a cell or line; a whole comment may have 65,536."""
 
 
 def markdown(result: Result) -> str:
-    """GitHub's Markdown. What came from outside is text in it: it makes no links, mentions, tables or HTML."""
+    """GitHub's Markdown. Text from outside is escaped: it creates no links, mentions, tables or HTML."""
     broken = [check for check in result.checks if not check.passed]
     figures = felt(result.requests)
     word = "passed ✓" if result.passed else "FAILED ✗"
@@ -53,7 +54,7 @@ def markdown(result: Result) -> str:
 
 
 def _broken(check: Check) -> str:
-    """What was broken, with the shortest history that shows it as it is."""
+    """A failed check, with the shortest history that shows the violation."""
     said = f"**{_text(check.name)}**: {_text(check.detail)}"
     if not check.history:
         return said
@@ -89,7 +90,7 @@ def _folded(title: str, content: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Text that Markdown takes as nothing else. An invisible space stops it from finding addresses and people."""
+    """Escape text for Markdown. Zero-width spaces prevent links and mentions."""
     escaped = re.sub(r"([\\`*_{}\[\]<>|~&])", r"\\\1", _line(text))
     for sign, apart in (("://", ":\u200b//"), ("www.", "www\u200b."), ("@", "@\u200b"), ("#", "#\u200b")):
         escaped = escaped.replace(sign, apart)
@@ -97,6 +98,5 @@ def _text(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    """One line, and not too long."""
-    line = readable(text)
-    return line if len(line) <= _LETTERS else f"{line[:_LETTERS]}…"
+    """One printable line of bounded length."""
+    return shortened(printable(text), _LETTERS)

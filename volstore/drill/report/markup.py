@@ -1,22 +1,22 @@
-"""HTML and SVG that are escaped by construction: text becomes markup here and nowhere else."""
+"""HTML and SVG with escaping by construction: only this file turns text into markup."""
 
 from __future__ import annotations
 
 from html import escape
 
-from volstore.drill.report.wording import readable
+from volstore.text import printable
 
 _EMPTY = frozenset({"br", "circle", "col", "line", "link", "meta", "path", "rect"})
 
 
 class Markup(str):
-    """Text that is HTML or SVG already."""
+    """A string of valid HTML or SVG."""
 
     __slots__ = ()
 
 
 def tag(element: str, /, *children: str, **attributes: object) -> Markup:
-    """One element. Children that aren't Markup are escaped, and so is every attribute; None leaves one out.
+    """One element. It escapes attributes, and children that aren't Markup. An attribute of None is omitted.
 
     `class_` is `class`; an underscore within a name is a hyphen (`stroke_width`); numbers are cut to 1/10.
     """
@@ -31,18 +31,18 @@ def tag(element: str, /, *children: str, **attributes: object) -> Markup:
 
 
 def join(*parts: str) -> Markup:
-    """The parts one behind the other, escaped where they aren't Markup."""
+    """Concatenate parts, and escape those that aren't Markup."""
     return Markup(
-        "".join(part if isinstance(part, Markup) else escape(readable(part, "\n\t"), quote=False) for part in parts)
+        "".join(part if isinstance(part, Markup) else escape(printable(part, "\n\t"), quote=False) for part in parts)
     )
 
 
 def _value(value: object) -> str:
     if isinstance(value, float):
         return number(value)
-    return readable(str(value))
+    return printable(str(value))
 
 
 def number(value: float) -> str:
-    """As short as a drawing allows: tenths."""
+    """A number rounded to tenths, which is exact enough for drawings."""
     return f"{value:.1f}".removesuffix(".0")

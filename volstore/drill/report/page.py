@@ -1,4 +1,4 @@
-"""The result as one self-contained page: what it is made of, and in which order."""
+"""The report as one self-contained HTML page: its sections, and their order."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from volstore.drill.report import experience, sections
 from volstore.drill.report.markup import Markup, join, tag
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-"""A browser loads nothing for this page, whatever is in it; the empty icon keeps it from asking for one."""
+"""The browser loads nothing for this page, whatever it contains; the empty icon prevents a request for one."""
 
 
 def html(result: Result) -> str:
-    """One file: no network, no script. Whatever came from outside is escaped; size is bounded however long it ran."""
+    """One file without network or script.
+
+    Text from outside is escaped; the size is bounded, however long the drill ran.
+    """
     word = "passed" if result.passed else "failed"
     head = tag(
         "head",
@@ -50,7 +53,7 @@ _PATTERNS = Markup(
     '<rect width="6" height="6" class="hatch-ground"/><rect width="1.5" height="6" class="hatch-line"/></pattern>'
     "</defs></svg>"
 )
-"""What is broken is hatched: that can be told apart without colours."""
+"""Broken nodes are hatched, so that the charts can be read without colours."""
 
 
 def _style() -> str:

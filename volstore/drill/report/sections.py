@@ -1,4 +1,4 @@
-"""The parts of the page that say what was promised, what was done, and how it was run."""
+"""The sections of the page about the drill: verdict, promises, timeline, course and settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import partial
 from itertools import zip_longest
 
 from volstore.drill.record import Check, Result
-from volstore.drill.report.figure import both, key
+from volstore.drill.report.drawing import both, key
 from volstore.drill.report.figures import felt, longest, started
 from volstore.drill.report.markup import Markup, tag
 from volstore.drill.report.spans import faults
@@ -44,7 +44,7 @@ def verdict(result: Result) -> Markup:
 
 
 def promises(result: Result) -> Markup:
-    """What failed comes first, with the history that shows it."""
+    """All checks. Failed ones come first, with the history that shows the violation."""
     return tag(
         "section",
         tag("h2", "Promises"),
@@ -82,7 +82,7 @@ def timelines(result: Result) -> Markup:
 
 
 def course(result: Result) -> Markup:
-    """What was done when; the numbers are those of the chart. A phase that only announces a fault is left out."""
+    """All events, with the faults' numbers in the chart. Phases that only announce a fault are omitted."""
     numbers = {(one.start, one.text): one.number for one in faults(result.events, result.seconds)}
     events = sorted(result.events, key=lambda event: event.at)
     rows = [
@@ -97,7 +97,7 @@ def course(result: Result) -> Markup:
     shown, left = rows[:_ROWS], len(rows) - _ROWS
     return tag(
         "section",
-        tag("h2", "What was done when"),
+        tag("h2", "Course of events"),
         table("Seconds since the drill began", ("at", "what", ""), shown, figures=(0,), cards=False),
         tag("p", f"{left:,} more are in the summary.", class_="note") if left > 0 else "",
         class_="course",
@@ -113,7 +113,7 @@ def settings(result: Result) -> Markup:
     ]
     return tag(
         "section",
-        tag("h2", "How it was run"),
+        tag("h2", "Settings"),
         pairs(run),
         tag("h3", "Configuration, times in seconds"),
         pairs(flat(result.configuration)),

@@ -1,4 +1,4 @@
-"""Requests as series of a bounded number of points: a drill of a day makes no larger page than one of a minute."""
+"""Requests as time series with a bounded number of points, so that long drills don't make larger pages."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from volstore.drill.record import Outcome, Request, Result
 from volstore.drill.report.figures import percentile
 
 _SHORTEST = 0.1
-"""Seconds: rates over less than that are noise."""
+"""The shortest interval in seconds: rates over less are noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Equal stretches of time, by the end of each request; latencies (seconds) are of those that were done."""
+    """Figures of equal intervals, by the end of each request. Latencies are of successful requests, in seconds."""
 
     start: float
     width: float
@@ -34,7 +34,7 @@ class Series:
 
 
 def span(result: Result) -> tuple[float, float]:
-    """From the first request or fault to the last request or heal: what is worth being drawn."""
+    """The time to draw: from the first request or fault to the last request or heal."""
     marks = [event.at for event in result.events if event.what in ("fault", "heal")]
     start = min([*marks, *(request.start for request in result.requests)], default=0.0)
     end = max([*marks, *(request.end for request in result.requests)], default=result.seconds)
@@ -42,7 +42,7 @@ def span(result: Result) -> tuple[float, float]:
 
 
 def series(requests: Iterable[Request], start: float, end: float, points: int) -> Series:
-    """At most `points` stretches between two times (`end` after `start`); what lies outside counts at the border."""
+    """At most `points` intervals from `start` to `end`. Requests outside count in the first or last interval."""
     points = max(1, min(points, int((end - start) / _SHORTEST)))
     width = (end - start) / points
     taken: list[list[float]] = [[] for _ in range(points)]

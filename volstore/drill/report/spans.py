@@ -1,4 +1,4 @@
-"""What lasted: faults from when they were done until they were healed, and who led from when until when."""
+"""Time spans of events: faults until they were healed, and leaderships."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from volstore.drill.record import Event
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """`number` counts from 1 in the order of the starts, so that charts and tables can name the same one."""
+    """A time span. Charts and tables refer to it by `number`, which counts from 1 in the order of the starts."""
 
     number: int
     text: str
     nodes: tuple[str, ...]
-    """Whom it befell; none: the whole cluster."""
+    """The affected nodes; empty for the whole cluster."""
     start: float
     end: float
 
 
 def faults(events: Iterable[Event], until: float) -> list[Span]:
-    """A heal ends the faults whose words it repeats, or else all on its nodes. What isn't healed lasts `until`."""
+    """The faults. A heal ends the faults with its text, otherwise all on its nodes. Unhealed faults last `until`."""
     ends: dict[int, float] = {}
     begun: list[Event] = []
     standing: dict[int, Event] = {}
@@ -36,25 +36,25 @@ def faults(events: Iterable[Event], until: float) -> list[Span]:
                 ends[number] = event.at
                 del standing[number]
     return [
-        Span(number + 1, fault.text, fault.befell, fault.at, max(fault.at, ends.get(number, until)))
+        Span(number + 1, fault.text, fault.affected, fault.at, max(fault.at, ends.get(number, until)))
         for number, fault in enumerate(begun)
     ]
 
 
 def _reaches(heal: Event, fault: Event) -> bool:
-    return not heal.befell or (bool(fault.befell) and set(fault.befell) <= set(heal.befell))
+    return not heal.affected or (bool(fault.affected) and set(fault.affected) <= set(heal.affected))
 
 
-def reigns(events: Iterable[Event], until: float) -> list[Span]:
-    """Who led; times without a known leader are left out."""
+def leaderships(events: Iterable[Event], until: float) -> list[Span]:
+    """The leaderships; times without a known leader are omitted."""
     changes = sorted((event for event in events if event.what == "leader"), key=lambda event: event.at)
     ends = [*(change.at for change in changes[1:]), until]
     return [
-        Span(number + 1, change.text, change.befell, change.at, end)
+        Span(number + 1, change.text, change.affected, change.at, end)
         for number, (change, end) in enumerate(zip(changes, ends, strict=False))
         if change.node is not None
     ]
 
 
-def befalls(one: Span, node: str) -> bool:
+def affects(one: Span, node: str) -> bool:
     return not one.nodes or node in one.nodes

@@ -1,4 +1,4 @@
-"""Tables that stay readable on a phone: narrow ones as they are, wide ones as one card for each row."""
+"""HTML tables that are readable on a phone: wide tables become one card for each row."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def table(
     long: int | None = None,
     cards: bool,
 ) -> Markup:
-    """`figures` are the columns aligned to the right, `long` the one of sentences; `cards`: too wide for a phone.
+    """A table whose first column names the row.
 
-    The first column names the row.
+    `figures` are right-aligned columns, `long` is a column of sentences. `cards`: the table is too wide for a phone.
     """
 
     def kind(column: int) -> str | None:
@@ -43,5 +43,5 @@ def table(
 
 
 def pairs(lines: Sequence[tuple[str, str]]) -> Markup:
-    """Names and values."""
+    """A list of names and values."""
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in lines), class_="pairs")

@@ -1,4 +1,4 @@
-"""The drill as one picture: rates of writes and reads, rates and latency of each node, faults and leaders."""
+"""The timeline chart: rates of writes and reads, rates and latency of each node, faults and leaders."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from volstore.drill.record import Result
 from volstore.drill.report.drawing import Scale, area, bands, clock_ticks, columns, label, line
 from volstore.drill.report.markup import Markup, join, tag
 from volstore.drill.report.series import Series, series, span
-from volstore.drill.report.spans import Span, befalls, faults, reigns
+from volstore.drill.report.spans import Span, affects, faults, leaderships
 
 _LEFT, _RIGHT = 50.0, 10.0
 _LANE, _TITLE, _RATE, _STRIP, _LATENCY, _GAP, _AXIS = 26.0, 18.0, 42.0, 6.0, 56.0, 10.0, 24.0
 _LETTER = 7.0
-"""Width of a letter in bold, about, in the drawing's units."""
+"""Approximate width of a bold letter, in the drawing's units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class _Panel:
 
 
 def timeline(result: Result, width: float, name: str) -> Markup:
-    """An SVG of that width, in CSS pixels. `name` makes its ids its own. Bounded however long the drill was."""
+    """An SVG, `width` CSS pixels wide; `name` makes its ids unique. Its size is bounded, however long the drill ran."""
     start, end = span(result)
     x = Scale(start, end, _LEFT, width - _RIGHT)
     points = int((width - _LEFT - _RIGHT) / 3)
@@ -45,7 +45,7 @@ def timeline(result: Result, width: float, name: str) -> Markup:
         for node in result.nodes
     ]
     broken = faults(result.events, end)
-    led = reigns(result.events, end)
+    led = leaderships(result.events, end)
     fastest, slowest = _latencies(panels)
     highest = [_most([panel]) for panel in panels[:2]] + [_most(panels[2:])] * len(result.nodes)
 
@@ -89,10 +89,10 @@ def _panel(
     broken: Sequence[Span],
     led: Sequence[Span],
 ) -> Markup:
-    """One node, or all of them: what is broken behind, rates above, what failed below them, then latency."""
+    """A panel for one node or all nodes: faults in the background, rates, failures below, then latency."""
     height = _RATE + (_STRIP + _LATENCY if panel.node is not None else 0.0)
     body = top + _TITLE
-    hit = [one for one in broken if panel.node is None or befalls(one, panel.node)]
+    hit = [one for one in broken if panel.node is None or affects(one, panel.node)]
     rates = Scale(0.0, most, body + _RATE, body + 3)
     points: list[tuple[float, float | None]] = [
         (x(panel.series.middle(n)), rates(rate)) for n, rate in enumerate(panel.series.rates())
@@ -117,7 +117,7 @@ def _panel(
 
 
 def _apart(reign: Sequence[tuple[float, float]], x: Scale) -> list[float]:
-    """Where there is room to write that a node leads."""
+    """The positions with enough room for the label "leads"."""
     found: list[float] = []
     taken = x.start
     for left, right in reign:
@@ -129,7 +129,7 @@ def _apart(reign: Sequence[tuple[float, float]], x: Scale) -> list[float]:
 
 
 def _failures(one: Series, x: Scale, top: float) -> Markup:
-    """A strip that is filled where requests were refused (half its height) or stayed without an answer (all of it)."""
+    """A strip that shows refused requests at half its height, and requests without an answer at full height."""
 
     def where(counts: Sequence[int]) -> list[tuple[float, float]]:
         return columns(
@@ -143,7 +143,7 @@ def _failures(one: Series, x: Scale, top: float) -> Markup:
 
 
 def _latency(one: Series, x: Scale, top: float, bounds: tuple[float, float]) -> Markup:
-    """Half of the requests were faster than the line, 99 of 100 within the band; the dots are the slowest."""
+    """Latency: the line is p50, the band reaches to p99, the dots are the slowest requests."""
     y = Scale(*bounds, top + _LATENCY, top + 4, logarithmic=True)
     powers = range(round(math.log10(bounds[0])), round(math.log10(bounds[1])) + 1)
     named = powers[:-1] if len(powers) < 5 else powers[1:-1:2]
@@ -164,7 +164,7 @@ def _latency(one: Series, x: Scale, top: float, bounds: tuple[float, float]) -> 
 
 
 def _lane(broken: Sequence[Span], x: Scale) -> Markup:
-    """Above all: each fault by its number, and in words where there is room."""
+    """The top lane: the number of each fault, and its text where there is room."""
     parts = [bands(columns(((one.start, one.end) for one in broken), x, 2.0), _LANE - 7, 5.0, class_="fault")]
     free = 0.0
     for position, one in enumerate(broken):
@@ -181,7 +181,7 @@ def _lane(broken: Sequence[Span], x: Scale) -> Markup:
 
 
 def _latencies(panels: Sequence[_Panel]) -> tuple[float, float]:
-    """Powers of ten around all latencies, in seconds; a millisecond to a second when there are none."""
+    """Powers of ten around all latencies, in seconds; from a millisecond to a second if there are none."""
     low = [value for panel in panels for value in panel.series.p50 if value]
     high = [value for panel in panels for value in panel.series.slowest if value]
     if not low or not high:
@@ -191,7 +191,7 @@ def _latencies(panels: Sequence[_Panel]) -> tuple[float, float]:
 
 
 def _most(panels: Sequence[_Panel]) -> float:
-    """A round rate that none of them is above."""
+    """A round upper bound of all rates."""
     most = max((rate for panel in panels for rate in panel.series.rates()), default=0.0)
     if most <= 0:
         return 1.0

@@ -1,4 +1,4 @@
-"""Figures as people read them: durations, counts and the verdict, in the same words on page and in comment."""
+"""Formats durations, counts and settings for people, in the same way for page and comment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from volstore.drill.record import Result
 
 
 def duration(seconds: float | None) -> str:
-    """Three digits of what matters: 0.4 ms, 12 ms, 0.52 s, 12.3 s, 4 min 10 s. "none" of None."""
+    """A duration with about three digits: 0.4 ms, 12 ms, 0.52 s, 12.3 s, 4 min 10 s. None is "none"."""
     if seconds is None:
         return "none"
     if seconds < 0.1:
@@ -24,21 +24,13 @@ def moment(seconds: float) -> str:
     return f"{seconds:,.2f} s"
 
 
-def readable(text: str, also: str = "") -> str:
-    """`text` without what a terminal or a browser might obey: control characters and halves of pairs as their codes,
-    but for those of `also`."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in also else c.encode("unicode_escape").decode() for c in text)
-
-
 def kept(result: Result) -> str:
-    """ "8 of 8": how many promises held."""
+    """How many promises held, such as "8 of 8"."""
     return f"{sum(check.passed for check in result.checks)} of {len(result.checks)}"
 
 
 def plain(value: object) -> str:
-    """A setting's value."""
+    """The value of a setting."""
     if value is None or value == "":
         return "none"
     if isinstance(value, bool):

@@ -1,9 +1,9 @@
-"""A process beside the drill that heals what the drill broke if the drill is gone before it did so itself.
+"""Watchdog process: undoes the drill's faults if the drill dies first.
 
-    python -m volstore.drill.guardian SECONDS
+    python -m volstore.drill.watchdog SECONDS
 
-Told on its standard input, one JSON line each: {"id": N, "heal": [[WORD, …], …]} before something is broken, {"id": N}
-once it is healed. When the input ends, what is left is healed, the last first; each command has SECONDS.
+It reads JSON lines from its standard input: {"id": N, "heal": [[WORD, …], …]} before a fault, {"id": N} once the fault
+is healed. When the input ends, it heals what is left, the last fault first. SECONDS is the time-out of each command.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from volstore.drill.target import TargetError
 _TRIES = 3
 
 
-class Guardian:
-    """The drill's end of it. Raises TargetError where it can't be started or is gone: nothing is broken unguarded."""
+class Watchdog:
+    """The drill's handle. Raises TargetError if the process can't start or has died: no fault without a watchdog."""
 
     def __init__(self, seconds: float) -> None:
-        # A session of its own: what ends the drill at its terminal doesn't end this.
-        command = [sys.executable, "-m", "volstore.drill.guardian", f"{seconds:g}"]
+        # Its own session: a signal from the drill's terminal must not end it.
+        command = [sys.executable, "-m", "volstore.drill.watchdog", f"{seconds:g}"]
         try:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         except OSError as error:
-            raise TargetError(f"the process that heals if this one is killed can't be started: {error}") from None
+            raise TargetError(f"the watchdog process can't be started: {error}") from None
         self._next = 0
 
     def breaks(self, heal: Sequence[Sequence[str]]) -> int:
-        """What will undo what is about to be done; its number, for `healed`."""
+        """Announce a fault with its heal commands. Returns a number for `healed`."""
         self._next += 1
         self._tell({"id": self._next, "heal": [list(command) for command in heal]})
         return self._next
@@ -44,7 +44,7 @@ class Guardian:
         self._tell({"id": number})
 
     def close(self) -> None:
-        """It heals what is left, and ends. May be called again."""
+        """End the process; it heals what is left first. May be called again."""
         if self._process.stdin is not None and not self._process.stdin.closed:
             self._process.stdin.close()
         self._process.wait()
@@ -55,13 +55,11 @@ class Guardian:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
         except (OSError, ValueError):
-            raise TargetError(
-                "the process that heals if this one is killed has ended: heal by hand, stop here"
-            ) from None
+            raise TargetError("the watchdog process has ended: heal by hand; the drill stops here") from None
 
 
 async def heal(commands: Sequence[Sequence[str]], seconds: float) -> list[str]:
-    """Run all of them, each again where it fails; what could not be done, in words."""
+    """Run all commands, and retry failed ones. Returns the errors that remain."""
     failed = []
     for command in commands:
         for attempt in range(_TRIES):
@@ -89,7 +87,7 @@ def main() -> int:
     if not commands:
         return 0
     for command in commands:
-        sys.stderr.write(f"the drill is gone; healing: {shlex.join(command)}\n")
+        sys.stderr.write(f"the drill has died; healing: {shlex.join(command)}\n")
     failed = asyncio.run(heal(commands, seconds))
     for failure in failed:
         sys.stderr.write(f"NOT HEALED: {failure}\n")

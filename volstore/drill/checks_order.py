@@ -1,4 +1,4 @@
-"""What X-Nomad-Index tells of the order of things, over all volumes: nothing goes back in time; pure."""
+"""Checks the order of requests by X-Nomad-Index, over all volumes: the state never goes back in time. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from volstore.drill.history import Absent, Effect, Write, line, lines
 from volstore.drill.record import Absence, Check, Kind, Outcome, Request
 
 STALE_SLACK = 4.0
-"""Seconds by which a stale read's claim may be off: it counts from when the leader's message came, which may have been
-under way until its connection was given up, from a leader that didn't know yet that it was deposed."""
+"""Seconds by which the claimed age of a stale read may be too low.
+
+It counts from the arrival of the leader's message. That message may have been in flight until the connection was given
+up, and its sender may have been a leader that didn't know yet that it was deposed.
+"""
 _LINEARIZABLE = (Kind.READ_DEFAULT, Kind.READ_CONSISTENT)
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """That the state was at `index` at some time from `start` to `end`. `moved`: it was this that brought it there."""
+    """The state was at `index` at some time between `start` and `end`. `moved`: this request brought it there."""
 
     start: float
     end: float
@@ -41,7 +44,7 @@ def _seen(asked: Sequence[Write], requests: Iterable[Request]) -> list[_Seen]:
 
 
 class _Floor:
-    """The highest index that was seen by requests which had ended by an instant; instants only go on."""
+    """The highest index seen by requests that had ended before an instant. Successive instants must not decrease."""
 
     def __init__(self, seen: Sequence[_Seen]) -> None:
         self._by_end = sorted(seen, key=lambda one: one.end)
@@ -58,7 +61,8 @@ class _Floor:
 
 
 def in_order(asked: Sequence[Write], requests: Sequence[Request]) -> Check:
-    """What begins after something else has ended comes after it: writes at a higher index, reads at no lower one."""
+    """A request that begins after another has ended sees its effect: a write has a higher index, a read no lower
+    one."""
     name = "Later requests see no earlier state"
     seen = _seen(asked, requests)
     floor = _Floor(seen)
@@ -71,15 +75,15 @@ def in_order(asked: Sequence[Write], requests: Sequence[Request]) -> Check:
 
 
 def as_fresh_as_claimed(asked: Sequence[Write], requests: Sequence[Request], absences: Sequence[Absence]) -> Check:
-    """A stale read shows all that was answered anywhere longer ago than it claims to be old; and on one node nothing
-    goes back, but for a restart."""
+    """A stale read shows everything that was answered before its claimed age. On one node reads never go back, except
+    after a restart."""
     name = "Stale reads are no older than they say, and never go back"
     stale = sorted(
         (r for r in requests if r.kind is Kind.READ_STALE and r.outcome is Outcome.DONE and r.index is not None),
         key=lambda request: request.start - (request.staleness or 0.0),
     )
     floor, claims = _Floor(_seen(asked, requests)), 0
-    # A node that stood still takes the old messages that it then finds for new ones.
+    # After a pause a node takes old messages for new ones, so its claims can't be judged.
     paused = Absent(absence for absence in absences if absence.pauses)
     for request in stale:
         if request.staleness is None or request.index is None:
@@ -101,7 +105,7 @@ def as_fresh_as_claimed(asked: Sequence[Write], requests: Sequence[Request], abs
 
 
 def _back(requests: Sequence[Request], absences: Sequence[Absence]) -> Iterator[tuple[Request, Request]]:
-    """Two reads of one node, the second begun after the first had ended, and at a lower index."""
+    """Pairs of reads of one node where the second began after the first had ended, and has a lower index."""
     for node in {request.node for request in requests}:
         restarts = sorted((one.start, one.end) for one in absences if one.node == node and one.restarts)
         reads = sorted(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from volstore.drill.leftovers import PREFIX, Place, in_memory, remove_namespace, sweep
+from volstore.drill.cleanup import PREFIX, Place, in_memory, remove_leftovers, remove_namespace
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and namespaces need root")
 
@@ -49,7 +49,7 @@ def test_only_what_belongs_to_drills_that_are_gone_is_swept(tmp_path: Path, monk
     (gone / "owner").write_text("999999999 1\n")
     running = Place()
     running.note(process.pid)
-    assert gone.name in sweep()
+    assert gone.name in remove_leftovers()
     assert not gone.exists()
     assert running.folder.exists()
     assert process.poll() is None
@@ -89,7 +89,7 @@ def test_the_namespaces_of_a_drill_that_is_gone_are_removed() -> None:
     subprocess.run(["ip", "netns", "add", name], check=True)
     subprocess.run(["ip", "netns", "add", own], check=True)
     try:
-        assert name in sweep()
+        assert name in remove_leftovers()
         there = {path.name for path in Path("/run/netns").iterdir()}
         assert name not in there
         assert own in there

@@ -1,9 +1,10 @@
-"""What a drill's volumes need on a cluster, and its removal: a namespace and a plugin of their own, nothing else."""
+"""The drill's volumes: their namespace and plugin on the cluster, the pool that the load draws from, and cleanup."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 import msgspec
@@ -14,13 +15,33 @@ from volstore.drill.target import TargetNode
 NAMESPACE = "volstore-drill"
 PLUGIN = "volstore-drill"
 NODE = "d0011d00-0000-4000-8000-000000000001"
+OPERATIONS = 60
+"""Operations on one volume before another takes its place: the checker's time grows faster than a history."""
 _TIMEOUT = 5.0
 _TRY_EVERY = 0.1
 _AT_ONCE = 16
 
 
+class VolumePool:
+    """`count` volumes at a time, each for OPERATIONS operations. An ID is `prefix`, the slot, and the generation."""
+
+    def __init__(self, prefix: str, count: int) -> None:
+        self._prefix = prefix
+        self._generations = [0] * count
+        self._operations = [0] * count
+
+    def draw(self, random: Random) -> str:
+        """Draw the volume of the next operation."""
+        place = random.randrange(len(self._generations))
+        if self._operations[place] >= OPERATIONS:
+            self._generations[place] += 1
+            self._operations[place] = 0
+        self._operations[place] += 1
+        return f"{self._prefix}-{place}-{self._generations[place]}"
+
+
 def volume_body(volume: str, value: str) -> bytes:
-    """A register of `volume`. The value is its name: lists show names too, and one call then reads all of them."""
+    """The body that registers `volume`. Its name holds the value, so that one list request reads all values."""
     body = {
         "ID": volume,
         "Name": value,
@@ -33,24 +54,24 @@ def volume_body(volume: str, value: str) -> bytes:
 
 
 async def prepare(exchange: Exchange, nodes: Sequence[TargetNode], seconds: float) -> str:
-    """Make it, by whichever node takes it; "" or why it could not be made within `seconds`."""
+    """Create namespace and plugin within `seconds`, through any node. Returns "" or the reason of the failure."""
     fingerprint = {"PluginID": PLUGIN, "Healthy": True, "Provider": PLUGIN, "ProviderVersion": "1"}
     report = {"ID": NODE, "Name": PLUGIN, "Status": "ready", "CSINodePlugins": {PLUGIN: fingerprint}}
-    namespace = {"Name": NAMESPACE, "Description": "Volumes of volstore drill; it removes them"}
+    namespace = {"Name": NAMESPACE, "Description": "Volumes of volstore drill, which removes them"}
     for path, body in ((f"/v1/namespace/{NAMESPACE}", namespace), (f"/v1/node/{NODE}", report)):
-        answer = await _insist(exchange, nodes, "PUT", path, seconds, body)
+        answer = await _retry(exchange, nodes, "PUT", path, seconds, body)
         if answer.status != 200:
             return f"PUT {path} was answered {_said(answer)}"
     return ""
 
 
-async def clear(exchange: Exchange, nodes: Sequence[TargetNode], seconds: float) -> str:
-    """Remove all volumes of drills, the namespace and the plugin; "" or what is left, and why.
+async def remove_volumes(exchange: Exchange, nodes: Sequence[TargetNode], seconds: float) -> str:
+    """Remove all volumes of drills, the namespace and the plugin. Returns "" or what is left and why.
 
-    What a drill that was killed left behind goes with it; where nothing is there, nothing is done.
+    This also removes what a killed drill left behind.
     """
     path = f"/v1/volumes?type=csi&namespace={NAMESPACE}"
-    answer = await _insist(exchange, nodes, "GET", path, seconds)
+    answer = await _retry(exchange, nodes, "GET", path, seconds)
     if answer.status != 200:
         return f"the volumes in namespace {NAMESPACE}: listing them was answered {_said(answer)}"
     waiting = asyncio.Semaphore(_AT_ONCE)
@@ -58,16 +79,16 @@ async def clear(exchange: Exchange, nodes: Sequence[TargetNode], seconds: float)
     async def remove(volume: str) -> Answer:
         async with waiting:
             path = f"/v1/volume/csi/{volume}?namespace={NAMESPACE}"
-            return await _insist(exchange, nodes, "DELETE", path, seconds)
+            return await _retry(exchange, nodes, "DELETE", path, seconds)
 
     removed = await asyncio.gather(*(remove(volume["ID"]) for volume in answer.json()))
     for path in (f"/v1/namespace/{NAMESPACE}", f"/v1/node/{NODE}"):
-        removed.append(await _insist(exchange, nodes, "DELETE", path, seconds))
+        removed.append(await _retry(exchange, nodes, "DELETE", path, seconds))
     failed = [answer for answer in removed if answer.status not in (200, 404)]
     return f"{len(failed)} things in namespace {NAMESPACE}: {_said(failed[0])}" if failed else ""
 
 
-async def _insist(
+async def _retry(
     exchange: Exchange,
     nodes: Sequence[TargetNode],
     method: str,
@@ -75,7 +96,10 @@ async def _insist(
     seconds: float,
     body: dict[str, Any] | None = None,
 ) -> Answer:
-    """The first answer that another try wouldn't better, from one node after the other; else the last one."""
+    """Try one node after the other until an answer is final (no 5xx, no 429), for `seconds`.
+
+    Returns the last answer.
+    """
     loop = asyncio.get_running_loop()
     end, attempt = loop.time() + seconds, 0
     while True:

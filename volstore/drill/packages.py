@@ -1,4 +1,4 @@
-"""The programs that breaking things needs, and their installation where a machine lets us."""
+"""The Debian packages that faults need, and their installation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from volstore.drill.faults_clock import library
 from volstore.drill.target import FaultKind
 
 _NETWORK = (FaultKind.PARTITION, FaultKind.ONE_WAY, FaultKind.FLAP, FaultKind.SLOW_LINK)
-_THERE: Mapping[str, Callable[[], object]] = {
+_INSTALLED: Mapping[str, Callable[[], object]] = {
     "iproute2": lambda: shutil.which("ip"),
     "util-linux": lambda: shutil.which("nsenter"),
     "strace": lambda: shutil.which("strace"),
@@ -25,16 +25,16 @@ _NEEDED: Mapping[FaultKind, tuple[str, ...]] = {
     FaultKind.DISK_FULL: ("e2fsprogs",),
     FaultKind.CLOCK_JUMP: ("libfaketime",),
 }
-"""Debian's packages, by what they are needed for."""
+"""The packages that each kind of fault needs."""
 
 
 def provide(faults: Iterable[FaultKind]) -> list[str]:
-    """Install what is missing for `faults`, as root on Debian and its like; the packages that were installed.
+    """Install the missing packages for `faults`, as root on Debian and its derivatives. Returns what was installed.
 
-    What can't be had is told by the faults themselves, when they are asked for.
+    A failure is no error here: `Target.cannot` reports what is missing.
     """
     needed = {package for kind in faults for package in _NEEDED.get(kind, ())}
-    missing = sorted(package for package in needed if not _THERE[package]())
+    missing = sorted(package for package in needed if not _INSTALLED[package]())
     apt = shutil.which("apt-get")
     if not missing or apt is None or not sys.platform.startswith("linux") or os.geteuid() != 0:
         return []

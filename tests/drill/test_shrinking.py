@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volstore.drill.linearizability import Operation
-from volstore.drill.shortest import Known, explained, shortest
+from volstore.drill.shrinking import Known, explained, shrink
 
 
 def simulated(seed: int, count: int) -> list[Known[int]]:
@@ -59,7 +59,7 @@ def test_the_one_read_that_is_wrong_is_always_shown(seed: int, count: int, draw:
     history[place] = Known(wrong, history[place].source)
     if explained(history):
         return
-    left = shortest(history)
+    left = shrink(history)
     assert place in left
     assert len(left) <= len(history)
 
@@ -76,7 +76,7 @@ def test_a_deregister_that_found_nothing_and_should_have_is_always_shown(seed: i
     if explained(history):
         return
     # It did happen, so that others may be wrong without it; but then something is shown at least.
-    assert shortest(history)
+    assert shrink(history)
 
 
 def test_of_a_long_history_only_what_is_wrong_is_left() -> None:
@@ -85,7 +85,7 @@ def test_of_a_long_history_only_what_is_wrong_is_left() -> None:
         history.append(Known(Operation(3 * number, 3 * number + 1, ("write", f"v{number}"), True), f"write {number}"))
         value = f"v{number}" if number != 30 else "v28"
         history.append(Known(Operation(3 * number + 1.5, 3 * number + 2, ("read",), value), f"read {number}"))
-    assert shortest(history) == ["write 30", "read 30"] or shortest(history) == ["write 28", "write 30", "read 30"]
+    assert shrink(history) == ["write 30", "read 30"] or shrink(history) == ["write 28", "write 30", "read 30"]
 
 
 def test_a_lost_write_is_shown_as_the_write_and_the_read_that_misses_it() -> None:
@@ -97,4 +97,4 @@ def test_a_lost_write_is_shown_as_the_write_and_the_read_that_misses_it() -> Non
         Known(Operation(6.5, None, ("write", "v3")), "v3"),
         Known(Operation(8, 9, ("read",), None), "read none"),
     ]
-    assert shortest(history) == ["v2", "read none"]
+    assert shrink(history) == ["v2", "read none"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.drill.histories import FRESH, ORDER, History, holds
-from volstore.drill.evidence_order import STALE_SLACK
+from volstore.drill.checks_order import STALE_SLACK
 from volstore.drill.record import Absence
 
 # Indexes go back in time.

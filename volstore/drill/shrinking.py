@@ -1,8 +1,8 @@
-"""The smallest part of a volume's history that still can't be explained, found by taking away what it doesn't need.
+"""Shrinks a volume's history that can't be explained to a small one that still can't.
 
-What is taken away must not make the rest unexplainable by itself: reads may always go; the end of the history may
-go; its beginning, if the register may then hold anything at first; a write only along with the reads that saw it, and
-only where no deregister depends on whether something was there.
+A removal must never make the rest unexplainable by itself. So it may remove reads; the end of the history; its
+beginning, if the initial value is then unknown; and a write together with the reads that saw it, if no deregister
+depends on whether the volume existed.
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ from volstore.drill.linearizability import Operation, TooManyStates, linearizabl
 T = TypeVar("T")
 
 _ANYTHING = "\0anything"
-"""The state of a register of which nothing is known yet."""
+"""The state of a register with an unknown value."""
 LIMIT = 100_000
-"""Steps of a search before it is given up: some seconds. Those of real drills take about one for each operation."""
+"""Steps before a search is given up: some seconds. Real drills take about one step per operation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known(Generic[T]):
-    """An operation on one volume, and whatever stands for it where it is shown. ("forget",) is a delete of which it
-    isn't looked at whether it found anything."""
+    """An operation on one volume, and the `source` that represents it in the result.
+
+    ("forget",) is a delete whose output is ignored.
+    """
 
     operation: Operation
     source: T
 
 
 def explained(history: Sequence[Known[T]]) -> bool:
-    """Whether an order of the operations explains all answers about a volume that wasn't there at first.
+    """Whether some order of the operations explains all answers about a volume that didn't exist at first.
 
     Raises TooManyStates.
     """
@@ -48,8 +50,8 @@ def _step(state: Hashable, input: Any, output: Any, answered: bool) -> tuple[boo
     return register(state, input, output, answered)
 
 
-def shortest(history: Sequence[Known[T]]) -> list[T]:
-    """The sources of what remains of a `history` that is not explained, in the order of their starts."""
+def shrink(history: Sequence[Known[T]]) -> list[T]:
+    """The sources of a small part of `history` that can't be explained, in the order of their starts."""
     left = _cut_end(sorted(history, key=lambda known: known.operation.start))
     left, free = _cut_beginning(left)
     left = _loosen(left, free)
@@ -65,7 +67,7 @@ def shortest(history: Sequence[Known[T]]) -> list[T]:
 
 
 def _broken(history: Sequence[Known[T]], free: bool) -> bool:
-    """Whether it is known not to be explained: what takes too long to search isn't."""
+    """Whether it certainly can't be explained. A search that takes too long counts as explained."""
     operations = [known.operation for known in history]
     try:
         return linearizable(operations, _step, _ANYTHING if free else None, limit=LIMIT) is not None
@@ -74,7 +76,7 @@ def _broken(history: Sequence[Known[T]], free: bool) -> bool:
 
 
 def _cut_end(history: list[Known[T]]) -> list[Known[T]]:
-    """Up to the first answer with which it is broken: what was not answered by then counts as unanswered."""
+    """Cut after the first answer that breaks the history. Operations in flight at that time count as unanswered."""
 
     def until(instant: float) -> list[Known[T]]:
         begun = (known for known in history if known.operation.start < instant)
@@ -93,9 +95,9 @@ def _cut_end(history: list[Known[T]]) -> list[Known[T]]:
 
 
 def _cut_beginning(history: list[Known[T]]) -> tuple[list[Known[T]], bool]:
-    """Without what was answered early, if the rest is broken whatever the volume was before.
+    """Remove the early answers, if the rest is broken whatever the volume was before. Returns whether that worked.
 
-    What had begun by then may have happened before what is left out, and then says nothing of the rest.
+    An operation that began before the cut may have happened among the removed ones, so it counts as unanswered.
     """
 
     def since(instant: float) -> list[Known[T]]:
@@ -115,7 +117,7 @@ def _cut_beginning(history: list[Known[T]]) -> tuple[list[Known[T]], bool]:
 
 
 def _unanswered_unless(history: Iterable[Known[T]], stays: Callable[[Operation], bool]) -> list[Known[T]]:
-    """What does not stay as it is may have happened or not; reads that may not have, say nothing."""
+    """Mark every operation that doesn't stay as unanswered, and remove such reads."""
     return [
         known if stays(known.operation) else replace(known, operation=replace(known.operation, end=None, output=None))
         for known in history
@@ -124,7 +126,7 @@ def _unanswered_unless(history: Iterable[Known[T]], stays: Callable[[Operation],
 
 
 def _loosen(history: list[Known[T]], free: bool) -> list[Known[T]]:
-    """Without looking at whether deregisters found something, where that isn't what is wrong."""
+    """Ignore the output of deregisters where the history is broken without it."""
     left = list(history)
     for place, known in enumerate(left):
         if known.operation.input == ("delete",) and known.operation.output is not False:
@@ -136,7 +138,7 @@ def _loosen(history: list[Known[T]], free: bool) -> list[Known[T]]:
 
 
 def _without(history: list[Known[T]], known: Known[T]) -> list[Known[T]] | None:
-    """What is left when one goes, with what must go with it; None where it may not go."""
+    """The history without `known` and what depends on it; None if it may not be removed."""
     input = known.operation.input
     if input[0] == "read" or (input[0] == "delete" and known.operation.output is False):
         return [other for other in history if other is not known]

@@ -1,7 +1,7 @@
-"""The place of a throw-away cluster, and the removal of what a drill left behind that was killed itself.
+"""The folder of a throw-away cluster, and cleanup after drills that were killed.
 
-Everything a drill makes on this machine carries its process id: its folder, its network namespaces. Processes that it
-started are noted in the folder, with the time when they began, as process ids are given again.
+Everything that a drill creates on this machine carries its process id: its folder and its network namespaces. The
+folder lists the processes that the drill started, with their start times, because process ids are reused.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ _MOUNTS = Path("/proc/self/mountinfo")
 
 
 def own_prefix() -> str:
-    """How the names of all that this process makes begin."""
+    """The prefix of everything that this process creates."""
     return f"{PREFIX}{os.getpid()}-"
 
 
 class Place:
-    """A folder of this process for one throw-away cluster; only its user can look into it."""
+    """The folder of one throw-away cluster, readable by its user only."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=own_prefix()))
         (self.folder / _OWNER).write_text(_identity(os.getpid()) or "")
 
     def note(self, pid: int) -> None:
-        """A process that is to be ended with the cluster."""
+        """Note a process that must end with the cluster."""
         with (self.folder / _PROCESSES).open("a") as noted:
             noted.write(f"{_identity(pid) or ''}\n")
 
     def remove(self) -> None:
-        """End what was noted and still runs, unmount what is mounted in the folder, and remove it."""
+        """Kill the noted processes, unmount what is mounted in the folder, and remove it."""
         _remove(self.folder)
 
 
-def sweep() -> list[str]:
-    """Remove what drills left that are gone; the names of it."""
+def remove_leftovers() -> list[str]:
+    """Remove what dead drills left behind. Returns the names of what was removed."""
     found = []
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         owner = _read(folder / _OWNER)
@@ -62,19 +62,19 @@ def sweep() -> list[str]:
 
 
 def in_memory() -> bool:
-    """Whether such places are in memory, where a sync costs nothing."""
+    """Whether such folders are in memory, where a sync costs nothing."""
     inside = Path(tempfile.gettempdir()).resolve()
     found, kind = -1, ""
     for line in _read(_MOUNTS).splitlines():
         path, after = Path(line.split()[4]), line.partition(" - ")[2]
-        # Of mounts in the same place the last one covers the others.
+        # The last of several mounts at one path hides the others.
         if (path == inside or path in inside.parents) and len(path.parts) >= found:
             found, kind = len(path.parts), after.split()[0]
     return kind in ("tmpfs", "ramfs")
 
 
 def remove_namespace(name: str) -> None:
-    """With all that is in it; one that isn't there is no error."""
+    """Remove a network namespace and its content. A missing one is no error."""
     subprocess.run(["ip", "netns", "delete", name], stderr=subprocess.DEVNULL, check=False)
 
 
@@ -96,11 +96,11 @@ def _mounts(folder: Path) -> Iterator[Path]:
 
 
 def _identity(pid: int) -> str | None:
-    """A process by its id and the time when it began; None where there is none."""
+    """A process's id and start time; None if there is no such process."""
     stat = Path(f"/proc/{pid}/stat")
     if stat.parent.parent.joinpath("self").exists():
         text = _read(stat)
-        # The name, in parentheses, may hold anything; the 20th field after it is the time.
+        # The name, in parentheses, may contain anything; the 20th field after it is the start time.
         return f"{pid} {text.rpartition(')')[2].split()[19]}" if text else None
     found = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return f"{pid} {found.stdout.strip()}" if found.stdout.strip() else None

@@ -6,9 +6,10 @@ from random import Random
 
 import pytest
 
-from volstore.drill.choosing import chosen, draw, fault_of, may_be_lost, unfit
 from volstore.drill.scenario import Gauntlet, LoadSettings, Objective, Scenario, Step
+from volstore.drill.selection import chosen, draw, fault_of, why_impossible
 from volstore.drill.target import FaultKind
+from volstore.quorum import may_fail
 
 FIVE = ["s1", "s2", "s3", "s4", "s5"]
 GAUNTLET = Gauntlet(tuple(FaultKind), 1.0, 6.0, 5)
@@ -31,7 +32,7 @@ def test_a_single_node_is_its_own_follower() -> None:
 def test_a_minority_leaves_a_majority_and_its_leader(nodes: int, lost: int) -> None:
     names = [f"s{n + 1}" for n in range(nodes)]
     (group,) = chosen("minority", names, "s1", Random(3))
-    assert len(group) == len(set(group)) == lost == may_be_lost(nodes)
+    assert len(group) == len(set(group)) == lost == may_fail(nodes)
     assert "s1" not in group
 
 
@@ -81,6 +82,11 @@ def test_a_step_that_has_no_nodes_to_break_is_told_before_anything_begins() -> N
         steps = (Step(None, lasts=1.0), Step(FaultKind.KILL, target, lasts=1.0))
         return Scenario("own", "a test", Objective(1, 1, 0, "a test"), steps, nodes, LoadSettings())
 
-    assert unfit(with_nodes("minority", 2)) == "kill of a minority needs 3 nodes at least, not 2"
-    assert unfit(with_nodes("s5", 3)) == "kill of s5: there are s1, s2, s3 only"
-    assert unfit(with_nodes("minority", 3)) == unfit(with_nodes("s3", 3)) == unfit(with_nodes("leader", 1)) == ""
+    assert why_impossible(with_nodes("minority", 2)) == "kill of a minority needs 3 nodes at least, not 2"
+    assert why_impossible(with_nodes("s5", 3)) == "kill of s5: there are s1, s2, s3 only"
+    assert (
+        why_impossible(with_nodes("minority", 3))
+        == why_impossible(with_nodes("s3", 3))
+        == why_impossible(with_nodes("leader", 1))
+        == ""
+    )

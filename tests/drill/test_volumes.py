@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
-from volstore.drill.turnover import OPERATIONS, Turnover
+from volstore.drill.volumes import OPERATIONS, VolumePool
 
 
 def test_another_volume_takes_the_place_of_one_that_was_used_enough() -> None:
-    volumes, random = Turnover("d", 3), Random(1)
+    volumes, random = VolumePool("d", 3), Random(1)
     drawn = [volumes.draw(random) for _ in range(1000)]
     counts = Counter(drawn)
     assert max(counts.values()) == OPERATIONS

@@ -1,4 +1,4 @@
-"""Whether a cluster is whole again after a fault: all answer, see each other and agree, with nothing missing."""
+"""Waits until a cluster is healthy after a fault: all nodes answer, are connected, agree, and have caught up."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ _LOOK_EVERY = 0.1
 _WITHIN = 2.0
 
 
-async def whole(exchange: Exchange, nodes: Sequence[TargetNode], seconds: float) -> str:
-    """Return "" once all `nodes` are connected to each other, take the same one for the leader, and have applied what
-    was committed when this was called, at most `seconds` later; else what is still wrong, in words."""
+async def wait_until_healthy(exchange: Exchange, nodes: Sequence[TargetNode], seconds: float) -> str:
+    """Wait until all `nodes` are connected, agree on the leader, and have applied what is committed now.
+
+    Returns "", or what is still wrong after `seconds`.
+    """
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     least, names = 0, {node.name for node in nodes}
@@ -29,7 +31,9 @@ async def whole(exchange: Exchange, nodes: Sequence[TargetNode], seconds: float)
         wrong += [line for name, one in said.items() for line in _wrong(name, one, least, names)]
         leaders = {one["leader"] for one in said.values()}
         if len(leaders) > 1:
-            wrong.append(f"the nodes take {' and '.join(sorted(name or 'nobody' for name in leaders))} for the leader")
+            wrong.append(
+                f"the nodes disagree on the leader: {' and '.join(sorted(name or 'nobody' for name in leaders))}"
+            )
         if not wrong:
             return ""
         if loop.time() > end:

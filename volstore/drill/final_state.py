@@ -1,4 +1,4 @@
-"""What every node holds at the end: its state's digest at an index that all have reached, and the drill's volumes."""
+"""The final state of every node: its digest at an index that all have reached, and the drill's volumes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from volstore.drill.exchange import Answer, Exchange
-from volstore.drill.ground import NAMESPACE
 from volstore.drill.target import Access, TargetNode
+from volstore.drill.volumes import NAMESPACE
 
 _EVERY = 0.1
 _WITHIN = 2.0
@@ -17,7 +17,7 @@ _LIST_WITHIN = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A volume as a node holds it. `index`: its ModifyIndex."""
+    """A volume on a node. `index` is its ModifyIndex."""
 
     value: str
     index: int
@@ -25,7 +25,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """One node at the end. `error`: why it could not be asked, "" if it could; the rest is then worth nothing."""
+    """The final state of one node. If `error` is set, the node did not answer, and the other fields mean nothing."""
 
     node: str
     index: int = 0
@@ -35,10 +35,9 @@ class Final:
 
 
 async def read_finals(nodes: Sequence[TargetNode], access: Access, prefix: str, seconds: float = 30.0) -> list[Final]:
-    """Wait until all nodes have applied the same index, at most `seconds`; then what each holds, linearizably read.
+    """Wait until all nodes have applied the same index, at most `seconds`; then read each node's volumes, linearizably.
 
-    `prefix` is that of the load's volumes. Nodes that aren't level by then are given as they are: judging is for
-    others.
+    `prefix` is the prefix of the load's volumes. A node that still lags is returned as it is; checks.py judges it.
     """
     exchange = Exchange(access)
     try:
@@ -49,7 +48,7 @@ async def read_finals(nodes: Sequence[TargetNode], access: Access, prefix: str, 
 
 
 async def _level(exchange: Exchange, nodes: Sequence[TargetNode], seconds: float) -> dict[str, Answer]:
-    """What each node says of itself, once all say the same index."""
+    """Each node's answer about itself, once all have the same index."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while True:
@@ -63,11 +62,11 @@ async def _level(exchange: Exchange, nodes: Sequence[TargetNode], seconds: float
 
 async def _final(exchange: Exchange, node: TargetNode, said: Answer, prefix: str) -> Final:
     if said.status != 200:
-        return Final(node.name, error=f"asked for its digest it said: {said.status or ''} {said.text}")
+        return Final(node.name, error=f"the request for its digest was answered: {said.status or ''} {said.text}")
     parameters = {"type": "csi", "namespace": NAMESPACE, "prefix": f"{prefix}-", "consistent": "true"}
     answer = await exchange.ask("GET", node.url, "/v1/volumes", parameters, within=_LIST_WITHIN)
     if answer.status != 200:
-        return Final(node.name, error=f"asked for its volumes it said: {answer.status or ''} {answer.text}")
+        return Final(node.name, error=f"the request for its volumes was answered: {answer.status or ''} {answer.text}")
     volumes = {one["ID"]: Held(one["Name"], one["ModifyIndex"]) for one in answer.json()}
     own = said.json()
     return Final(node.name, own["fsm_index"], own["digest"], volumes)

@@ -1,23 +1,23 @@
-"""What became of each volume: is every acknowledged write there, done once, and is there an order of all? Pure."""
+"""Checks each volume: no acknowledged write is lost, each took effect once, and the history is linearizable. Pure."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from volstore.drill.finals import Final, Held
+from volstore.drill.final_state import Final, Held
 from volstore.drill.history import Effect, Write, line, lines
 from volstore.drill.linearizability import Operation, TooManyStates
 from volstore.drill.record import Check, Kind, Outcome, Request
-from volstore.drill.shortest import Known, explained, shortest
+from volstore.drill.shrinking import Known, explained, shrink
 
 _SHOWN = 20
 _CLASHES = (400, 404, 409)
-"""Statuses of the state machine's own refusals."""
+"""Statuses with which the state machine refuses a command."""
 
 
 def kept(asked: Sequence[Write], finals: Sequence[Final]) -> Check:
-    """On every node each volume is as its last acknowledged write left it, or one after that whose end is unknown."""
+    """On every node each volume is as its last acknowledged write, or a later write without an answer, left it."""
     name = "No acknowledged write is lost"
     acknowledged = sum(write.effect is Effect.DONE for write in asked)
     lost: list[tuple[Write, str]] = []
@@ -32,7 +32,7 @@ def kept(asked: Sequence[Write], finals: Sequence[Final]) -> Check:
                 lost.append((last, _holds(node, volume)))
     if not lost:
         return Check(name, True, f"{acknowledged} acknowledged writes looked for on {len(finals)} nodes")
-    shown = [text for write, held in lost[: _SHOWN // 2] for text in (line(_told(write)), held)]
+    shown = [text for write, held in lost[: _SHOWN // 2] for text in (line(_answered(write)), held)]
     detail = (
         f"{len({write.volume for write, _ in lost})} of {len(volumes)} volumes are not as acknowledged writes left them"
     )
@@ -40,7 +40,7 @@ def kept(asked: Sequence[Write], finals: Sequence[Final]) -> Check:
 
 
 def _explains(last: Write, of_volume: Sequence[Write], held: Held | None) -> bool:
-    """Whether a volume may be `held` so when `last` is its acknowledged write of the highest index."""
+    """Whether `held` is possible if `last` is the acknowledged write with the highest index."""
     if held is None:
         return last.value is None or any(w.effect is Effect.UNKNOWN and w.value is None for w in of_volume)
     if last.value == held.value:
@@ -50,7 +50,7 @@ def _explains(last: Write, of_volume: Sequence[Write], held: Held | None) -> boo
 
 
 def once(asked: Sequence[Write], requests: Sequence[Request], finals: Sequence[Final]) -> Check:
-    """No write took effect twice, none that was refused did, and nothing is there that nobody wrote."""
+    """No write took effect twice, no refused write took effect, and every value was written by somebody."""
     name = "Every write takes effect once, or not at all where it was refused"
     for detail, history in _strange(asked, requests, finals):
         return Check(name, False, detail, history)
@@ -71,11 +71,11 @@ def _strange(
             yield "a repeat under the same Idempotency-Key was carried out as another write", lines(done)
         again = [r for r in write.requests if r.status in _CLASHES and done and r.start >= done[0].end]
         if again:
-            yield "a repeat of an acknowledged write was judged anew", lines([done[0], again[0]])
+            yield "a repeat of an acknowledged write was executed again", lines([done[0], again[0]])
         if write.effect is Effect.DONE and write.index is not None:
             if write.index in at:
                 other = at[write.index]
-                yield f"two writes were answered index {write.index}", lines([_told(other), _told(write)])
+                yield f"two writes were answered index {write.index}", lines([_answered(other), _answered(write)])
             at[write.index] = write
     writers = {write.value: write for write in asked if write.value is not None}
     for request in requests:
@@ -96,7 +96,7 @@ def _strange(
 
 
 def _impossible(value: str, volume: str, writers: dict[str, Write]) -> str:
-    """Why `volume` can't have had `value`; "" if it can."""
+    """Why `volume` can't have had `value`; "" if it may have had it."""
     writer = writers.get(value)
     if writer is None or writer.volume != volume:
         return f"{volume} shows {value}, which nobody wrote there"
@@ -104,7 +104,7 @@ def _impossible(value: str, volume: str, writers: dict[str, Write]) -> str:
 
 
 def linearizable(asked: Sequence[Write], requests: Sequence[Request], finals: Sequence[Final]) -> Check:
-    """For every volume there is an order of its operations, within their times, that explains every answer."""
+    """For each volume, some order of its operations within their times explains every answer."""
     name = "Every volume's history is linearizable"
     histories = _histories(asked, requests, finals)
     undecided = []
@@ -115,8 +115,8 @@ def linearizable(asked: Sequence[Write], requests: Sequence[Request], finals: Se
         except TooManyStates as error:
             undecided.append(f"{volume}: {error}")
             continue
-        rest = shortest(history)
-        detail = f"nothing explains the answers about {volume}; {len(rest)} of its {len(history)} operations show it"
+        rest = shrink(history)
+        detail = f"no order explains the answers about {volume}; {len(rest)} of its {len(history)} operations show it"
         return Check(name, False, detail, rest)
     if undecided:
         return Check(name, False, f"{len(undecided)} of {len(histories)} histories could not be decided", undecided)
@@ -127,13 +127,13 @@ def linearizable(asked: Sequence[Write], requests: Sequence[Request], finals: Se
 def _histories(
     asked: Sequence[Write], requests: Sequence[Request], finals: Sequence[Final]
 ) -> dict[str, list[Known[str]]]:
-    """By volume; what each node holds at the end is read last."""
+    """The history of each volume; the final state of each node counts as a read at the end."""
     found: dict[str, list[Known[str]]] = defaultdict(list)
     end = 0.0
     for write in asked:
         operation = _operation(write)
         if operation is not None:
-            found[write.volume].append(Known(operation, line(_told(write))))
+            found[write.volume].append(Known(operation, line(_answered(write))))
     for request in requests:
         end = max(end, request.end)
         if request.kind in (Kind.READ_DEFAULT, Kind.READ_CONSISTENT) and request.outcome is Outcome.DONE:
@@ -168,8 +168,8 @@ def _index(write: Write) -> int:
     return write.index if write.index is not None else 0
 
 
-def _told(write: Write) -> Request:
-    """The request that shows best what became of a write: the one that was told, else the last."""
+def _answered(write: Write) -> Request:
+    """The request that shows a write's outcome best: the first that was answered, otherwise the last."""
     return next((request for request in write.requests if request.end == write.end), write.requests[-1])
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.drill.histories import KEPT, LINEARIZABLE, ONCE, SAME, History, holds
-from volstore.drill import shortest
-from volstore.drill.finals import Final
+from volstore.drill import shrinking
+from volstore.drill.final_state import Final
 from volstore.drill.record import Kind
 
 # A write that was acknowledged is gone.
@@ -208,7 +208,7 @@ def test_a_lost_write_shows_in_the_last_read_even_where_indexes_are_not_told() -
 
 
 def test_a_history_that_takes_too_long_to_search_is_not_called_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shortest, "LIMIT", 100)
+    monkeypatch.setattr(shrinking, "LIMIT", 100)
     history = History()
     for number in range(1, 12):
         history.register(f"v{number}", number, start=1.0, end=50.0)

@@ -1,4 +1,4 @@
-"""The worst outages close up: on every node, when writes and reads were answered, and where the silence was."""
+"""The chart of one outage: when each node answered writes and reads, and where the silence was."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from volstore.drill.record import Outage, Outcome, Result
 from volstore.drill.report.drawing import Scale, bands, clock_ticks, columns, label
 from volstore.drill.report.markup import Markup, join, tag
 from volstore.drill.report.series import span
-from volstore.drill.report.spans import befalls, faults, reigns
+from volstore.drill.report.spans import affects, faults, leaderships
 
 _LEFT, _RIGHT, _TOP, _ROW, _GAP, _AXIS = 50.0, 10.0, 22.0, 13.0, 8.0, 24.0
 _BEFORE, _LEAST = 0.5, 2.0
 
 
-def closeup(result: Result, outages: Sequence[Outage], width: float, name: str) -> Markup:
-    """An SVG, `width` CSS pixels wide, of the time around the outages of one fault (at least one).
+def outage_chart(result: Result, outages: Sequence[Outage], width: float, name: str) -> Markup:
+    """An SVG of the time around the outages of one fault (at least one), `width` CSS pixels wide.
 
-    Each node has two rows, writes above reads that aren't stale: a stroke where one was answered. The outages are
-    outlined.
+    Each node has a row of writes and a row of reads (without stale ones), with a stroke for each answer. A frame marks
+    each outage.
     """
     begun = min(one.start for one in outages)
     ended = max(one.start + one.seconds for one in outages)
@@ -27,13 +27,13 @@ def closeup(result: Result, outages: Sequence[Outage], width: float, name: str) 
     high = max(ended, min(span(result)[1], max(low + _LEAST, ended + (ended - low) / 2)))
     x = Scale(low, high, _LEFT, width - _RIGHT)
     hit = [one for one in faults(result.events, result.seconds) if one.start < high and one.end > low]
-    changes = [one for one in reigns(result.events, result.seconds) if low <= one.start <= high]
+    changes = [one for one in leaderships(result.events, result.seconds) if low <= one.start <= high]
     near = [r for r in result.requests if low <= r.end <= high and r.outcome is Outcome.DONE]
     parts: list[str] = []
     rows: dict[str | None, tuple[float, float]] = {}
     top = _TOP
     for node in result.nodes:
-        struck = [(max(low, one.start), min(high, one.end)) for one in hit if befalls(one, node)]
+        struck = [(max(low, one.start), min(high, one.end)) for one in hit if affects(one, node)]
         parts += [
             bands(columns(struck, x), top, 2 * _ROW + 2, class_="broken"),
             label(_LEFT - 6, top + _ROW + 5, node, class_="tick", text_anchor="end"),
