@@ -148,7 +148,7 @@ def test_a_line_that_can_not_be_made_is_counted_and_an_uncaught_error_still_show
     assert "breaks" not in ended.stderr
     assert "RuntimeError: uncaught\n" in ended.stderr
     assert "log_written_again" in ended.stderr
-    assert "a line could not be made" in ended.stderr
+    assert "a line could not be formatted" in ended.stderr
 
 
 def test_a_stderr_that_is_closed_takes_no_file_of_the_registry_for_it(tmp_path: Path) -> None:

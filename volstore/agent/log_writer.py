@@ -1,8 +1,8 @@
-"""Brings log lines to stderr in a thread of its own: whoever logs never waits for stderr, and never fails with it.
+"""Writes log lines to stderr in its own thread: a logging call never waits for stderr, and never fails with it.
 
-The standard library's QueueHandler and QueueListener do the same with a queue, but end by waiting for the stream for as
-long as it takes, and don't count what they drop. Here both are bounded: a reader that stands still keeps neither the
-node from its work nor the process from its end.
+The standard library's QueueHandler and QueueListener also use a queue, but at the end they wait for the stream without
+bound, and they don't count dropped lines. Here both are bounded: a stalled reader neither holds up the node nor the end
+of its process.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from collections import deque
 from collections.abc import Callable
 
 MOST_BYTES = 4 << 20
-"""Bytes of lines that may wait; those that come when it is full are dropped."""
+"""The most bytes of waiting lines; beyond it lines are dropped."""
 LARGEST_LINE = 256 << 10
-"""Bytes of one line; the rest of a longer one is cut off."""
+"""The most bytes of one line; longer lines are truncated."""
 STALLED_AFTER = 2.0
-"""Seconds after which a write that doesn't end is called a fault."""
+"""Seconds after which an unfinished write counts as a fault."""
 REMEMBERED = 3600.0
-"""Seconds for which dropped lines are still told of after the last one."""
+"""Seconds after the last dropped line during which `fault` still mentions it."""
 _RETRY_AFTER = 0.5
 
 
@@ -31,9 +31,9 @@ class LogWriter:
 
     def __init__(self, descriptor: int, *, most_bytes: int = MOST_BYTES) -> None:
         self.dropped = 0
-        """Lines, since the start."""
+        """The number of dropped lines since the start."""
         self.written_again: Callable[[int, str], None] = lambda dropped, reason: None
-        """Told in the writer's thread, when lines can be written again, how many were dropped and what was wrong."""
+        """Callback in the writer's thread when writing works again, with the number of dropped lines and the reason."""
         self.descriptor = descriptor
         self._most_bytes = most_bytes
         self._lines: deque[bytes] = deque()
@@ -43,10 +43,10 @@ class LogWriter:
         self._writing_since: float | None = None
         self._error = ""
         self._dropped_at = 0.0
-        self._untold, self._untold_error = 0, ""
+        self._unreported, self._unreported_error = 0, ""
 
     def write(self, text: str) -> None:
-        """Have `text`, which ends with its line's end, written soon. Never waits for the stream, and raises nothing."""
+        """Queue `text`, which ends with a newline. Never waits for the stream, and raises nothing."""
         data = text.encode("utf-8", "backslashreplace")
         if len(data) > LARGEST_LINE:
             data = data[:LARGEST_LINE] + b"... (cut)\n"
@@ -59,14 +59,14 @@ class LogWriter:
             self._changed.notify_all()
 
     def lost(self) -> None:
-        """A line could not even be made."""
+        """Count a line that could not be formatted."""
         with self._changed:
             self._drop()
-            self._untold_error = self._untold_error or "a line could not be made"
+            self._unreported_error = self._unreported_error or "a line could not be formatted"
 
     @property
     def fault(self) -> str:
-        """Why lines can't be written now, or that some were dropped a while ago; "" when all is well."""
+        """Why lines can't be written, or that some were dropped recently; "" otherwise."""
         with self._changed:
             now, since = time.monotonic(), self._writing_since
             dropped = f", {self.dropped} lines were dropped" if self.dropped else ""
@@ -79,28 +79,28 @@ class LogWriter:
             return ""
 
     def flush(self, seconds: float) -> bool:
-        """Wait until all is written, but no longer than `seconds`, and not for a stream that fails; whether it is."""
+        """Wait at most `seconds` until everything is written, but not for a failing stream. Returns whether it is."""
         with self._changed:
             self._changed.wait_for(lambda: not self._bytes or bool(self._error), seconds)
             return not self._bytes
 
     def _drop(self) -> None:
         self.dropped += 1
-        self._untold += 1
+        self._unreported += 1
         self._dropped_at = time.monotonic()
 
     def _started(self) -> bool:
         if self._thread is None:
-            # A daemon: a write that never returns must not keep the process from its end.
+            # A daemon: a write that never returns must not prevent the end of the process.
             thread = threading.Thread(target=self._run, name="log", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # The system has no thread to spare now.
+            except RuntimeError:  # The system has no thread left.
                 return False
             self._thread = thread
         return True
 
-    # In the thread.
+    # The writer's thread.
 
     def _run(self) -> None:
         while True:
@@ -113,22 +113,23 @@ class LogWriter:
                 self._lines.popleft()
                 self._bytes -= len(line)
                 self._writing_since = None
-                self._untold_error = error or self._untold_error
-                tell, untold, reason = self._bytes < self._most_bytes // 2, self._untold, self._untold_error
-                if tell:
-                    self._untold, self._untold_error = 0, ""
+                self._unreported_error = error or self._unreported_error
+                unreported, reason = self._unreported, self._unreported_error
+                report = self._bytes < self._most_bytes // 2
+                if report:
+                    self._unreported, self._unreported_error = 0, ""
                 self._changed.notify_all()
-            if tell and (untold or reason):
-                self.written_again(untold, reason or "its reader was too slow")
+            if report and (unreported or reason):
+                self.written_again(unreported, reason or "its reader was too slow")
 
     def _write_all(self, line: bytes) -> str:
-        """Write the line, however long that takes; what was wrong meanwhile, "" for nothing."""
+        """Write the line, however long it takes. Returns the last error on the way, "" if there was none."""
         left, problem = memoryview(line), ""
         while left:
             try:
                 left = left[os.write(self.descriptor, left) :]
             except BlockingIOError:
-                # Whoever shares the stream made it non-blocking.
+                # Another process that shares the stream made it non-blocking.
                 select.select([], [self.descriptor], [], _RETRY_AFTER)
             except OSError as error:
                 problem = error.strerror or str(error)
@@ -142,7 +143,7 @@ class LogWriter:
 
 
 class QueuedStream(io.TextIOBase):
-    """Stands for sys.stderr, so that tracebacks and warnings, too, go through the writer, a whole line at a time."""
+    """Replaces sys.stderr, so that tracebacks and warnings go through the writer too, line by line."""
 
     def __init__(self, writer: LogWriter) -> None:
         self._writer = writer

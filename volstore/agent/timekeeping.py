@@ -1,6 +1,6 @@
-"""How one member measures log time (logtime.py), and what it does about it while it leads.
+"""Measures log time (logtime.py) on one member, and advances it while the member leads.
 
-The clock is the event loop's, which is monotonic: nobody can set it, and it stands still while its machine sleeps.
+The clock is the event loop's, which is monotonic: nobody can set it, and it stands still while the machine sleeps.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from volstore.core.state import State
 from volstore.http.registry import Registry
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks of the leader whether log time must move, and how old log time may be where it matters."""
+"""Seconds between two checks whether log time must advance, and the maximal age of log time where it matters."""
 _DEADLINE = 10.0
 
 
 class LogClock:
-    """Since when log time has been what it is, as this member saw it.
+    """The time since log time advanced last, as this member saw it.
 
-    `clock` is monotonic, in seconds. `wall` is the time of day in nanoseconds since 1970; nothing measured rests on it.
+    `clock` is monotonic, in seconds. `wall` is the time of day in nanoseconds since 1970; no measurement uses it.
     """
 
     __slots__ = ("_at", "_clock", "base", "wall")
@@ -33,25 +33,24 @@ class LogClock:
         self.wall = wall
         self._at = clock()
         self.base = 0
-        """The log time that was seen last."""
+        """The last log time."""
 
     def follow(self, log_time: int) -> None:
-        """To be called as soon as log time moved here. Whatever passed on other members before is not counted."""
+        """Start again at a new log time. Call this at once; time that passed on other members before doesn't count."""
         self.base, self._at = log_time, self._clock()
 
     def elapsed(self) -> int:
-        """Nanoseconds since log time moved, at least: more may have passed, never less."""
+        """A lower bound of the nanoseconds since log time advanced."""
         return max(0, int((self._clock() - self._at) * 1e9))
 
     def now(self, state: State) -> int:
-        """What log time would be if it were measured now. Before the measured time began it follows the wall clock."""
+        """The log time that a measurement now would give. Before measured time began it follows the wall clock."""
         if state.timers.measured:
             return state.log_time + self.elapsed()
         return max(self.wall(), state.log_time)
 
     def needed_before(self, command: Command, state: State) -> AdvanceTime | None:
-        """The measure that must be applied before `command`, so that what begins with it won't end too late: a token
-        with a TTL."""
+        """The command that must be applied before `command`, if any, so that a new token's TTL doesn't end too late."""
         if type(command) is not PutAclToken or not command.ttl or not state.timers.measured:
             return None
         return self.measure(state) if self.elapsed() > LOOK_EVERY * 1e9 else None
@@ -61,7 +60,7 @@ class LogClock:
 
 
 def is_due(state: State, elapsed: int, down_for: int) -> bool:
-    """Whether log time must move, `elapsed` nanoseconds after it did last; nodes are swept after `down_for` of them."""
+    """Whether log time must advance, `elapsed` nanoseconds after the last time. Nodes are swept after `down_for`."""
     expiries = (state.outcomes.next_expiry(), state.access.next_expiry(), state.staging.next_expiry())
     waited_for = [expiry for expiry in expiries if expiry is not None]
     if waited_for and state.log_time + elapsed >= min(waited_for):
@@ -70,7 +69,7 @@ def is_due(state: State, elapsed: int, down_for: int) -> bool:
 
 
 def _waits_for_a_node(state: State, down_for: int) -> bool:
-    """Whether a node is down that hasn't been so for long enough to be swept."""
+    """Whether a node is down, but not long enough to be swept."""
     last, epoch = state.timers.last_down(), state.timers.epoch
     if last is not None and state.log_time - last < down_for:
         return True
@@ -80,9 +79,10 @@ def _waits_for_a_node(state: State, down_for: int) -> bool:
 
 
 class Timekeeper:
-    """Has log time move while this member leads. `term` is the one in which it does, None while it doesn't.
+    """Advances log time while this member leads. `term` returns the term in which it leads, otherwise None.
 
-    `began` is called when the measured time began by its doing. `failed` is called with a defect: the node must end.
+    `began` is called when this member has begun measured time. `failed` is called with a defect, after which the node
+    must stop.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Timekeeper:
         self._task: asyncio.Task[None] | None = None
 
     def leadership_changed(self) -> None:
-        """Role, term or leader changed."""
+        """Begin or end the work when this node's role or term changed."""
         term = self._term()
         if term == self._led_term:
             return
@@ -142,6 +142,6 @@ class Timekeeper:
         try:
             await self._registry.submit(command, asyncio.get_running_loop().time() + _DEADLINE)
         except (NoLeader, Overloaded, NotKnownToAll):
-            return  # the next look tries again
+            return  # the next check tries again
         if not measured:
             self._began()

@@ -1,4 +1,4 @@
-"""What an operator's requests need of a running node, beside the registry: its log's members, figures and changes."""
+"""The port for administration of a cluster: its members, a node's figures, and changes of members and leader."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from volstore.http.registry import ServerView
 
 @dataclass(frozen=True, slots=True)
 class PeerView:
-    """A member and how far it is; all but `server` is known on the leader only (None elsewhere).
+    """A member and its progress. Only the leader knows the progress; elsewhere those fields are None.
 
     `last_contact` is in seconds; `lag` counts log entries that the member has not confirmed; `snapshot_progress` runs
     from 0 to 1 while a snapshot is sent to it.
@@ -25,11 +25,11 @@ class PeerView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """This node, as it sees itself. Indexes are positions in the log but for `fsm_index`; times are in seconds.
+    """This node's view of itself. Indexes are log indexes, except `fsm_index`; times are in seconds.
 
-    `digest` is of the state at `fsm_index`, in hexadecimal: it differs between members only if their states do.
-    `fault`: why this node acknowledges nothing at present, "" when it does. `log_fault`: why its log can't be written
-    to stderr, or couldn't lately; `log_dropped`: how many lines were dropped. (An older node says neither.)
+    `digest` is the digest of the state at `fsm_index`, in hexadecimal: it differs between members only if their states
+    do. `fault`: why this node acknowledges nothing, "" if it does. `log_fault`: why it can't write its log to stderr,
+    or couldn't recently; `log_dropped`: the number of dropped lines. (An older node has neither.)
     """
 
     name: str
@@ -56,8 +56,10 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class NewPeer:
-    """A node that asks to be added: `address` is its raft "HOST:PORT", `incarnation` its disk's, `level` its build's
-    feature level (1 where it says none)."""
+    """A node that asks to be added. `address` is its raft "HOST:PORT", `incarnation` that of its disk.
+
+    `level` is the feature level of its build (1 if it gives none).
+    """
 
     name: str
     address: str
@@ -66,30 +68,33 @@ class NewPeer:
 
 
 class LeadershipMoved(Exception):
-    """This node doesn't lead (any more): ask the one that does."""
+    """This node doesn't lead, or no longer: ask the leader."""
 
 
 class ClusterAdmin(Protocol):
-    """One running node's log. Changes are made on the leader. Deadlines are in seconds of the loop's clock."""
+    """The administration of a running node's cluster.
+
+    Only the leader makes changes. Deadlines are loop time, in seconds.
+    """
 
     def node(self) -> NodeView: ...
 
     @property
     def failure(self) -> str:
-        """Why this node has stopped acting for good, "" while it acts: its process is about to end."""
+        """Why this node has failed, so that its process is about to end; "" if it hasn't."""
         ...
 
     async def transfer_leadership(self, to: str | None, deadline: float) -> str:
-        """Hand leadership to `to` (None: the member that is furthest); the new leader's name.
+        """Transfer leadership to `to` (None: the member with the most of the log). Returns the new leader's name.
 
-        Raises LeadershipMoved, ApiError saying why not.
+        Raises LeadershipMoved, or ApiError with the reason.
         """
         ...
 
     async def add_peer(self, peer: NewPeer, deadline: float) -> None:
-        """Return when `peer` has its vote; again for one that has it already. Raises as above."""
+        """Add `peer` and wait until it has a vote; returns at once if it has one. Raises as above."""
         ...
 
     async def remove_peer(self, name: str, deadline: float) -> None:
-        """Remove a member; the leader hands over first when it is itself. Raises as above."""
+        """Remove a member. A leader that removes itself transfers its leadership first. Raises as above."""
         ...
