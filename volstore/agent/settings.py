@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-from volstore.agent.values import address, between, count, member_url, name, one_of, path, reachable, server, switch
+from volstore.agent.values import (
+    Setting,
+    address,
+    between,
+    count,
+    member_url,
+    name,
+    one_of,
+    path,
+    reachable,
+    server,
+    switch,
+)
 from volstore.units import parse_duration, parse_size
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting: `name` is its TOML key and its field in AgentConfig.
-
-    `read` turns text into the value, or raises ValueError saying what would be right. `default` is text for `read`;
-    with `default_is_prose` it describes for people how the default is computed. `number`: TOML may hold an integer.
-    `many`: a list in TOML, a repeated flag, a variable with commas. `switch`: a boolean in TOML, a flag without a
-    value.
-    """
-
-    name: str
-    metavar: str
-    read: Callable[[str], Any]
-    help: str
-    default: str
-    default_is_prose: bool = False
-    number: bool = False
-    many: bool = False
-    switch: bool = False
-    flag: str = ""
-
-    @property
-    def option(self) -> str:
-        return self.flag or "--" + self.name.replace("_", "-")
-
-    @property
-    def variable(self) -> str:
-        return "VOLSTORE_" + self.name.upper()
-
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("name", "NAME", name, "This node's name, unique in its cluster.", "the host's name", True),

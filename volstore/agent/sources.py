@@ -20,8 +20,8 @@ from volstore.agent.settings import (
     DEV_DEFAULTS,
     KEYS_VARIABLE,
     SETTINGS,
-    Setting,
 )
+from volstore.agent.values import Setting
 from volstore.text import did_you_mean
 
 _PREFIX = "VOLSTORE_"

@@ -1,10 +1,11 @@
-"""Reads the values of settings: each function turns text into a value, or raises ValueError saying what is right."""
+"""What a setting is, and readers of values: each turns text into a value, or raises ValueError saying what is right."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,36 @@ from volstore.text import host_and_port
 
 MAX_NAME = 64
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: `name` is its TOML key and its field in AgentConfig.
+
+    `read` turns text into the value, or raises ValueError saying what would be right. `default` is text for `read`;
+    with `default_is_prose` it describes for people how the default is computed. `number`: TOML may hold an integer.
+    `many`: a list in TOML, a repeated flag, a variable with commas. `switch`: a boolean in TOML, a flag without a
+    value.
+    """
+
+    name: str
+    metavar: str
+    read: Callable[[str], Any]
+    help: str
+    default: str
+    default_is_prose: bool = False
+    number: bool = False
+    many: bool = False
+    switch: bool = False
+    flag: str = ""
+
+    @property
+    def option(self) -> str:
+        return self.flag or "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return "VOLSTORE_" + self.name.upper()
 
 
 def address(text: str) -> str:

@@ -37,8 +37,6 @@ from volstore.drill.target import Access, Fault, FaultKind, TargetError, TargetN
 from volstore.text import did_you_mean
 from volstore.units import parse_duration
 
-MOMENTARY = (FaultKind.RESTART, FaultKind.BACKUP)
-"""Faults that end with their command: there is nothing to heal."""
 Command = tuple[str, ...]
 """A program and its arguments."""
 
@@ -84,7 +82,7 @@ class ClusterFile:
             commands = self._commands(name, fault.kind)
             if commands is None:
                 return f"the file has no [faults.{fault.kind}] with its commands"
-            if not commands.heal and fault.kind not in MOMENTARY:
+            if not commands.heal and not fault.kind.momentary:
                 return f"[faults.{fault.kind}] has no heal: add the commands that repair {name}"
         return None
 

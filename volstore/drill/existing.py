@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 
-from volstore.drill.cluster_file import MOMENTARY, ClusterFile, Command, read
+from volstore.drill.cluster_file import ClusterFile, Command, read
 from volstore.drill.commands import run
 from volstore.drill.exchange import Answer, Exchange
 from volstore.drill.selection import too_few
@@ -108,7 +108,7 @@ class ExistingTarget:
             raise TargetError(f"{fault} is impossible: {why}")
         if fault.kind.costs_a_vote:
             await self._must_survive(fault)
-        if fault.kind not in MOMENTARY:
+        if not fault.kind.momentary:
             # The watchdog knows before the fault is injected: a half-done fault must be healed too.
             self._broken.append((fault, self._started_watchdog().breaks(self._heals(fault))))
         if fault.kind is FaultKind.FLAP:

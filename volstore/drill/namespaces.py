@@ -121,10 +121,6 @@ class Network:
         await self._in(_ROUTER, *(f"rule delete {self._rule(*pair)}" for pair in old))
         self._cut.difference_update(old)
 
-    def rules(self, pairs: Iterable[tuple[str, str]]) -> list[str]:
-        """The commands of `cut`, for people."""
-        return [f"ip -n {self._namespace(_ROUTER)} rule add {self._rule(*pair)}" for pair in pairs]
-
     def _rule(self, source: str, to: str) -> str:
         return f"pref {_CUT} from {self.address(source)} to {self.address(to)} blackhole"
 

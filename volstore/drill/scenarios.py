@@ -43,7 +43,6 @@ _NEEDS: Mapping[FaultKind, tuple[str, ...]] = {
     FaultKind.CLOCK_JUMP: ("jump",),
 }
 _MAY: Mapping[FaultKind, tuple[str, ...]] = {FaultKind.SLOW_LINK: ("jitter", "loss")}
-_MOMENTARY = (FaultKind.RESTART, FaultKind.BACKUP)
 _OF_SEVERAL = (FaultKind.KILL, FaultKind.PAUSE, FaultKind.PARTITION, FaultKind.CLOCK_JUMP)
 """Faults that may hit several nodes, or all, at once."""
 
@@ -275,9 +274,9 @@ def _fault_step(table: _Table, kind: FaultKind, names: list[str]) -> Step:
         raise table.wrong("target", f"{kind} is for one node at a time: leader, follower, each, or a node's name")
     if target == "all" and kind is FaultKind.PARTITION:
         raise table.wrong("target", "all nodes can't be cut off from the others: there are no others")
-    if target == "each" and kind not in _MOMENTARY and not table.given("lasts"):
+    if target == "each" and not kind.momentary and not table.given("lasts"):
         raise table.wrong("lasts", "with target each, a fault needs a duration")
-    step = Step(kind, target, 0.0 if kind in _MOMENTARY else None)
+    step = Step(kind, target, 0.0 if kind.momentary else None)
     if table.given("lasts"):
         step = replace(step, lasts=table.time("lasts"))
     for key in (*needs, *(key for key in may if table.given(key))):

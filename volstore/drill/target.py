@@ -26,6 +26,11 @@ class FaultKind(StrEnum):
     CLOCK_JUMP = "clock-jump"
 
     @property
+    def momentary(self) -> bool:
+        """Whether it ends by itself, so that there is nothing to heal."""
+        return self in (FaultKind.RESTART, FaultKind.BACKUP)
+
+    @property
     def ends_process(self) -> bool:
         """Whether the process ends, so that its memory is lost."""
         return self in (FaultKind.KILL, FaultKind.RESTART, FaultKind.REPLACE)

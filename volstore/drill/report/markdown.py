@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from volstore.drill.record import Check, Outage, Result
-from volstore.drill.report.figures import by_fault, felt, longest, started
-from volstore.drill.report.wording import duration, kept, moment
+from volstore.drill.report.figures import by_fault, longest, started
+from volstore.drill.report.wording import duration, headline, moment
 from volstore.text import printable, shortened
 
 _ROWS = 20
@@ -19,7 +19,6 @@ _LETTERS = 300
 def markdown(result: Result) -> str:
     """GitHub's Markdown. Text from outside is escaped: it creates no links, mentions, tables or HTML."""
     broken = [check for check in result.checks if not check.passed]
-    figures = felt(result.requests)
     word = "passed ✓" if result.passed else "FAILED ✗"
     parts = [
         f"## Drill {_text(result.scenario)}: {word}",
@@ -27,14 +26,7 @@ def markdown(result: Result) -> str:
         *map(_broken, broken[:_ROWS]),
         _table(
             ("", ""),
-            [
-                ("promises kept", kept(result)),
-                ("longest outage of writes", duration(longest(result.outages, "writes"))),
-                ("longest outage of reads", duration(longest(result.outages, "reads"))),
-                ("requests done", f"{figures.done:,}"),
-                ("refused", f"{figures.refused:,}"),
-                ("without an answer", f"{figures.unknown:,}"),
-            ],
+            headline(result),
         ),
         _folded(
             "Promises",

@@ -7,12 +7,12 @@ from itertools import zip_longest
 
 from volstore.drill.record import Check, Result
 from volstore.drill.report.drawing import both, key
-from volstore.drill.report.figures import felt, longest, started
+from volstore.drill.report.figures import started
 from volstore.drill.report.markup import Markup, tag
 from volstore.drill.report.spans import faults
 from volstore.drill.report.tables import pairs, table
 from volstore.drill.report.timeline import timeline
-from volstore.drill.report.wording import duration, flat, kept, moment
+from volstore.drill.report.wording import duration, flat, headline, moment
 
 _ROWS = 60
 _MARKS = {True: "✓", False: "✗"}
@@ -20,15 +20,6 @@ _MARKS = {True: "✓", False: "✗"}
 
 def verdict(result: Result) -> Markup:
     word = "passed" if result.passed else "failed"
-    figures = felt(result.requests)
-    tiles = [
-        ("promises kept", kept(result)),
-        ("longest outage of writes", duration(longest(result.outages, "writes"))),
-        ("longest outage of reads", duration(longest(result.outages, "reads"))),
-        ("requests done", f"{figures.done:,}"),
-        ("refused", f"{figures.refused:,}"),
-        ("without an answer", f"{figures.unknown:,}"),
-    ]
     return tag(
         "header",
         tag(
@@ -39,7 +30,7 @@ def verdict(result: Result) -> Markup:
         ),
         tag("h1", result.scenario, " ", tag("span", f"{_MARKS[result.passed]} {word}", class_=f"verdict {word}")),
         tag("p", result.about, class_="about"),
-        tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in tiles), class_="tiles"),
+        tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in headline(result)), class_="tiles"),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from volstore.drill.record import Result
+from volstore.drill.report.figures import felt, longest
 
 
 def duration(seconds: float | None) -> str:
@@ -27,6 +28,19 @@ def moment(seconds: float) -> str:
 def kept(result: Result) -> str:
     """How many promises held, such as "8 of 8"."""
     return f"{sum(check.passed for check in result.checks)} of {len(result.checks)}"
+
+
+def headline(result: Result) -> list[tuple[str, str]]:
+    """The main figures of a drill: names and values."""
+    figures = felt(result.requests)
+    return [
+        ("promises kept", kept(result)),
+        ("longest outage of writes", duration(longest(result.outages, "writes"))),
+        ("longest outage of reads", duration(longest(result.outages, "reads"))),
+        ("requests done", f"{figures.done:,}"),
+        ("refused", f"{figures.refused:,}"),
+        ("without an answer", f"{figures.unknown:,}"),
+    ]
 
 
 def plain(value: object) -> str:
