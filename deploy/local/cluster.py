@@ -37,14 +37,14 @@ def main() -> int:
     volstore = [sys.executable, "-m", "volstore"]
     if not (folder / "s1.toml").exists():
         subprocess.run([*volstore, "init", "cluster", "--servers", str(len(NODES)), "--dir", str(folder)], check=True)
-    # An exception, so that nodes are stopped also when this is told to end before they all run.
+    # An exception, so that the nodes are stopped even if a signal comes before all of them run.
     signal.signal(signal.SIGTERM, _interrupt)
     nodes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name in NODES:
             with (folder / f"{name}.log").open("ab") as log:
                 command = [*volstore, "agent", "--config", str(folder / f"{name}.toml")]
-                # A session of its own: Ctrl-C at the terminal is for this process, which stops them in order.
+                # Its own session: Ctrl-C at the terminal is for this process, which stops the nodes in order.
                 nodes[name] = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
             print(f"{name} runs as process {nodes[name].pid}, its log is {folder / f'{name}.log'}")
         print("Try: volstore server members; Ctrl-C stops all three", flush=True)
@@ -60,7 +60,7 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def _watch(nodes: dict[str, subprocess.Popen[bytes]], folder: Path) -> int:
-    """Until all have ended. One that ends is told of, and not started again: this is for looking at what happens."""
+    """Wait until all nodes have ended. A node that ends is reported, but not restarted, so that one can look at it."""
     while nodes:
         for name, process in list(nodes.items()):
             if (code := process.poll()) is not None:
@@ -71,7 +71,7 @@ def _watch(nodes: dict[str, subprocess.Popen[bytes]], folder: Path) -> int:
 
 
 def _stop(nodes: dict[str, subprocess.Popen[bytes]]) -> None:
-    """One after the other, so that each can hand over what it leads."""
+    """Stop one node after the other, so that each leader can transfer its leadership."""
     for name, process in nodes.items():
         process.terminate()
         try:
