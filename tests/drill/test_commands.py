@@ -90,7 +90,7 @@ def test_what_is_not_healed_when_the_drill_is_gone_is_healed_then_last_first(tmp
     assert done.read_text().split() == ["third", "fourth", "first"]
 
 
-def test_a_guardian_that_has_ended_lets_nothing_more_be_broken() -> None:
+def test_a_watchdog_that_has_ended_lets_nothing_more_be_broken() -> None:
     watchdog = Watchdog(10.0)
     watchdog.close()
     with pytest.raises(TargetError, match="has ended"):

@@ -270,7 +270,7 @@ async def test_without_a_yes_nothing_is_broken_and_a_dry_run_needs_none(cluster:
     process = told_to(cluster)
     _, errors = await asyncio.to_thread(process.communicate)
     assert process.returncode == 2
-    assert "say --yes-break-it" in errors
+    assert "give --yes-break-it" in errors
     process = told_to(cluster, "--dry-run")
     output, errors = await asyncio.to_thread(process.communicate)
     assert (process.returncode, errors) == (0, "")

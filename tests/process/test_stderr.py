@@ -239,7 +239,7 @@ async def _fails_in_time(
     trigger.unlink()
 
 
-def test_why_an_agent_can_not_start_and_an_uncaught_error_reach_stderr(one: Agent, tmp_path: Path) -> None:
+def test_why_an_agent_cannot_start_and_an_uncaught_error_reach_stderr(one: Agent, tmp_path: Path) -> None:
     one.program = ["-c", _FAILS, str(tmp_path / "fail"), "unable"]
     one.start()
     assert one.process is not None
@@ -249,7 +249,7 @@ def test_why_an_agent_can_not_start_and_an_uncaught_error_reach_stderr(one: Agen
     one.program = ["-m", "volstore"]
     one.start()
     assert one.process.wait(30) == 1
-    assert "agent_can_not_start" in one.output()
+    assert "agent_cannot_start" in one.output()
 
 
 _CLOSED = """
