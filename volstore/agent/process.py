@@ -33,8 +33,10 @@ Reload = Callable[[], AgentConfig]
 EXIT_WITHIN = 5.0
 """Seconds after which the process of a failed node ends in any case, for example with a hanging disk."""
 
-_OF_CONNECTIONS = ("volstore.http.", "cluster.net.tcp", "cluster.net.tcp_stream")
+_OF_CONNECTIONS = ("volstore.http.", "cluster.net.tcp")
 """Modules in which an uncaught exception concerns one connection only, mostly a stranger's."""
+_OF_THE_NODE = ("volstore.http.server.watch", "volstore.http.server.deadlines")
+"""Modules among those that serve all connections: nothing would wake a waiter any more."""
 
 _log = structlog.get_logger("volstore.agent")
 
@@ -182,7 +184,7 @@ def _is_a_duty(error: Exception) -> bool:
     while trace is not None:
         module = str(trace.tb_frame.f_globals.get("__name__", ""))
         if module.startswith(("cluster.", "volstore.")):
-            return not module.startswith(_OF_CONNECTIONS)
+            return module in _OF_THE_NODE or not module.startswith(_OF_CONNECTIONS)
         trace = trace.tb_next
     return False
 
