@@ -179,6 +179,47 @@ async def test_a_client_that_hangs_up_frees_its_waiter_and_its_place(api: Api) -
     await until(lambda: len(api.registry.watch) == 0 and api.server.admission.connections == 0)
 
 
+@pytest.mark.parametrize("first", [b"", b"TE: trailers\r\n"], ids=["plain", "aiohttp"])
+@pytest.mark.parametrize("behind", [b"G", REGISTER, REGISTER * 2, request("PUT", "/v1/volume/csi/v", b" " * 30_000)])
+async def test_a_hang_up_behind_another_request_frees_the_waiter_and_its_place(
+    api: Api, first: bytes, behind: bytes
+) -> None:
+    connected = [await connect(api) for _ in range(20)]
+    for _, writer in connected:
+        writer.write(request("GET", WAIT, headers=first))
+    await until(lambda: len(api.registry.watch) == 20)
+    for _, writer in connected:
+        writer.write(behind)
+        await writer.drain()
+        writer.close()
+    await until(lambda: len(api.registry.watch) == 0 and api.server.admission.connections == 0, 5)
+
+
+@pytest.mark.parametrize("hang_up", ["close", "abort"])
+async def test_a_hang_up_behind_more_than_is_read_frees_the_waiter(api: Api, hang_up: str) -> None:
+    _, writer = await connect(api)
+    writer.write(request("GET", WAIT))
+    await until(lambda: len(api.registry.watch) == 1)
+    writer.write(request("PUT", "/v1/volume/csi/v", b" " * 200_000))
+    await until(lambda: not writer.transport.get_write_buffer_size())
+    getattr(writer.transport, hang_up)()
+    await until(lambda: len(api.registry.watch) == 0 and api.server.admission.connections == 0, 5)
+
+
+async def test_what_was_left_unread_is_read_after_the_answer(api: Api) -> None:
+    await api.report_node()
+    index = await api.register("v")
+    connected = await connect(api)
+    long = request("PUT", "/v1/volume/csi/v", BODY + b" " * 200_000)
+    connected[1].write(request("GET", f"/v1/volume/csi/v?index={index}&wait=30s"))
+    await until(lambda: len(api.registry.watch) == 1)
+    connected[1].write(long * 3)
+    await api.register("v", Name="other")
+    found = [await answer(connected, b"") for _ in range(4)]
+    assert [head.partition(b"\r\n")[0] for head in found] == [b"HTTP/1.1 200 OK"] * 4
+    connected[1].close()
+
+
 async def test_the_server_answers_who_waits_before_it_closes(api: Api) -> None:
     waiting, idle = await connect(api), await connect(api)
     await answer(idle, request("GET", "/v1/regions"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import select
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
@@ -40,6 +41,10 @@ _UNUSUAL = (
 """Headers that say how to read the request, or what to do with its connection."""
 _LARGE = 64 * 1024
 """Bytes of a body from which on it goes out as it is: to copy a list behind its head takes a third of its answer."""
+_MOST_HELD = 64 * 1024
+"""Bytes, and one read more, that are taken in behind a request that is being answered: only reading sees a hang-up."""
+_LOOK = 1.0
+"""Seconds between two looks for a hang-up while nothing is read."""
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -180,7 +185,7 @@ class PlainConnections:
 
 
 class PlainConnection(asyncio.Protocol):
-    """Answers one request at a time; what comes meanwhile waits, unread if it is much.
+    """Answers one request at a time; the next ones are held meanwhile, or left unread beyond `_MOST_HELD`.
 
     It has the limits of `connection.Connection`: the first request within `head_deadline`, the next ones within
     `idle_timeout`, and an answer must be on its way out of this process within `send_deadline`.
@@ -196,6 +201,7 @@ class PlainConnection(asyncio.Protocol):
         self._remote = ""
         self._answering: asyncio.Task[None] | None = None
         self._held = b""
+        self._look_timer: asyncio.TimerHandle | None = None
         self._finishing = False
         self._idle_since = -math.inf
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -223,7 +229,9 @@ class PlainConnection(asyncio.Protocol):
             return
         if self._answering is not None or self._send_timer is not None:
             self._held += data
-            transport.pause_reading()
+            if len(self._held) > _MOST_HELD and self._look_timer is None:
+                transport.pause_reading()
+                self._look_timer = self._loop.call_later(_LOOK, self._look)
             return
         request = self._reader.read(data)
         if request is not None:
@@ -272,8 +280,22 @@ class PlainConnection(asyncio.Protocol):
     def _go_on(self) -> None:
         if self._held and self._transport is not None:
             held, self._held = self._held, b""
-            self._transport.resume_reading()
+            if self._look_timer is not None:
+                self._look_timer.cancel()
+                self._look_timer = None
+                self._transport.resume_reading()
             self.data_received(held)
+
+    def _look(self) -> None:
+        """Reading is paused, so the loop tells of no hang-up: ask the kernel."""
+        if self._transport is None:
+            return
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+        if poll.poll(0):
+            self.abort()
+        else:
+            self._look_timer = self._loop.call_later(_LOOK, self._look)
 
     # Its end.
 
@@ -301,6 +323,6 @@ class PlainConnection(asyncio.Protocol):
         """It isn't ours any more."""
         self._transport = None
         self._connections.open.discard(self)
-        for timer in (self._idle_timer, self._send_timer):
+        for timer in (self._idle_timer, self._send_timer, self._look_timer):
             if timer is not None:
                 timer.cancel()
