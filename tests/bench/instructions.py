@@ -24,6 +24,7 @@ from typing import Any
 import structlog
 import uvloop
 
+from tests.bench.bodies import as_go_sends_it
 from tests.process.agents import free_ports
 from volstore.agent.agent import Agent
 from volstore.agent.config import load
@@ -50,12 +51,9 @@ class _Registers:
             return None
         self.unsent -= 1
         id = f"volume-{self.unsent:06}"
-        body = (
-            f'{{"Volumes":[{{"ID":"{id}","Name":"{id}","ExternalID":"{_FILLER}","PluginID":"plugin-id1",'
-            '"AccessMode":"single-node-writer","AttachmentMode":"file-system"}]}'
-        )
+        body = as_go_sends_it(id, _FILLER)
         head = f"PUT /v1/volume/csi/{id} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
     def answered(self, data: bytes) -> None:
         if not data.startswith(b"HTTP/1.1 200 "):

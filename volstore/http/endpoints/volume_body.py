@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
-
-import msgspec
 
 from volstore.core.errors import ApiError
 from volstore.core.model import Capability, MountOptions, Topology, TopologyRequest, Volume
@@ -21,6 +20,7 @@ from volstore.http.json.shape import (
     expected,
     printable,
 )
+from volstore.http.json.typed import Typed
 
 LONGEST_ID = 256
 LONGEST_NAME = 1024
@@ -33,6 +33,7 @@ TEXT_MAP = MapOf(Text())
 class TopologyKind:
     """`{"Segments": {…}}`, or the document's flat `{"foo": "bar"}`; read back in the form in which it came."""
 
+    typed = dict[str, str | dict[str, str] | None]
     _segments: Nullable[dict[str, str]] = Nullable(TEXT_MAP)
 
     def read(self, value: object) -> Topology:
@@ -83,12 +84,8 @@ class _VolumeKind(Object[Volume]):
         return Object.read(self, value)
 
 
-def _volume(id: str = "", **members: Any) -> Volume:
-    return Volume(id=id, **members)
-
-
 VOLUME = _VolumeKind(
-    _volume,
+    partial(Volume, id=""),
     {
         # An ID too long is left to the rules, whose words the clients know.
         "ID": ("id", Text(longest=LONGEST_NAME)),
@@ -112,10 +109,27 @@ VOLUME = _VolumeKind(
     },
 )
 _VOLUMES = ListOf(VOLUME)
-_TEXTS = {name: (argument, kind.longest) for name, (argument, kind) in VOLUME.members.items() if isinstance(kind, Text)}
-_NO_TEXT = "", -1
-_BACKSLASH, _DEL = b"\\\x7f"
-_texts_decoder = msgspec.json.Decoder(dict[str, list[dict[str, str]]])
+_COMPUTED = (
+    "Namespace",
+    "ReadAllocs",
+    "WriteAllocs",
+    "Allocations",
+    "Schedulable",
+    "Provider",
+    "ProviderVersion",
+    "ControllerRequired",
+    "ControllersHealthy",
+    "ControllersExpected",
+    "NodesHealthy",
+    "NodesExpected",
+    "ResourceExhausted",
+    "CreateIndex",
+    "ModifyIndex",
+    "CreateTime",
+    "ModifyTime",
+)
+"""What Nomad's Go client sends in each volume for nothing, as the registry works it out itself."""
+_typed = Typed("Volumes", VOLUME, _VOLUMES.most, _COMPUTED, ("PolicyOverride", "Region", "Namespace", "SecretID"))
 
 _MISSING = "missing volume definition"
 
@@ -165,9 +179,9 @@ def read_volumes(body: bytes) -> tuple[Volume, ...]:
 
     A missing definition begins with the reference's words, that its clients look for.
     """
-    plain = _read_plainly(body)
-    if plain is not None:
-        return plain
+    typed = _typed.read(body) if in_one_turn(body) else None
+    if typed is not None:
+        return typed
     try:
         return read_json(body, REGISTER)
     except InvalidBody as error:
@@ -175,36 +189,6 @@ def read_volumes(body: bytes) -> tuple[Volume, ...]:
         if not text.startswith(_MISSING):
             raise
         raise ApiError(400, text) from None
-
-
-def _read_plainly(body: bytes) -> tuple[Volume, ...] | None:
-    """What programs mostly send, in a third of the time: volumes with an ID and nothing but texts, in ASCII without
-    escapes. None for any other body, good or bad: nothing is judged here.
-
-    Each string of such a body is one line of printable characters, as JSON's strings hold no control character
-    unescaped, and has as many bytes as characters. That no key is there twice is told as in `json_input`.
-    """
-    if not in_one_turn(body) or not body.isascii() or _BACKSLASH in body or _DEL in body:
-        return None
-    try:
-        members = _texts_decoder.decode(body)
-    except msgspec.DecodeError:
-        return None
-    volumes, keys = [], len(members)
-    for given in members.get("Volumes", ()):
-        keys += len(given)
-        arguments: dict[str, Any] = {}
-        for name, text in given.items():
-            argument, longest = _TEXTS.get(name, _NO_TEXT)
-            if len(text) > longest:
-                return None
-            arguments[argument] = text
-        if "id" not in arguments:
-            return None
-        volumes.append(Volume(**arguments))
-    return (
-        tuple(volumes) if 0 < len(volumes) <= _VOLUMES.most and len(members) == 1 and body.count(b":") == keys else None
-    )
 
 
 def path_disagrees(path_id: str, body_id: str) -> ApiError:
