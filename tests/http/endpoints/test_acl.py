@@ -25,9 +25,9 @@ from tests.http.guarded import (
 from volstore.core.acl.commands import PutAclToken
 from volstore.http.endpoints.metrics import metrics_route
 from volstore.http.endpoints.operator import operator_routes
-from volstore.http.server.authorize import MANAGEMENT_ALONE, NEEDS, SPECIAL
-from volstore.http.server.declaration import Read, Write
+from volstore.http.server.declaration import Local, Operation, Read, Write
 from volstore.http.server.openapi import document_route, statuses
+from volstore.http.server.rights import management, nothing
 from volstore.http.server.router import API
 
 
@@ -38,13 +38,47 @@ async def api() -> AsyncIterator[Api]:
 
 
 def test_what_every_endpoint_needs_is_decided() -> None:
-    """Those of a node that is operated, too; an endpoint that is forgotten is management's alone, and fails here."""
-    nothing: Any = None
-    routes = (*API, *operator_routes(nothing), metrics_route(lambda: ()), document_route("", API))
-    named = {one.name for route in routes for one in route.endpoints.values() if not isinstance(one, Write)}
-    assert named == (NEEDS.keys() | SPECIAL.keys() | MANAGEMENT_ALONE) - {"bootstrapAcl"}
-    assert not NEEDS.keys() & SPECIAL.keys()
-    assert not MANAGEMENT_ALONE & (NEEDS.keys() | SPECIAL.keys())
+    """Of those that management alone may do, and those that everybody may; those of an operated node are among them."""
+    unused: Any = None
+    routes = (*API, *operator_routes(unused), metrics_route(lambda: ()), document_route("", API))
+    endpoints = [one for route in routes for one in route.endpoints.values()]
+    assert {one.name for one in endpoints if one.need is management and not isinstance(one, Write)} == {
+        "raftConfiguration",
+        "addRaftPeer",
+        "removeRaftPeer",
+        "transferLeadership",
+        "restoreSnapshot",
+        "listAclTokens",
+    }
+    assert {one.name for one in endpoints if one.need is nothing} == {
+        # What these show is only what the caller may see.
+        "listNamespaces",
+        "listAclPolicies",
+        # These prove themselves in another way: bootstrapping works once, a token by its own secret.
+        "bootstrapAcl",
+        "readOwnAclToken",
+        "leader",
+        "peers",
+        "regions",
+        "health",
+        "live",
+        "ready",
+        "leads",
+        "openapi",
+        # These are refused for everybody.
+        "createVolume",
+        "deleteVolume",
+        "listExternalVolumes",
+        "listSnapshots",
+        "createSnapshot",
+        "deleteSnapshot",
+    }
+
+
+@pytest.mark.parametrize(("kind", "member"), [(Read, "ask"), (Local, "reply"), (Operation, "reply")])
+def test_an_endpoint_without_a_need_can_not_be_declared(kind: Any, member: str) -> None:
+    with pytest.raises(TypeError, match="'need'"):
+        kind(name="x", summary="x", **{member: None})
 
 
 # Tokens.

@@ -25,10 +25,10 @@ from volstore.http.json import reader as json_input
 from volstore.http.json.reader import BODY_WEIGHT, PIECE_BYTES, InvalidBody, read_batch
 from volstore.http.json.scan import DEEPEST, Outline, outline, weight_at_most
 from volstore.http.json.shape import MOST_MEMBERS, Batch
-from volstore.http.server.authorize import BEFORE_THE_BODY
 from volstore.http.server.bodies import MUCH, SMALL, Bodies, Turns
 from volstore.http.server.connection import Connection
 from volstore.http.server.declaration import Write
+from volstore.http.server.rights import management
 from volstore.http.server.router import API
 
 T = TypeVar("T")
@@ -450,14 +450,19 @@ async def test_a_body_that_was_announced_and_not_asked_for_ends_the_connection(g
 
 def test_every_write_with_a_body_says_who_may_send_one() -> None:
     """A new one is management's until somebody decides."""
-    management = {"putAclPolicy", "makeAclToken", "changeAclToken", "putNamespace", "putNamedNamespace"}
     endpoints = [endpoint for route in API for endpoint in route.endpoints.values()]
-    writes = {one.name for one in endpoints if isinstance(one, Write) and one.body is not None}
-    assert writes == BEFORE_THE_BODY.keys() | management
+    writes = [one for one in endpoints if isinstance(one, Write) and one.body is not None]
+    assert {one.name for one in writes if one.before_body is management} == {
+        "putAclPolicy",
+        "makeAclToken",
+        "changeAclToken",
+        "putNamespace",
+        "putNamedNamespace",
+    }
 
 
 async def test_a_body_is_read_of_everybody_who_may_have_it_done(guarded: Api) -> None:
-    """What `acl_rules` grants is never refused before."""
+    """What `core.acl.check` grants is never refused before."""
     grants = {
         'namespace "prod" { capabilities = ["csi-write-volume"] } plugin { policy = "read" }': "/v1/volume/csi/v",
         'namespace "prod" { capabilities = ["csi-mount-volume"] } plugin { policy = "read" }': "/v1/volume/csi/v/claim",

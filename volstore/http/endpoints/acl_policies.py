@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from volstore.core.acl.apply import policy_refusal
+from volstore.core.acl.check import Rights
 from volstore.core.acl.commands import DeleteAclPolicy, PutAclPolicy
 from volstore.core.acl.policy import PolicyError, parse_policy
 from volstore.core.acl.tables import POLICY
@@ -23,13 +24,15 @@ from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import Object, Text
 from volstore.http.registry import Contact
 from volstore.http.server.asker import Asker
-from volstore.http.server.authorize import must_be_on
 from volstore.http.server.call import Call
 from volstore.http.server.declaration import Absent, Question, Read, Write
+from volstore.http.server.rights import must_be_on, nothing
 from volstore.http.server.watch import AccessTopic, Topic
 
 _ORDER = Order(attrgetter("name"))
 _LINE = Text(longest=1024, one_line=True)
+
+_MISSING = "Missing Policy Name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +81,7 @@ def _list_policies(call: Call) -> Question:
 
 def _read_policy(call: Call) -> Question:
     must_be_on(call)
-    return ReadPolicy(_policy_name(call))
-
-
-def _policy_name(call: Call) -> str:
-    (name,) = call.ids
-    if not name:
-        raise ApiError(400, "Missing Policy Name")
-    return name
+    return ReadPolicy(call.path_id(_MISSING))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +103,7 @@ POLICY_BODY: Object[PolicyBody] = Object(
 
 def _put_policy(call: Call) -> Command:
     must_be_on(call)
-    name, body = _policy_name(call), read_json(call.body, POLICY_BODY)
+    name, body = call.path_id(_MISSING), read_json(call.body, POLICY_BODY)
     if body.name != name:
         raise ApiError(400, "ACL policy name does not match request path")
     unreadable = None
@@ -123,11 +119,17 @@ def _put_policy(call: Call) -> Command:
 
 def _delete_policy(call: Call) -> Command:
     must_be_on(call)
-    return DeleteAclPolicy(_policy_name(call))
+    return DeleteAclPolicy(call.path_id(_MISSING))
+
+
+def _own(call: Call, state: State, rights: Rights) -> bool:
+    token = rights.token
+    return token is not None and call.ids[0] in token.policies
 
 
 LIST = Read(
     name="listAclPolicies",
+    need=nothing,
     summary="List policies: all for management, else one's own",
     answer=list[AclPolicyItem],
     parameters=("prefix", *LISTING, *BLOCKING),
@@ -135,6 +137,7 @@ LIST = Read(
 )
 READ = Read(
     name="readAclPolicy",
+    need=_own,
     summary="Read one policy",
     answer=AclPolicyView,
     parameters=BLOCKING,

@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from volstore.core.acl.apply import bootstrap_refusal, token_refusal
-from volstore.core.acl.check import TOKEN_NOT_FOUND
+from volstore.core.acl.check import TOKEN_NOT_FOUND, Rights
 from volstore.core.acl.commands import BootstrapAcl, DeleteAclToken, PutAclToken
 from volstore.core.acl.tables import TOKEN, AclToken
 from volstore.core.commands import Command, Outcome
@@ -29,9 +29,9 @@ from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import Boolean, ListOf, Misshapen, Object, Text, expected
 from volstore.http.registry import Contact
 from volstore.http.server.asker import Asker, Denied, hash_secret
-from volstore.http.server.authorize import must_be_on
 from volstore.http.server.call import Call
 from volstore.http.server.declaration import Absent, Question, Read, Write
+from volstore.http.server.rights import management, must_be_on, nothing
 from volstore.http.server.watch import AccessTopic, Topic
 from volstore.units import parse_duration
 
@@ -42,6 +42,8 @@ MOST_POLICIES = 256
 _BY_ACCESSOR = Order(attrgetter("accessor_id"))
 _AS_MADE = by_index_and(attrgetter("accessor_id"))
 _LINE = Text(longest=1024, one_line=True)
+
+_MISSING = "Missing Token Accessor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +104,12 @@ def _list_tokens(call: Call) -> Question:
 
 def _read_token(call: Call) -> Question:
     must_be_on(call)
-    return ReadToken(call.asker, _accessor(call))
+    return ReadToken(call.asker, call.path_id(_MISSING))
 
 
 def _read_own_token(call: Call) -> Question:
     must_be_on(call)
     return ReadToken(call.asker)
-
-
-def _accessor(call: Call) -> str:
-    (accessor_id,) = call.ids
-    if not accessor_id:
-        raise ApiError(400, "Missing Token Accessor")
-    return accessor_id
 
 
 def _bootstrap(call: Call) -> Command:
@@ -192,7 +187,7 @@ def _make_token(call: Call) -> Command:
 
 def _change_token(call: Call) -> Command:
     must_be_on(call)
-    accessor_id, body = _accessor(call), read_json(call.body, TOKEN_BODY)
+    accessor_id, body = call.path_id(_MISSING), read_json(call.body, TOKEN_BODY)
     if body.accessor_id != accessor_id:
         raise ApiError(400, "Token accessor does not match request path")
     return _token_command(call, body)
@@ -245,11 +240,16 @@ def _made(call: Call, command: Command, outcome: Outcome) -> Json:
 
 def _delete_token(call: Call) -> Command:
     must_be_on(call)
-    return DeleteAclToken(_accessor(call))
+    return DeleteAclToken(call.path_id(_MISSING))
+
+
+def _own(call: Call, state: State, rights: Rights) -> bool:
+    return rights.token is not None and rights.token.accessor_id == call.ids[0]
 
 
 BOOTSTRAP = Write(
     name="bootstrapAcl",
+    need=nothing,
     summary="Make the first management token",
     answer=AclTokenView,
     command=_bootstrap,
@@ -259,6 +259,7 @@ BOOTSTRAP = Write(
 )
 LIST = Read(
     name="listAclTokens",
+    need=management,
     summary="List tokens",
     answer=list[AclTokenView],
     parameters=("prefix", "global", *LISTING, *BLOCKING),
@@ -266,6 +267,7 @@ LIST = Read(
 )
 READ = Read(
     name="readAclToken",
+    need=_own,
     summary="Read one token",
     answer=AclTokenView,
     parameters=BLOCKING,
@@ -274,6 +276,7 @@ READ = Read(
 )
 READ_OWN = Read(
     name="readOwnAclToken",
+    need=nothing,
     summary="Read the token that is asked with",
     answer=AclTokenView,
     parameters=BLOCKING,

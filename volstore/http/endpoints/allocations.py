@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from volstore.core.acl.check import READ_JOB
+from volstore.core.acl.check import READ_JOB, Rights
 from volstore.core.commands import Command, DeleteAllocation, ReportAllocations
 from volstore.core.errors import ApiError
 from volstore.core.model import Allocation
@@ -20,15 +20,17 @@ from volstore.http.endpoints.views import encode
 from volstore.http.endpoints.volumes import no_body
 from volstore.http.json.parameters import BLOCKING, LISTING
 from volstore.http.json.replies import Json, Reply
-from volstore.http.json.shape import printable
 from volstore.http.registry import Contact
 from volstore.http.server.asker import Asker
-from volstore.http.server.call import Call
+from volstore.http.server.call import Call, path_disagrees
 from volstore.http.server.declaration import Absent, Question, Read, Write
+from volstore.http.server.rights import Need, allows_somewhere, speaks_for_nodes
 from volstore.http.server.watch import AllocationsTopic, AllocationTopic, Topic
 
 _BY_ID = Order(attrgetter("id"))
 _AS_MADE = by_index_and(attrgetter("id"))
+
+_MISSING = "missing allocation ID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +93,13 @@ def _list(call: Call) -> Question:
 
 
 def _read(call: Call) -> Question:
-    return ReadAllocation(_id(call))
+    return ReadAllocation(call.path_id(_MISSING))
 
 
 def _put(call: Call) -> Command:
-    path_id, allocation = _id(call), read_allocation(call.body)
+    path_id, allocation = call.path_id(_MISSING), read_allocation(call.body)
     if allocation.id not in ("", path_id):
-        raise ApiError(
-            400,
-            f'validation: the path names allocation "{printable(path_id)}" and the body '
-            f'"{printable(allocation.id)}"; they must be the same',
-        )
+        raise path_disagrees("allocation", path_id, allocation.id)
     return ReportAllocations((_placed(call, replace(allocation, id=path_id)),))
 
 
@@ -122,18 +120,19 @@ def _placed(call: Call, allocation: Allocation) -> Allocation:
 
 
 def _delete(call: Call) -> Command:
-    return DeleteAllocation(_id(call))
+    return DeleteAllocation(call.path_id(_MISSING))
 
 
-def _id(call: Call) -> str:
-    (id,) = call.ids
-    if not id:
-        raise ApiError(400, "missing allocation ID")
-    return id
+def _may_read(call: Call, state: State, rights: Rights) -> bool:
+    """By the namespace that the allocation is in; by the request's where there is no such allocation."""
+    allocation = state.allocation(call.ids[0])
+    namespace = call.query.namespace if allocation is None else allocation.namespace
+    return allows_somewhere(state, rights.acl, READ_JOB, namespace)
 
 
 LIST = Read(
     name="listAllocations",
+    need=Need(READ_JOB),
     summary="List allocations",
     answer=list[dict[str, Any]],
     parameters=("namespace", "prefix", "resources", "task_states", *LISTING, *BLOCKING),
@@ -141,6 +140,7 @@ LIST = Read(
 )
 READ = Read(
     name="readAllocation",
+    need=_may_read,
     summary="Read one allocation",
     answer=dict[str, Any],
     parameters=BLOCKING,
@@ -149,6 +149,7 @@ READ = Read(
 )
 PUT = Write(
     name="reportAllocation",
+    before_body=speaks_for_nodes,
     summary="Report an allocation",
     parameters=("namespace",),
     body=ONE,
@@ -157,6 +158,7 @@ PUT = Write(
 )
 PUT_MANY = Write(
     name="reportAllocations",
+    before_body=speaks_for_nodes,
     summary="Report allocations, all or none",
     parameters=("namespace",),
     body=MANY,

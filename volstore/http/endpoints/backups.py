@@ -12,6 +12,8 @@ import structlog
 from volstore.backup import archive as backup
 from volstore.backup.archive import BackupMeta, BadBackup
 from volstore.backup.sealed import BackupKeys
+from volstore.core.acl.check import Rights
+from volstore.core.acl.rights import SNAPSHOT_SAVE
 from volstore.core.commands import (
     RESTORE_PIECE_BYTES,
     AbandonRestore,
@@ -28,6 +30,7 @@ from volstore.http.json.replies import Reply
 from volstore.http.server.authorize import authorize
 from volstore.http.server.call import Call
 from volstore.http.server.declaration import Operation
+from volstore.http.server.rights import management
 
 LARGEST_BACKUP = 1 << 30
 """Bytes of a backup's file that are taken."""
@@ -35,6 +38,11 @@ STEP_DEADLINE = 60.0
 """Seconds that each step of a restore may take; a change of leaders fits in many times over."""
 
 _log = structlog.get_logger("volstore.http")
+
+
+def _may_save(call: Call, state: State, rights: Rights) -> bool:
+    """A backup shows every secret, and a restore makes any token: it is management's."""
+    return rights.acl.allows_operator(SNAPSHOT_SAVE)
 
 
 def backup_endpoints(admin: ClusterAdmin, keys: BackupKeys) -> tuple[Operation, Operation]:
@@ -85,10 +93,16 @@ def backup_endpoints(admin: ClusterAdmin, keys: BackupKeys) -> tuple[Operation, 
 
     endpoints = (
         Operation(
-            name="saveSnapshot", summary="A backup of the state", parameters=("stale",), statuses=(503,), reply=save
+            name="saveSnapshot",
+            need=_may_save,
+            summary="A backup of the state",
+            parameters=("stale",),
+            statuses=(503,),
+            reply=save,
         ),
         Operation(
             name="restoreSnapshot",
+            need=management,
             summary="Put a backup in the place of the state",
             largest_body=LARGEST_BACKUP,
             statuses=(409, 503),

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from volstore.core.acl.check import sees_allocation
+from volstore.core.acl.check import MOUNT, Rights, sees_allocation
 from volstore.core.claim_rules import foreseen_refusal, is_held
 from volstore.core.commands import Command, DetachVolume, Outcome, ReleaseClaim, TakeClaim
 from volstore.core.errors import ApiError
 from volstore.core.model import READY_TO_FREE, RELEASE, TAKEN
+from volstore.core.state import State
 from volstore.http.endpoints.render import Sees, claimed_volume_view, nobody
 from volstore.http.endpoints.views import ClaimedVolumeView, encode
 from volstore.http.endpoints.volume_body import IDENTIFIER
-from volstore.http.endpoints.volumes import no_body, volume_id
+from volstore.http.endpoints.volumes import MISSING_ID, no_body
 from volstore.http.json.reader import read_json
 from volstore.http.json.replies import Json
 from volstore.http.json.shape import Integer, Misshapen, Nullable, Object, expected, printable
@@ -73,7 +74,7 @@ def _claim(call: Call) -> Command:
     asked = read_json(call.body, REQUEST)
     if asked.mode is None:
         raise ApiError(400, f"validation: missing claim mode, one of: {', '.join(MODES)}")
-    namespace, id, state = call.query.namespace, volume_id(call), asked.state
+    namespace, id, state = call.query.namespace, call.path_id(MISSING_ID), asked.state
     if asked.mode == RELEASE:
         return ReleaseClaim(
             namespace, id, asked.allocation_id, READY_TO_FREE if state is None else state, asked.node_id
@@ -112,11 +113,18 @@ def _detach(call: Call) -> Command:
     node_id = call.query.text("node")
     if not node_id:
         raise ApiError(400, "detach requires node ID")
-    return DetachVolume(call.query.namespace, volume_id(call), node_id)
+    return DetachVolume(call.query.namespace, call.path_id(MISSING_ID), node_id)
+
+
+def _may_claim(call: Call, state: State, rights: Rights) -> bool:
+    if rights.node_secret_hash:
+        return True
+    return rights.acl.allows(MOUNT, call.query.namespace) and rights.acl.allows_area("plugin", "read")
 
 
 CLAIM = Write(
     name="claimVolume",
+    before_body=_may_claim,
     summary="Claim a volume for an allocation, or release it",
     answer=ClaimedVolumeView,
     parameters=("namespace",),

@@ -10,6 +10,7 @@ from volstore.http.json.replies import Json, Reply
 from volstore.http.registry import ClusterView, ServerView
 from volstore.http.server.call import Call
 from volstore.http.server.declaration import Local
+from volstore.http.server.rights import Need, nothing
 
 
 def _leader(call: Call) -> Reply:
@@ -116,16 +117,27 @@ def _view(call: Call) -> ClusterView:
     return call.service.registry.cluster()
 
 
-LEADER = Local(name="leader", summary="Raft address of the leader", answer=str, statuses=(503,), reply=_leader)
-PEERS = Local(name="peers", summary="Raft addresses of the voters", answer=list[str], statuses=(503,), reply=_peers)
+LEADER = Local(
+    name="leader", need=nothing, summary="Raft address of the leader", answer=str, statuses=(503,), reply=_leader
+)
+PEERS = Local(
+    name="peers", need=nothing, summary="Raft addresses of the voters", answer=list[str], statuses=(503,), reply=_peers
+)
 HEALTH = Local(
     name="health",
+    need=nothing,
     summary="Whether this node can serve",
     answer=HealthView,
     parameters=("type",),
     statuses=(503,),
     reply=_health,
 )
-MEMBERS = Local(name="members", summary="The cluster's servers", answer=MembersView, reply=_members)
-SELF = Local(name="self", summary="This server", answer=dict[str, Any], reply=_self)
-REGIONS = Local(name="regions", summary="The one region", answer=list[str], reply=_regions)
+MEMBERS = Local(
+    name="members",
+    need=Need(area=("node", "read")),
+    summary="The cluster's servers",
+    answer=MembersView,
+    reply=_members,
+)
+SELF = Local(name="self", need=Need(area=("agent", "read")), summary="This server", answer=dict[str, Any], reply=_self)
+REGIONS = Local(name="regions", need=nothing, summary="The one region", answer=list[str], reply=_regions)

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from volstore.core.acl.check import Rights
 from volstore.core.errors import ApiError
+from volstore.core.state import State
 from volstore.http.endpoints.views import encode
 from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import printable
@@ -14,6 +16,10 @@ from volstore.http.server.call import Call
 from volstore.http.server.declaration import Local
 from volstore.http.server.metrics import CONTENT_TYPE_LATEST, Family, as_json, as_text
 from volstore.http.server.router import Route
+
+
+def _may_read(call: Call, state: State, rights: Rights) -> bool:
+    return not call.service.settings.metrics_require_token or rights.acl.allows_area("agent", "read")
 
 
 def metrics_route(families: Callable[[], Iterable[Family]]) -> Route:
@@ -27,6 +33,7 @@ def metrics_route(families: Callable[[], Iterable[Family]]) -> Route:
 
     endpoint = Local(
         name="metrics",
+        need=_may_read,
         summary="This node's figures since it started",
         answer=dict[str, Any],
         parameters=("format",),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from volstore.core.acl.apply import namespace_refusal
+from volstore.core.acl.check import Rights
 from volstore.core.acl.commands import DeleteNamespace, PutNamespace
 from volstore.core.commands import Command
 from volstore.core.errors import ApiError
@@ -21,12 +22,14 @@ from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import Object, Text
 from volstore.http.registry import Contact
 from volstore.http.server.asker import Asker
-from volstore.http.server.authorize import sees_namespace
 from volstore.http.server.call import Call
 from volstore.http.server.declaration import Absent, Question, Read, Write
+from volstore.http.server.rights import nothing, sees_namespace
 from volstore.http.server.watch import NamespacesTopic, Topic
 
 _ORDER = Order(attrgetter("name"))
+
+_MISSING = "Missing Namespace Name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +90,11 @@ def _list(call: Call) -> Question:
 
 
 def _read(call: Call) -> Question:
-    return ReadNamespace(_name(call))
+    return ReadNamespace(call.path_id(_MISSING))
 
 
 def _put(call: Call) -> Command:
-    name, body = _name(call), read_json(call.body, BODY)
+    name, body = call.path_id(_MISSING), read_json(call.body, BODY)
     if body.name not in ("", name):
         raise ApiError(400, "Namespace name does not match request path")
     return _checked(name, body.description)
@@ -111,18 +114,16 @@ def _checked(name: str, description: str) -> Command:
 
 
 def _delete(call: Call) -> Command:
-    return DeleteNamespace(_name(call))
+    return DeleteNamespace(call.path_id(_MISSING))
 
 
-def _name(call: Call) -> str:
-    (name,) = call.ids
-    if not name:
-        raise ApiError(400, "Missing Namespace Name")
-    return name
+def _sees(call: Call, state: State, rights: Rights) -> bool:
+    return sees_namespace(rights.acl, call.ids[0])
 
 
 LIST = Read(
     name="listNamespaces",
+    need=nothing,
     summary="List namespaces",
     answer=list[NamespaceView],
     parameters=("prefix", *LISTING, *BLOCKING),
@@ -130,6 +131,7 @@ LIST = Read(
 )
 READ = Read(
     name="readNamespace",
+    need=_sees,
     summary="Read one namespace",
     answer=NamespaceView,
     parameters=BLOCKING,

@@ -8,8 +8,8 @@ from operator import attrgetter
 
 from msgspec.structs import replace
 
+from volstore.core.acl.check import Rights
 from volstore.core.commands import Command, DeleteNode, Outcome, PutNode, SetNodeStatus
-from volstore.core.errors import ApiError
 from volstore.core.state import State
 from volstore.http.endpoints.filter_shapes import NODE
 from volstore.http.endpoints.node_body import REPORT, STATUS, read_node, read_status
@@ -19,13 +19,15 @@ from volstore.http.endpoints.views import NodeItem, NodeReportedView, NodeView, 
 from volstore.http.endpoints.volumes import no_body
 from volstore.http.json.parameters import BLOCKING, LISTING
 from volstore.http.json.replies import Json, Reply
-from volstore.http.json.shape import printable
 from volstore.http.registry import Contact
-from volstore.http.server.call import Call
+from volstore.http.server.call import Call, path_disagrees
 from volstore.http.server.declaration import Absent, Operation, Question, Read, Write
+from volstore.http.server.rights import Need, speaks_for_nodes
 from volstore.http.server.watch import NodesTopic, NodeTopic, Topic
 
 _ORDER = Order(attrgetter("id"))
+
+_MISSING = "missing node ID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,31 +69,27 @@ def _list(call: Call) -> Question:
 
 
 def _read(call: Call) -> Question:
-    return ReadNode(_id(call))
+    return ReadNode(call.path_id(_MISSING))
 
 
 def _put(call: Call) -> Command:
-    path_id, node = _id(call), read_node(call.body)
+    path_id, node = call.path_id(_MISSING), read_node(call.body)
     if node.id not in ("", path_id):
-        raise ApiError(
-            400,
-            f'validation: the path names node "{printable(path_id)}" and the body "{printable(node.id)}"; '
-            "they must be the same",
-        )
+        raise path_disagrees("node", path_id, node.id)
     return PutNode(replace(node, id=path_id))
 
 
 def _set_status(call: Call) -> Command:
-    return SetNodeStatus(_id(call), read_status(call.body))
+    return SetNodeStatus(call.path_id(_MISSING), read_status(call.body))
 
 
 def _delete(call: Call) -> Command:
-    return DeleteNode(_id(call))
+    return DeleteNode(call.path_id(_MISSING))
 
 
 def _reported(call: Call, command: Command, outcome: Outcome) -> Json:
     """A node that is down isn't expected to be heard of."""
-    registry, id = call.service.registry, _id(call)
+    registry, id = call.service.registry, call.path_id(_MISSING)
     node = registry.state.node(id)
     return Json(
         encode(
@@ -108,7 +106,7 @@ def _reported(call: Call, command: Command, outcome: Outcome) -> Json:
 async def _heartbeat(call: Call) -> Reply:
     """It counts where the leader is, and is no command, unless it makes the node ready."""
     deadline = asyncio.get_running_loop().time() + call.service.settings.deadline
-    heard = await call.service.registry.heartbeat(_id(call), deadline)
+    heard = await call.service.registry.heartbeat(call.path_id(_MISSING), deadline)
     return Reply(
         json=Json(
             encode(
@@ -123,23 +121,41 @@ async def _heartbeat(call: Call) -> Reply:
     )
 
 
-def _id(call: Call) -> str:
-    (id,) = call.ids
-    if not id:
-        raise ApiError(400, "missing node ID")
-    return id
+def _may_report(call: Call, state: State, rights: Rights) -> bool:
+    """Anybody may send a report of a node with a secret: the report may have that secret in it."""
+    if rights.acl.allows_area("node", "write"):
+        return True
+    known = state.node(call.ids[0])
+    return known is not None and bool(known.secret_hash)
+
+
+def _is_node(call: Call, state: State, rights: Rights) -> bool:
+    node = state.node(call.ids[0])
+    if rights.acl.allows_area("node", "write"):
+        return True
+    return node is not None and bool(node.secret_hash) and node.secret_hash == rights.node_secret_hash
 
 
 LIST = Read(
     name="listNodes",
+    need=Need(area=("node", "read")),
     summary="List nodes",
     answer=list[NodeItem],
     parameters=("prefix", "os", "resources", *LISTING, *BLOCKING),
     ask=_list,
 )
-READ = Read(name="readNode", summary="Read one node", answer=NodeView, parameters=BLOCKING, statuses=(404,), ask=_read)
+READ = Read(
+    name="readNode",
+    need=Need(area=("node", "read")),
+    summary="Read one node",
+    answer=NodeView,
+    parameters=BLOCKING,
+    statuses=(404,),
+    ask=_read,
+)
 PUT = Write(
     name="reportNode",
+    before_body=_may_report,
     summary="Replace what a node reported before",
     answer=NodeReportedView,
     statuses=(403,),
@@ -149,6 +165,7 @@ PUT = Write(
 )
 SET_STATUS = Write(
     name="setNodeStatus",
+    before_body=speaks_for_nodes,
     summary="Set a node's status",
     answer=NodeReportedView,
     statuses=(404,),
@@ -158,6 +175,7 @@ SET_STATUS = Write(
 )
 HEARTBEAT = Operation(
     name="heartbeat",
+    need=_is_node,
     summary="Say that a node is alive",
     answer=NodeReportedView,
     statuses=(404, 429, 503),

@@ -21,6 +21,7 @@ from volstore.http.registry import ServerView
 from volstore.http.server.call import Call
 from volstore.http.server.declaration import Local, Operation
 from volstore.http.server.members import MemberUnreachable
+from volstore.http.server.rights import Need, management, nothing
 from volstore.http.server.router import Route
 from volstore.quorum import majority
 
@@ -66,13 +67,18 @@ class _On:
     def __init__(self, admin: ClusterAdmin) -> None:
         self._admin = admin
         self.configuration = Local(
-            name="raftConfiguration", summary="The members", answer=dict[str, Any], reply=self._configuration
+            name="raftConfiguration",
+            need=management,
+            summary="The members",
+            answer=dict[str, Any],
+            reply=self._configuration,
         )
         self.remove_peer = _change(
             "removeRaftPeer", "Remove a member by its ID, name or address", self._remove_peer, ("id", "address")
         )
         self.add_peer = Operation(
             name="addRaftPeer",
+            need=management,
             summary="Add a member that waits for it, and give it its vote once it caught up",
             body=_NEW_PEER,
             statuses=(409, 503),
@@ -84,12 +90,14 @@ class _On:
         )
         self.autopilot = Local(
             name="autopilotConfiguration",
+            need=Need(area=("operator", "read")),
             summary="What Nomad's autopilot would do; nothing of it is done here",
             answer=dict[str, Any],
             reply=_autopilot,
         )
         self.autopilot_health = Operation(
             name="autopilotHealth",
+            need=Need(area=("operator", "read")),
             summary="The members' health as the leader sees it (429 when it is bad)",
             answer=dict[str, Any],
             statuses=(429, 503),
@@ -97,10 +105,15 @@ class _On:
             on_leader=True,
         )
         self.node = Local(
-            name="operatorNode", summary="This node's own figures", answer=dict[str, Any], reply=self._node
+            name="operatorNode",
+            need=Need(area=("operator", "read")),
+            summary="This node's own figures",
+            answer=dict[str, Any],
+            reply=self._node,
         )
         self.health = Operation(
             name="operatorHealth",
+            need=Need(area=("operator", "read")),
             summary="What every node says of itself, and in words what is wrong",
             answer=dict[str, Any],
             reply=self._health,
@@ -239,6 +252,7 @@ def _change(
 ) -> Operation:
     return Operation(
         name=name,
+        need=management,
         summary=summary,
         parameters=parameters,
         answer=answer,
@@ -255,7 +269,7 @@ def _probe(name: str, summary: str, why_not: Callable[[], str]) -> Local:
         reason = why_not()
         return Reply(status=503, text=reason) if reason else Reply()
 
-    return Local(name=name, summary=summary, statuses=(503,), reply=reply)
+    return Local(name=name, need=nothing, summary=summary, statuses=(503,), reply=reply)
 
 
 def _deadline() -> float:

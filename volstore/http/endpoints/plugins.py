@@ -18,6 +18,7 @@ from volstore.http.registry import Contact
 from volstore.http.server.asker import Asker
 from volstore.http.server.call import Call
 from volstore.http.server.declaration import Absent, Question, Read
+from volstore.http.server.rights import Need
 from volstore.http.server.watch import ALL_PLUGINS, PluginTopic, Topic
 
 _ORDER = Order(attrgetter("id"))
@@ -68,14 +69,12 @@ def _list(call: Call) -> Question | Reply:
 
 
 def _read(call: Call) -> Question:
-    (id,) = call.ids
-    if not id:
-        raise ApiError(400, "missing plugin ID")
-    return ReadPlugin(id, call.asker)
+    return ReadPlugin(call.path_id("missing plugin ID"), call.asker)
 
 
 LIST = Read(
     name="listPlugins",
+    need=Need(area=("plugin", "list")),
     summary="List plugins",
     answer=list[PluginItem],
     parameters=("type", "prefix", *LISTING, *BLOCKING),
@@ -84,6 +83,7 @@ LIST = Read(
 )
 READ = Read(
     name="readPlugin",
+    need=Need(area=("plugin", "read")),
     summary="Read one plugin",
     answer=PluginView,
     parameters=BLOCKING,

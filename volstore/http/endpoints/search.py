@@ -18,9 +18,9 @@ from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import Object, Text, printable
 from volstore.http.registry import Contact
 from volstore.http.server.asker import Asker
-from volstore.http.server.authorize import LIST_VOLUMES, visible_namespaces
 from volstore.http.server.call import Call
 from volstore.http.server.declaration import Question, Read
+from volstore.http.server.rights import LIST_VOLUMES, Need, visible_namespaces
 from volstore.http.server.watch import Topic
 
 MOST = 20
@@ -142,8 +142,11 @@ def _contexts(context: str) -> tuple[str, ...]:
     return (context,)
 
 
+_ONE_OF = ("read-job", "list-jobs", "csi-list-volume", "csi-read-volume")
+
 SEARCH = Read(
     name="search",
+    need=Need(_ONE_OF, area=("node", "read")),
     summary="Find IDs by their beginning",
     answer=SearchView,
     parameters=("namespace", *READS),

@@ -18,7 +18,6 @@ from volstore.http.json.shape import (
     Object,
     Text,
     expected,
-    printable,
 )
 from volstore.http.json.typed import Typed
 
@@ -189,13 +188,3 @@ def read_volumes(body: bytes) -> tuple[Volume, ...]:
         if not text.startswith(_MISSING):
             raise
         raise ApiError(400, text) from None
-
-
-def path_disagrees(path_id: str, body_id: str) -> ApiError:
-    if not path_id:
-        return ApiError(400, "missing volume ID: validation: the path must name the volume: /v1/volume/csi/ID")
-    return ApiError(
-        400,
-        f'validation: the path names volume "{printable(path_id)}" and the body "{printable(body_id)}"; '
-        "they must be the same",
-    )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from volstore.core.acl.check import WRITE_VOLUME, Rights
 from volstore.core.commands import Command, DeregisterVolume, Outcome, RegisterVolumes
 from volstore.core.errors import ApiError
 from volstore.core.model import Volume
@@ -18,17 +19,18 @@ from volstore.http.endpoints.paging import NEXT, wanted
 from volstore.http.endpoints.render import nobody, volume_view
 from volstore.http.endpoints.rendered import VolumeRenderer
 from volstore.http.endpoints.views import RegisteredView, VolumeItem, VolumeView, encode
-from volstore.http.endpoints.volume_body import REGISTER, path_disagrees, read_volumes
+from volstore.http.endpoints.volume_body import REGISTER, read_volumes
 from volstore.http.json.parameters import BLOCKING, LISTING, WRITING
 from volstore.http.json.replies import Json, Reply
 from volstore.http.registry import Contact
 from volstore.http.server.asker import Asker
-from volstore.http.server.authorize import LIST_VOLUMES, READ_VOLUME, visible_namespaces
-from volstore.http.server.call import Call
+from volstore.http.server.call import Call, path_disagrees
 from volstore.http.server.declaration import Absent, Local, Question, Read, Write
+from volstore.http.server.rights import LIST_VOLUMES, READ_VOLUME, Need, nothing, visible_namespaces
 from volstore.http.server.watch import Topic, VolumeTopic
 
 _EMPTY_LIST = b"[]"
+MISSING_ID = "missing volume ID"
 
 NOT_OURS = (
     "volstore does not support creating volumes, nor deleting, listing or snapshotting them at their provider: "
@@ -106,7 +108,7 @@ def _start(token: str) -> Key:
 
 
 def _read(call: Call) -> Question:
-    return ReadVolume(call.service.renderer, call.query.namespace, volume_id(call), call.asker)
+    return ReadVolume(call.service.renderer, call.query.namespace, call.path_id(MISSING_ID), call.asker)
 
 
 def _register(call: Call) -> Command:
@@ -128,8 +130,10 @@ def _named_by_path(volume: Volume, path_id: str) -> Volume:
     malformed = form_refusal(volume)
     if malformed is not None:
         raise ApiError(400, malformed)
+    if not path_id:
+        raise ApiError(400, f"{MISSING_ID}: validation: the path must name the volume: /v1/volume/csi/ID")
     if volume.id != path_id:
-        raise path_disagrees(path_id, volume.id)
+        raise path_disagrees("volume", path_id, volume.id)
     return volume
 
 
@@ -153,27 +157,24 @@ def _registered(call: Call, command: Command, outcome: Outcome) -> Json:
 
 
 def _deregister(call: Call) -> Command:
-    return DeregisterVolume(call.query.namespace, volume_id(call), call.query.flag("force"))
+    return DeregisterVolume(call.query.namespace, call.path_id(MISSING_ID), call.query.flag("force"))
 
 
 def no_body(call: Call, command: Command, outcome: Outcome) -> None:
     return None
 
 
-def volume_id(call: Call) -> str:
-    """The ID in the path. Raises ApiError 400 where there is none."""
-    (id,) = call.ids
-    if not id:
-        raise ApiError(400, "missing volume ID")
-    return id
-
-
 def _not_ours(call: Call) -> Reply:
     raise ApiError(501, NOT_OURS)
 
 
+def _may_register(call: Call, state: State, rights: Rights) -> bool:
+    return rights.acl.allows(WRITE_VOLUME, call.query.namespace) and rights.acl.allows_area("plugin", "read")
+
+
 LIST = Read(
     name="listVolumes",
+    need=Need(LIST_VOLUMES),
     summary="List volumes",
     answer=list[VolumeItem],
     parameters=("namespace", "type", "prefix", "plugin_id", "node_id", *LISTING, *BLOCKING),
@@ -182,6 +183,7 @@ LIST = Read(
 )
 READ = Read(
     name="readVolume",
+    need=Need(READ_VOLUME, node_secret=True),
     summary="Read one volume",
     answer=VolumeView,
     parameters=("namespace", *BLOCKING),
@@ -190,6 +192,7 @@ READ = Read(
 )
 REGISTER_VOLUMES = Write(
     name="registerVolumes",
+    before_body=_may_register,
     summary="Register volumes, all or none",
     answer=RegisteredView,
     parameters=("namespace",),
@@ -210,7 +213,9 @@ _PAGED = ("plugin_id", "per_page", "next_token")
 
 
 def _unsupported(name: str, *parameters: str) -> Local:
-    return Local(name=name, summary="Not supported", parameters=parameters, statuses=(501,), reply=_not_ours)
+    return Local(
+        name=name, need=nothing, summary="Not supported", parameters=parameters, statuses=(501,), reply=_not_ours
+    )
 
 
 CREATE = _unsupported("createVolume", *WRITING)

@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 
+from volstore.core.errors import ApiError
 from volstore.http.endpoints.lists import VolumeLists
 from volstore.http.endpoints.rendered import VolumeRenderer
 from volstore.http.json.parameters import Query
+from volstore.http.json.shape import printable
 from volstore.http.registry import Registry
 from volstore.http.server.asker import ANYBODY, Asker
 from volstore.http.server.settings import HttpSettings
@@ -60,5 +62,21 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     drawn: list[str] = msgspec.field(default_factory=list)
     """Secrets that were drawn for this request: its answer may show them, nothing else ever does."""
 
+    def path_id(self, missing: str) -> str:
+        """The one variable segment of the path. Raises ApiError 400 with the text `missing` where it is empty."""
+        (id,) = self.ids
+        if not id:
+            raise ApiError(400, missing)
+        return id
+
     def __repr__(self) -> str:
         return "Call(…)"
+
+
+def path_disagrees(what: str, path_id: str, body_id: str) -> ApiError:
+    """The refusal of a body that names another thing than its path."""
+    return ApiError(
+        400,
+        f'validation: the path names {what} "{printable(path_id)}" and the body "{printable(body_id)}"; '
+        "they must be the same",
+    )

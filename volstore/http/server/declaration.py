@@ -15,6 +15,7 @@ from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import Batch, Kind
 from volstore.http.registry import Contact
 from volstore.http.server.call import Call
+from volstore.http.server.rights import Rule, management
 from volstore.http.server.watch import Topic
 
 
@@ -49,6 +50,8 @@ class Endpoint:
 
     name: str
     summary: str
+    need: Rule
+    """What its caller must be granted."""
     answer: Any = None
     parameters: tuple[str, ...] = ()
     statuses: tuple[int, ...] = ()
@@ -81,10 +84,15 @@ class Read(Endpoint):
 class Write(Endpoint):
     """parse → validate → authorize → submit → render. `render` gives the answer's JSON, None for an empty body.
 
+    What it needs is its command's business (`core.acl.check`). `before_body`: whether there is a body with which the
+    caller may send it, never less than `core.acl.check.ALLOWED` grants; it is asked before any body is read.
+    `need` is `nothing` for a write that proves itself in another way.
     `foresee`: why a command is certain to be refused, as the state has it: then it costs no entry of the log.
     `index_only`: of the three headers of freshness the answer carries the index alone, as Nomad's does here.
     """
 
+    need: Rule = management
+    before_body: Rule = management
     command: Callable[[Call], Command]
     render: Callable[[Call, Command, Outcome], Json | None]
     foresee: Callable[[State, Command], Refusal | None] | None = None

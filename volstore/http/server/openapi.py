@@ -10,6 +10,7 @@ import msgspec
 from volstore.http.json.parameters import PARAMETERS
 from volstore.http.json.replies import JSON, Json, Reply
 from volstore.http.server.declaration import Endpoint, Local, Read, Write
+from volstore.http.server.rights import nothing
 from volstore.http.server.router import Route
 
 _REASONS = {
@@ -37,6 +38,7 @@ def document_route(version: str, served: tuple[Route, ...]) -> Route:
     held: list[Json] = []
     endpoint = Local(
         name="openapi",
+        need=nothing,
         summary="This document",
         answer=dict[str, Any],
         reply=lambda call: Reply(json=held[0]),
