@@ -13,7 +13,8 @@ import pytest
 from tests.http.conftest import SETTINGS, Api, serve, volume
 from tests.http.server.test_connections import all_of, answer, connect
 from tests.process.agents import until
-from volstore.http.server.plain import Answer, PlainReader, encode_head
+from volstore.http.server.answers import Answer, encode_head
+from volstore.http.server.plain import PlainReader
 
 HOST = b"Host: x\r\n"
 BODY = json.dumps({"Volumes": [volume("v")]}).encode()
@@ -240,7 +241,7 @@ async def test_a_connection_that_waits_is_not_idle(impatient: Api) -> None:
 
 
 async def test_a_fault_in_the_answer_itself_ends_the_connection(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("volstore.http.server.server._unpacked", lambda _reply: Answer(200, {"X": "a\nb"}, b""))
+    monkeypatch.setattr("volstore.http.server.answers._unpacked", lambda _reply: Answer(200, {"X": "a\nb"}, b""))
     faults: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
     assert await all_of(await connect(api), request("GET", "/v1/regions")) == b""

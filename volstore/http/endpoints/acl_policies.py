@@ -23,8 +23,8 @@ from volstore.http.json.reader import read_json
 from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import Object, Text
 from volstore.http.registry import Contact
-from volstore.http.server.asker import Asker
 from volstore.http.server.call import Call
+from volstore.http.server.caller import HttpCaller
 from volstore.http.server.declaration import Absent, Question, Read, Write
 from volstore.http.server.rights import must_be_on, nothing
 from volstore.http.server.watch import AccessTopic, Topic
@@ -37,7 +37,7 @@ _MISSING = "Missing Policy Name"
 
 @dataclass(frozen=True, slots=True)
 class ListPolicies:
-    asker: Asker
+    caller: HttpCaller
     prefix: str
     want: Asked
 
@@ -48,7 +48,7 @@ class ListPolicies:
         return state.access.moved_since(POLICY, index)
 
     async def answer(self, state: State, contact: Contact) -> Reply:
-        rights = self.asker.rights(state)
+        rights = self.caller.rights(state)
         found = state.access.sorted_policies()
         if not rights.acl.management:
             own = rights.token.policies if rights.token is not None else ()
@@ -76,7 +76,7 @@ class ReadPolicy:
 
 def _list_policies(call: Call) -> Question:
     must_be_on(call)
-    return ListPolicies(call.asker, call.query.text("prefix"), wanted(call.query, ACL_POLICY))
+    return ListPolicies(call.caller, call.query.text("prefix"), wanted(call.query, ACL_POLICY))
 
 
 def _read_policy(call: Call) -> Question:

@@ -28,8 +28,8 @@ from volstore.http.json.reader import InvalidBody, read_json
 from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import Boolean, ListOf, Misshapen, Object, Text, expected
 from volstore.http.registry import Contact
-from volstore.http.server.asker import Asker, Denied, hash_secret
 from volstore.http.server.call import Call
+from volstore.http.server.caller import Denied, HttpCaller, hash_secret
 from volstore.http.server.declaration import Absent, Question, Read, Write
 from volstore.http.server.rights import management, must_be_on, nothing
 from volstore.http.server.watch import AccessTopic, Topic
@@ -48,7 +48,7 @@ _MISSING = "Missing Token Accessor"
 
 @dataclass(frozen=True, slots=True)
 class ListTokens:
-    asker: Asker
+    caller: HttpCaller
     prefix: str
     only_global: bool
     want: Asked
@@ -60,7 +60,7 @@ class ListTokens:
         return state.access.moved_since(TOKEN, index)
 
     async def answer(self, state: State, contact: Contact) -> Reply:
-        tokens = state.access.sorted_tokens(self.asker.now(state))
+        tokens = state.access.sorted_tokens(self.caller.now(state))
         shown = [
             token
             for token in tokens
@@ -74,7 +74,7 @@ class ListTokens:
 class ReadToken:
     """`accessor_id` None: the caller's own."""
 
-    asker: Asker
+    caller: HttpCaller
     accessor_id: str | None = None
 
     def topic(self, state: State) -> tuple[Topic, str]:
@@ -92,24 +92,24 @@ class ReadToken:
 
     def _token(self, state: State) -> AclToken | None:
         if self.accessor_id is None:
-            return self.asker.rights(state).token
-        return state.access.token(self.accessor_id, self.asker.now(state))
+            return self.caller.rights(state).token
+        return state.access.token(self.accessor_id, self.caller.now(state))
 
 
 def _list_tokens(call: Call) -> Question:
     must_be_on(call)
     query = call.query
-    return ListTokens(call.asker, query.text("prefix"), query.flag("global"), wanted(call.query, ACL_TOKEN))
+    return ListTokens(call.caller, query.text("prefix"), query.flag("global"), wanted(call.query, ACL_TOKEN))
 
 
 def _read_token(call: Call) -> Question:
     must_be_on(call)
-    return ReadToken(call.asker, call.path_id(_MISSING))
+    return ReadToken(call.caller, call.path_id(_MISSING))
 
 
 def _read_own_token(call: Call) -> Question:
     must_be_on(call)
-    return ReadToken(call.asker)
+    return ReadToken(call.caller)
 
 
 def _bootstrap(call: Call) -> Command:

@@ -21,8 +21,8 @@ from volstore.http.endpoints.volumes import no_body
 from volstore.http.json.parameters import BLOCKING, LISTING
 from volstore.http.json.replies import Json, Reply
 from volstore.http.registry import Contact
-from volstore.http.server.asker import Asker
 from volstore.http.server.call import Call, path_disagrees
+from volstore.http.server.caller import HttpCaller
 from volstore.http.server.declaration import Absent, Question, Read, Write
 from volstore.http.server.rights import Need, allows_somewhere, speaks_for_nodes
 from volstore.http.server.watch import AllocationsTopic, AllocationTopic, Topic
@@ -40,7 +40,7 @@ class ListAllocations:
     want: Asked
     hidden: tuple[str, ...]
     """Fields of the stub that weren't asked for."""
-    asker: Asker
+    caller: HttpCaller
 
     def topic(self, state: State) -> tuple[Topic, str]:
         return AllocationsTopic(self.prefix, self.namespace), ""
@@ -49,7 +49,7 @@ class ListAllocations:
         return state.allocations_moved_since(self.prefix, self.namespace, index)
 
     async def answer(self, state: State, contact: Contact) -> Reply:
-        acl = self.asker.rights(state).acl
+        acl = self.caller.rights(state).acl
         found = state.allocations(self.prefix, self.namespace)
         seen = [allocation for allocation in found if acl.allows_one(READ_JOB, allocation.namespace)]
         order = _BY_ID if self.prefix else _AS_MADE
@@ -88,7 +88,7 @@ def _list(call: Call) -> Question:
         None if query.namespace == "*" else query.namespace,
         wanted(call.query, ALLOCATION),
         tuple(name for name, asked in shown.items() if not asked),
-        call.asker,
+        call.caller,
     )
 
 

@@ -159,4 +159,4 @@ async def _done(call: Call, command: Command) -> Outcome:
 async def _submit(call: Call, command: Command) -> Outcome:
     registry = call.service.registry
     deadline = asyncio.get_running_loop().time() + STEP_DEADLINE
-    return await registry.submit(command, deadline, caller=call.asker.caller(registry.state))
+    return await registry.submit(command, deadline, caller=call.caller.identity(registry.state))

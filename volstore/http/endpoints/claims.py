@@ -19,8 +19,8 @@ from volstore.http.endpoints.volumes import MISSING_ID, no_body
 from volstore.http.json.reader import read_json
 from volstore.http.json.replies import Json
 from volstore.http.json.shape import Integer, Misshapen, Nullable, Object, expected, printable
-from volstore.http.server.asker import Denied
 from volstore.http.server.call import Call
+from volstore.http.server.caller import Denied
 from volstore.http.server.declaration import Write
 
 MODES = ("read", "write", "release")
@@ -95,7 +95,7 @@ def _claimed(call: Call, command: Command, outcome: Outcome) -> Json:
         raise ApiError(404, f"volume not found: {printable(command.id)}")
     plugin = state.plugin_row(volume.plugin_id)
     try:
-        sees: Sees = partial(sees_allocation, state, call.asker.rights(state))
+        sees: Sees = partial(sees_allocation, state, call.caller.rights(state))
     except Denied:  # the token went after the claim was done: to refuse it now would be no answer to what is done
         sees = nobody
     view = claimed_volume_view(

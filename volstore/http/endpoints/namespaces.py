@@ -21,8 +21,8 @@ from volstore.http.json.reader import read_json
 from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import Object, Text
 from volstore.http.registry import Contact
-from volstore.http.server.asker import Asker
 from volstore.http.server.call import Call
+from volstore.http.server.caller import HttpCaller
 from volstore.http.server.declaration import Absent, Question, Read, Write
 from volstore.http.server.rights import nothing, sees_namespace
 from volstore.http.server.watch import NamespacesTopic, Topic
@@ -36,7 +36,7 @@ _MISSING = "Missing Namespace Name"
 class ListNamespaces:
     """Those that the caller has any right in."""
 
-    asker: Asker
+    caller: HttpCaller
     prefix: str
     want: Asked
 
@@ -47,7 +47,7 @@ class ListNamespaces:
         return state.namespaces_moved_since(index)
 
     async def answer(self, state: State, contact: Contact) -> Reply:
-        acl = self.asker.rights(state).acl
+        acl = self.caller.rights(state).acl
         shown = [
             namespace
             for namespace in state.namespaces()
@@ -86,7 +86,7 @@ BODY: Object[NamespaceBody] = Object(
 
 
 def _list(call: Call) -> Question:
-    return ListNamespaces(call.asker, call.query.text("prefix"), wanted(call.query, NAMESPACE))
+    return ListNamespaces(call.caller, call.query.text("prefix"), wanted(call.query, NAMESPACE))
 
 
 def _read(call: Call) -> Question:

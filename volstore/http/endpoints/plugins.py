@@ -15,8 +15,8 @@ from volstore.http.endpoints.views import PluginItem, PluginView, encode
 from volstore.http.json.parameters import BLOCKING, LISTING
 from volstore.http.json.replies import Json, Reply
 from volstore.http.registry import Contact
-from volstore.http.server.asker import Asker
 from volstore.http.server.call import Call
+from volstore.http.server.caller import HttpCaller
 from volstore.http.server.declaration import Absent, Question, Read
 from volstore.http.server.rights import Need
 from volstore.http.server.watch import ALL_PLUGINS, PluginTopic, Topic
@@ -43,7 +43,7 @@ class ListPlugins:
 @dataclass(frozen=True, slots=True)
 class ReadPlugin:
     id: str
-    asker: Asker
+    caller: HttpCaller
 
     def topic(self, state: State) -> tuple[Topic, str]:
         return PluginTopic(self.id), ""
@@ -55,7 +55,7 @@ class ReadPlugin:
         plugin = state.plugin(self.id)
         if plugin is None:
             raise Absent("plugin not found")
-        acl = self.asker.rights(state).acl
+        acl = self.caller.rights(state).acl
         allocations = [row for row in state.plugin_allocations(plugin.id) if acl.allows_one(READ_JOB, row.namespace)]
         return Reply(json=Json(encode(plugin_view(state, plugin, allocations))))
 
@@ -69,7 +69,7 @@ def _list(call: Call) -> Question | Reply:
 
 
 def _read(call: Call) -> Question:
-    return ReadPlugin(call.path_id("missing plugin ID"), call.asker)
+    return ReadPlugin(call.path_id("missing plugin ID"), call.caller)
 
 
 LIST = Read(

@@ -17,8 +17,8 @@ from volstore.http.json.reader import read_json
 from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import Object, Text, printable
 from volstore.http.registry import Contact
-from volstore.http.server.asker import Asker
 from volstore.http.server.call import Call
+from volstore.http.server.caller import HttpCaller
 from volstore.http.server.declaration import Question, Read
 from volstore.http.server.rights import LIST_VOLUMES, Need, visible_namespaces
 from volstore.http.server.watch import Topic
@@ -91,7 +91,7 @@ class Search:
     namespace: str | None
     prefix: str
     contexts: tuple[str, ...]
-    asker: Asker
+    caller: HttpCaller
 
     def topic(self, state: State) -> tuple[Topic, str]:
         raise AssertionError("a search answers at once: its endpoint takes no index")
@@ -102,7 +102,7 @@ class Search:
     async def answer(self, state: State, contact: Contact) -> Reply:
         matches: dict[str, list[str] | None] = {}
         truncations = {}
-        acl = self.asker.rights(state).acl
+        acl = self.caller.rights(state).acl
         for context in self.contexts:
             seen = _CONTEXTS[context].seen(state, acl, self.namespace, self.prefix)
             if seen is None:
@@ -128,7 +128,7 @@ class Search:
 def _ask(call: Call) -> Question:
     request = read_json(call.body, BODY)
     namespace = call.query.namespace
-    return Search(None if namespace == "*" else namespace, request.prefix, _contexts(request.context), call.asker)
+    return Search(None if namespace == "*" else namespace, request.prefix, _contexts(request.context), call.caller)
 
 
 def _contexts(context: str) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ from volstore.http.endpoints.volume_body import REGISTER, read_volumes
 from volstore.http.json.parameters import BLOCKING, LISTING, WRITING
 from volstore.http.json.replies import Json, Reply
 from volstore.http.registry import Contact
-from volstore.http.server.asker import Asker
 from volstore.http.server.call import Call, path_disagrees
+from volstore.http.server.caller import HttpCaller
 from volstore.http.server.declaration import Absent, Local, Question, Read, Write
 from volstore.http.server.rights import LIST_VOLUMES, READ_VOLUME, Need, nothing, visible_namespaces
 from volstore.http.server.watch import Topic, VolumeTopic
@@ -42,7 +42,7 @@ NOT_OURS = (
 class ListVolumes:
     lists: VolumeLists
     page: Page
-    asker: Asker
+    caller: HttpCaller
 
     def topic(self, state: State) -> tuple[Topic, str]:
         return self.page.query, ""
@@ -53,7 +53,7 @@ class ListVolumes:
     async def answer(self, state: State, contact: Contact) -> Reply:
         page = self.page
         if page.query.namespace is None or page.filter:
-            acl = self.asker.rights(state).acl
+            acl = self.caller.rights(state).acl
             if page.query.namespace is None:
                 page = replace(page, visible=visible_namespaces(state, acl, LIST_VOLUMES))
             if page.filter:
@@ -68,7 +68,7 @@ class ReadVolume:
     renderer: VolumeRenderer
     namespace: str
     id: str
-    asker: Asker
+    caller: HttpCaller
 
     def topic(self, state: State) -> tuple[Topic, str]:
         volume = state.volume(self.namespace, self.id)
@@ -81,7 +81,7 @@ class ReadVolume:
         volume = state.volume(self.namespace, self.id)
         if volume is None:
             raise Absent("volume not found")
-        return Reply(json=Json(self.renderer.view(state, volume, self.asker.rights(state))))
+        return Reply(json=Json(self.renderer.view(state, volume, self.caller.rights(state))))
 
 
 def _list(call: Call) -> Question | Reply:
@@ -98,7 +98,7 @@ def _list(call: Call) -> Question | Reply:
         node_id=query.text("node_id"),
     )
     page = Page(filters, _start(want.token) if want.token else None, want.size, want.reverse, want.filter)
-    return ListVolumes(call.service.lists, page, call.asker)
+    return ListVolumes(call.service.lists, page, call.caller)
 
 
 def _start(token: str) -> Key:
@@ -108,7 +108,7 @@ def _start(token: str) -> Key:
 
 
 def _read(call: Call) -> Question:
-    return ReadVolume(call.service.renderer, call.query.namespace, call.path_id(MISSING_ID), call.asker)
+    return ReadVolume(call.service.renderer, call.query.namespace, call.path_id(MISSING_ID), call.caller)
 
 
 def _register(call: Call) -> Command:

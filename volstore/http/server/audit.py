@@ -9,12 +9,19 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import structlog
 from msgspec import Struct
 
+from volstore.core.errors import ApiError, NoLeader
+from volstore.http.json.replies import Reply
+from volstore.http.server.caller import HttpCaller
+from volstore.http.server.declaration import Endpoint, Operation, Write
+
+_LONGEST_OBJECT = 512
 MOST_PENDING = 10_000
 """Entries that may wait for the disk; more are lost, and said to be."""
 
@@ -136,3 +143,78 @@ class AuditLog:
 
 def _open(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def changes(endpoint: Endpoint | None, method: str) -> bool:
+    """Whether this is a write, or an operator's change. Heartbeats aren't: they change nothing by themselves."""
+    if isinstance(endpoint, Operation):
+        return method not in ("GET", "HEAD") and endpoint.name != "heartbeat"
+    return isinstance(endpoint, Write)
+
+
+class AuditedRequest:
+    """One request that may have to be noted."""
+
+    def __init__(self, log: AuditLog | None, request_id: str, method: str) -> None:
+        self._log = log
+        self._request_id = request_id
+        self._method = method
+        self._endpoint: Endpoint | None = None
+        self._asker: HttpCaller | None = None
+        self._object = ""
+        self._namespace = ""
+
+    def begins(self, endpoint: Endpoint, caller: HttpCaller, ids: tuple[str, ...], namespace: str) -> bool:
+        """Whether it must be noted (`note_attempt`) before anything else is done."""
+        if self._log is None:
+            return False
+        self._endpoint, self._asker = endpoint, caller
+        self._object, self._namespace = "/".join(ids)[:_LONGEST_OBJECT], namespace
+        return self._log.enforce and changes(endpoint, self._method)
+
+    async def note_attempt(self) -> None:
+        """Raises ApiError 503 where it can't be noted."""
+        assert self._log is not None
+        try:
+            await self._log.write(self._entry("attempted"))
+        except AuditFailed as error:
+            _log.error("write_refused_unaudited", reason=str(error), request_id=self._request_id)
+            raise ApiError(503, "the audit log can't be written, so nothing may be changed", retry_after=5) from None
+
+    def ended(self, reply: Reply, error: Exception | None) -> None:
+        """Note how it went, if that is to be noted: each write, and each request that was denied."""
+        if self._log is None or not (reply.status == 403 or changes(self._endpoint, self._method)):
+            return
+        entry = self._entry(_outcome(reply.status, error))
+        entry.status = reply.status
+        entry.index = int(reply.headers.get("X-Nomad-Index", 0))
+        self._log.note(entry)
+
+    def left(self) -> None:
+        """The client hung up before the answer: nobody can tell it whether it was done."""
+        if self._log is not None and changes(self._endpoint, self._method):
+            self._log.note(self._entry("unknown"))
+
+    def _entry(self, outcome: str) -> AuditEntry:
+        caller, endpoint = self._asker, self._endpoint
+        return AuditEntry(
+            time=datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            request_id=self._request_id,
+            accessor_id=caller.accessor_id if caller is not None else "",
+            address=caller.address if caller is not None else "",
+            action=endpoint.name if endpoint is not None else "",
+            method=self._method,
+            namespace=self._namespace,
+            object=self._object,
+            outcome=outcome,
+        )
+
+
+def _outcome(status: int, error: Exception | None) -> str:
+    if status == 403:
+        return "denied"
+    if isinstance(error, NoLeader) and error.may_happen:
+        return "unknown"
+    if status >= 500:
+        return "failed"
+    return "refused" if status >= 400 else "done"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from volstore.core.state import State
-from volstore.http.server.asker import permission_denied
 from volstore.http.server.call import Call
+from volstore.http.server.caller import permission_denied
 from volstore.http.server.declaration import Endpoint, Write
 from volstore.http.server.rights import nothing
 
@@ -12,9 +12,9 @@ from volstore.http.server.rights import nothing
 def admit(call: Call, endpoint: Endpoint, state: State) -> None:
     """Before the body is read. Raises ApiError (403) where the caller lacks the right whatever is in it."""
     authorize(call, endpoint, state)
-    if not isinstance(endpoint, Write) or endpoint.body is None or not call.asker.restricted:
+    if not isinstance(endpoint, Write) or endpoint.body is None or not call.caller.restricted:
         return
-    rights = call.asker.rights(state)
+    rights = call.caller.rights(state)
     if not (rights.acl.management or endpoint.before_body(call, state, rights)):
         raise permission_denied()
 
@@ -24,9 +24,9 @@ def authorize(call: Call, endpoint: Endpoint, state: State) -> None:
 
     What a write needs depends on its command: `core.acl.check` decides it, here and again in `apply`.
     """
-    if not call.asker.restricted or endpoint.need is nothing:
+    if not call.caller.restricted or endpoint.need is nothing:
         return
-    rights = call.asker.rights(state)
+    rights = call.caller.rights(state)
     if rights.acl.management or isinstance(endpoint, Write):
         return
     if not endpoint.need(call, state, rights):

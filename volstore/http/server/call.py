@@ -14,7 +14,7 @@ from volstore.http.endpoints.rendered import VolumeRenderer
 from volstore.http.json.parameters import Query
 from volstore.http.json.shape import printable
 from volstore.http.registry import Registry
-from volstore.http.server.asker import ANYBODY, Asker
+from volstore.http.server.caller import ANYBODY, HttpCaller
 from volstore.http.server.settings import HttpSettings
 
 
@@ -56,7 +56,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     ids: tuple[str, ...] = ()
     body: bytes = b""
     origin: Origin = NO_ORIGIN
-    asker: Asker = ANYBODY
+    caller: HttpCaller = ANYBODY
     batch: tuple[Any, ...] | None = None
     """The members of a batch that was read in turns already; None: it is for the endpoint to read, from `body`."""
     drawn: list[str] = msgspec.field(default_factory=list)

@@ -11,6 +11,7 @@ from volstore.core.errors import ApiError
 from volstore.core.rules import Refusal
 from volstore.core.state import State
 from volstore.http.json.parameters import EVERYWHERE, READS, WRITING
+from volstore.http.json.reader import PIECE_BYTES
 from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import Batch, Kind
 from volstore.http.registry import Contact
@@ -70,6 +71,15 @@ class Endpoint:
     def __post_init__(self) -> None:
         object.__setattr__(self, "query", tuple(dict.fromkeys((*self.always, *self.parameters))))
         object.__setattr__(self, "known", frozenset(self.query))
+
+    def body_limit(self, most: int) -> int:
+        """Bytes that are taken of a body where `most` are taken of any; 0: none is.
+
+        A body that is no batch is read in one turn, so it must be small enough for one.
+        """
+        if self.largest_body or self.body is None:
+            return self.largest_body
+        return most if self.batch is not None else min(most, PIECE_BYTES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,9 +17,9 @@ from volstore.core.state import State
 from volstore.http.json.parameters import WAIT_JITTER
 from volstore.http.json.replies import Reply, refusal
 from volstore.http.registry import Contact
-from volstore.http.server.asker import Denied, permission_denied
 from volstore.http.server.authorize import admit, authorize
 from volstore.http.server.call import Call
+from volstore.http.server.caller import Denied, permission_denied
 from volstore.http.server.declaration import Absent, Endpoint, Local, Operation, Question, Read, Write
 from volstore.http.server.forward import on_leader
 from volstore.http.server.limits import WaitersOfCallers
@@ -77,7 +77,7 @@ class Pipeline:
             raise NoLeader from None
         if index and endpoint.blocking:
             until = asyncio.get_running_loop().time() + wait * (1 + self._random() * WAIT_JITTER)
-            with self._waiters.one(call.asker.name(registry.state)):
+            with self._waiters.one(call.caller.name(registry.state)):
                 contact = await self._wait(question, index, until, call, contact)
             authorize(call, endpoint, registry.state)
         state = registry.state
@@ -95,28 +95,28 @@ class Pipeline:
 
         Between the look at the state and the place among the waiters nothing is awaited, so no change is missed.
         """
-        registry, loop, asker = call.service.registry, asyncio.get_running_loop(), call.asker
+        registry, loop, caller = call.service.registry, asyncio.get_running_loop(), call.caller
         while registry.state.restored_at <= index and not question.moved_since(registry.state, index):
-            if asker.rights_moved_since(registry.state, index):
+            if caller.rights_moved_since(registry.state, index):
                 break
             if loop.time() >= until or registry.watch.closed:
                 break
             topic, plugin_id = question.topic(registry.state)
-            await registry.watch.wait(topic, until, plugin_id, asker.sources(registry.state))
+            await registry.watch.wait(topic, until, plugin_id, caller.sources(registry.state))
             contact = await self._barrier(call)
         return contact
 
     async def _write(self, endpoint: Write, call: Call, idempotency: Idempotency | None) -> Reply:
         registry, settings = call.service.registry, call.service.settings
-        command, asker = endpoint.command(call), call.asker
-        if asker.restricted:
+        command, caller = endpoint.command(call), call.caller
+        if caller.restricted:
             await self._authorize_here(call, endpoint, command)
-        if idempotency is not None and asker.restricted:
+        if idempotency is not None and caller.restricted:
             idempotency = _key_of(call, idempotency)
         if endpoint.foresee is not None:
             await self._refuse_here(call, endpoint.foresee, command, idempotency)
         deadline = asyncio.get_running_loop().time() + settings.deadline
-        outcome = await registry.submit(command, deadline, idempotency, asker.caller(registry.state))
+        outcome = await registry.submit(command, deadline, idempotency, caller.identity(registry.state))
         if outcome.status != 200:
             raise ApiError(outcome.status, outcome.text, retry_after=1 if outcome.status in (429, 503) else None)
         headers = freshness(outcome.index, _WRITTEN)
@@ -133,7 +133,7 @@ class Pipeline:
 
         `patient`: without a leader it isn't a no.
         """
-        if not call.asker.restricted:
+        if not call.caller.restricted:
             return
         registry = call.service.registry
         try:
@@ -176,9 +176,9 @@ class Pipeline:
 def _key_of(call: Call, idempotency: Idempotency) -> Idempotency:
     """The key as its caller's. Raises ApiError for whoever has no name to keep it under, or too many of them."""
     state = call.service.registry.state
-    if call.asker.anonymous:
+    if call.caller.anonymous:
         raise ApiError(400, "validation: an Idempotency-Key is kept for the token that sends it: send one, or no key")
-    key = replace(idempotency, caller=call.asker.name(state))
+    key = replace(idempotency, caller=call.caller.name(state))
     if state.outcomes.has_its_share(key.caller) and state.outcomes.find(key, state.log_time) is None:
         raise ApiError(429, TOO_MANY_OF_ONE, retry_after=1)
     return key
@@ -192,7 +192,7 @@ def _foreseen(state: State, foresee: Foresee, command: Command, key: Idempotency
 
 def _allow(call: Call, endpoint: Endpoint, command: Command | None, state: State) -> None:
     authorize(call, endpoint, state)
-    if command is not None and not may(state, call.asker.rights(state), command):
+    if command is not None and not may(state, call.caller.rights(state), command):
         raise permission_denied()
 
 

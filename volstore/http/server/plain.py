@@ -11,15 +11,13 @@ import asyncio
 import math
 import re
 import select
-import time
 from collections.abc import Awaitable, Callable
-from email.utils import formatdate
-from http import HTTPStatus
 from typing import NamedTuple, cast
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from volstore.http.server.admission import Ticket
+from volstore.http.server.answers import Answer, encode_head
 from volstore.http.server.settings import HttpSettings
 
 _LONGEST_HEAD = 4096
@@ -45,7 +43,6 @@ _MOST_HELD = 64 * 1024
 """Bytes, and one read more, that are taken in behind a request that is being answered: only reading sees a hang-up."""
 _LOOK = 1.0
 """Seconds between two looks for a hang-up while nothing is read."""
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
 class PlainRequest:
@@ -59,14 +56,6 @@ class PlainRequest:
         self.headers = headers
         self.body = body
         self.remote: str | None = None
-
-
-class Answer(NamedTuple):
-    """What goes out. `headers` don't name what every answer has: Content-Length and Date."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
 
 
 class _Head(NamedTuple):
@@ -119,36 +108,6 @@ def _head(lines: bytes) -> _Head | None:
     if not length.isdigit() or len(length) > 9:
         return None
     return _Head(lines, CIMultiDictProxy(headers), int(length))
-
-
-class _Date:
-    """The Date header of this second."""
-
-    def __init__(self) -> None:
-        self._second = 0
-        self._text = ""
-
-    def now(self) -> str:
-        second = int(time.time())
-        if second != self._second:
-            self._second, self._text = second, formatdate(second, usegmt=True)
-        return self._text
-
-
-_date = _Date()
-
-
-def encode_head(answer: Answer) -> bytes:
-    """What precedes the body of an answer to GET, PUT, POST or DELETE: HTTP/1.1, byte for byte as aiohttp sends it."""
-    status, headers, body = answer
-    lines = [f"HTTP/1.1 {status} {_REASONS.get(status, '')}", *map(": ".join, headers.items())]
-    if body and "Content-Type" not in headers:
-        lines.append("Content-Type: application/octet-stream")
-    lines.append(f"Content-Length: {len(body)}\r\nDate: {_date.now()}\r\n\r\n")
-    head = "\r\n".join(lines)
-    if head.count("\n") != len(lines) + 2:
-        raise ValueError("a header of an answer has a line break in it")
-    return head.encode()
 
 
 Serve = Callable[[PlainRequest], Awaitable[Answer]]

@@ -1,4 +1,4 @@
-"""Who sent a request, and what they may do as the state of a moment has it."""
+"""The caller of a request: its token or address, and its rights as the state has them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def permission_denied() -> Denied:
 
 
 def hash_secret(secret: str) -> bytes:
-    """All that is ever kept of a secret: its SHA-256. Surrogates stand for bytes of a header that aren't UTF-8."""
+    """SHA-256, all that is ever kept of a secret. Surrogates stand for bytes of a header that aren't UTF-8."""
     return hashlib.sha256(secret.encode(errors="surrogateescape")).digest()
 
 
 def secret_of(headers: Mapping[str, str]) -> str:
-    """The token's secret, from X-Nomad-Token or else from `Authorization: Bearer`; "" when there is none."""
+    """The token's secret, from X-Nomad-Token, otherwise from `Authorization: Bearer`; "" when there is none."""
     given = headers.get(TOKEN_HEADER, "").strip()
     if given:
         return given
@@ -40,11 +40,11 @@ def secret_of(headers: Mapping[str, str]) -> str:
     return authorization[len(_BEARER) :].strip() if authorization.lower().startswith(_BEARER) else ""
 
 
-class Asker:
-    """The sender of one request. Nothing is remembered of its rights: they are asked of the state each time.
+class HttpCaller:
+    """The caller of one request. It keeps no rights: they are looked up in the state each time.
 
-    `restricted` is False while access control is off. `address` is the client's. It has no repr of its fields: it
-    holds the hash of a secret. `clock` tells when a token expires, together with log time, whichever is later.
+    `restricted` is False while access control is off. `address` is the client's. `clock` or log time, whichever is
+    later, decides whether a token has expired. The repr shows no fields: one is the hash of a secret.
     """
 
     __slots__ = ("_accessor_id", "_clock", "_secret_hash", "address", "restricted")
@@ -62,7 +62,7 @@ class Asker:
 
     @property
     def accessor_id(self) -> str:
-        """The token's, once it was found; "" for nodes and the anonymous."""
+        """The token's, after `identity` found it; "" for nodes and anonymous callers."""
         return self._accessor_id
 
     def now(self, state: State) -> int:
@@ -70,13 +70,13 @@ class Asker:
 
     def rights(self, state: State) -> Rights:
         """Raises Denied where the token is unknown, removed or expired."""
-        rights = rights_of(state, self.caller(state), self.now(state))
+        rights = rights_of(state, self.identity(state), self.now(state))
         if rights is None:
             raise Denied(*TOKEN_NOT_FOUND)
         return rights
 
-    def caller(self, state: State) -> Caller | None:
-        """As whom a write is authorized in `apply`. Raises Denied as `rights` does."""
+    def identity(self, state: State) -> Caller | None:
+        """Whose rights `apply` asks for a write; None while access control is off. Raises Denied as `rights` does."""
         if not self.restricted:
             return None
         if not self._secret_hash:
@@ -90,30 +90,30 @@ class Asker:
         raise Denied(*TOKEN_NOT_FOUND)
 
     def sources(self, state: State) -> tuple[Source, ...]:
-        """What the caller's rights follow from; nothing while access control is off. Raises Denied as `rights` does."""
+        """The token and policies that the rights come from; () while access control is off. Raises as `rights` does."""
         if not self.restricted:
             return ()
         return state.access.sources(self.rights(state).token)
 
     def rights_moved_since(self, state: State, index: int) -> bool:
-        """Whether the caller's rights may be others than at FSM index `index`; also when its token is gone."""
+        """Whether the rights may have changed since FSM index `index`; True when the token is gone."""
         try:
             return any(state.access.moved_since(kind, index, id) for kind, id in self.sources(state))
         except Denied:
             return True
 
     def name(self, state: State) -> str:
-        """Under which limits are counted and keys remembered: the token, the node, or else the client's address."""
+        """The key of limits and of idempotency keys: the token, otherwise the node, otherwise the client's address."""
         try:
-            caller = self.caller(state)
+            identity = self.identity(state)
         except Denied:
-            caller = None
-        if caller is not None and caller.accessor_id:
-            return f"token {caller.accessor_id}"
-        if caller is not None and caller.node_secret_hash:
-            return f"node {caller.node_secret_hash.hex()}"
+            identity = None
+        if identity is not None and identity.accessor_id:
+            return f"token {identity.accessor_id}"
+        if identity is not None and identity.node_secret_hash:
+            return f"node {identity.node_secret_hash.hex()}"
         return f"address {self.address}"
 
 
-ANYBODY = Asker(restricted=False)
-"""Whoever asks while access control is off; also where no request is behind a call."""
+ANYBODY = HttpCaller(restricted=False)
+"""Any caller while access control is off, and the caller of a call without a request."""
