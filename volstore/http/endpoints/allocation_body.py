@@ -18,6 +18,7 @@ from volstore.http.json.shape import (
     INT64_MIN,
     MOST_MEMBERS,
     Boolean,
+    FlatOrWrapped,
     Integer,
     Kind,
     ListOf,
@@ -233,29 +234,6 @@ class AllocationKind:
 ALLOCATION = AllocationKind()
 
 
-class OneKind:
-    """The body of one report: the stub, flat or as the member `Allocation`."""
-
-    def read(self, value: object) -> Allocation:
-        if not isinstance(value, dict):
-            raise expected("an object", value)
-        if "Allocation" not in value:
-            return ALLOCATION.read(value)
-        try:
-            return ALLOCATION.read(value["Allocation"])
-        except Misshapen as error:
-            raise error.inside("Allocation") from None
-
-    def schema(self) -> dict[str, Any]:
-        stub = ALLOCATION.schema()
-        return {
-            "anyOf": [
-                {"type": "object", "properties": {"Allocation": stub}, "required": ["Allocation"]},
-                {**stub, "not": {"required": ["Allocation"]}},
-            ]
-        }
-
-
 class ManyKind:
     """`{"Allocations": [{…}, …]}`, at least one."""
 
@@ -283,7 +261,7 @@ class ManyKind:
         }
 
 
-ONE = OneKind()
+ONE = FlatOrWrapped("Allocation", ALLOCATION)
 MANY = ManyKind()
 
 

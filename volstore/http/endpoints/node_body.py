@@ -10,7 +10,18 @@ from typing import Any
 from volstore.core.model import NODE_STATUSES, ControllerInfo, Fingerprint, Node, NodeInfo
 from volstore.http.endpoints.volume_body import IDENTIFIER, LONGEST_NAME, NAME, TOPOLOGY
 from volstore.http.json.reader import read_json
-from volstore.http.json.shape import Boolean, Integer, MapOf, Misshapen, Nullable, Object, Text, expected, printable
+from volstore.http.json.shape import (
+    Boolean,
+    FlatOrWrapped,
+    Integer,
+    MapOf,
+    Misshapen,
+    Nullable,
+    Object,
+    Text,
+    expected,
+    printable,
+)
 
 ZERO_TIME = "0001-01-01T00:00:00Z"
 """Go's zero time: what its clients send and expect for "never"."""
@@ -98,7 +109,18 @@ def _node(**members: Any) -> Node:
     return Node(**{"id": "", **members, "status": members.get("status") or "initializing"})
 
 
-NODE: Object[Node] = Object(
+class _NodeKind(Object[Node]):
+    """A node; null is not one."""
+
+    __slots__ = ()
+
+    def read(self, value: object) -> Node:
+        if value is None:
+            raise expected("an object", value)
+        return Object.read(self, value)
+
+
+NODE = _NodeKind(
     _node,
     {
         "ID": ("id", IDENTIFIER),
@@ -113,32 +135,7 @@ NODE: Object[Node] = Object(
 )
 
 
-class ReportKind:
-    """The whole body, flat or as the member `Node`."""
-
-    def read(self, value: object) -> Node:
-        if not isinstance(value, dict):
-            raise expected("an object", value)
-        if "Node" not in value:
-            return NODE.read(value)
-        try:
-            if not isinstance(value["Node"], dict):
-                raise expected("an object", value["Node"])
-            return NODE.read(value["Node"])
-        except Misshapen as error:
-            raise error.inside("Node") from None
-
-    def schema(self) -> dict[str, Any]:
-        node = {**NODE.schema(), "type": "object"}
-        return {
-            "anyOf": [
-                {"type": "object", "properties": {"Node": node}, "required": ["Node"]},
-                {**node, "not": {"required": ["Node"]}},
-            ]
-        }
-
-
-REPORT = ReportKind()
+REPORT = FlatOrWrapped("Node", NODE)
 STATUS: Object[str] = Object(lambda status="": status, {"Status": ("status", _STATUS)})
 
 

@@ -22,10 +22,6 @@ class Json:
         self.raw = raw
         self._packed: bytes | None = None
 
-    @property
-    def is_packed(self) -> bool:
-        return self._packed is not None
-
     def packed(self) -> bytes:
         """As gzip; takes about 10 ms a megabyte the first time."""
         if self._packed is None:

@@ -266,6 +266,33 @@ class Nullable(Generic[T]):
         return self.kind.schema()
 
 
+@dataclass(frozen=True, slots=True)
+class FlatOrWrapped(Generic[T]):
+    """A body that is a thing of this kind, or an object with it as the member `name`."""
+
+    name: str
+    kind: Kind[T]
+
+    def read(self, value: object) -> T:
+        if not isinstance(value, dict):
+            raise expected("an object", value)
+        if self.name not in value:
+            return self.kind.read(value)
+        try:
+            return self.kind.read(value[self.name])
+        except Misshapen as error:
+            raise error.inside(self.name) from None
+
+    def schema(self) -> dict[str, Any]:
+        thing = {**self.kind.schema(), "type": "object"}
+        return {
+            "anyOf": [
+                {"type": "object", "properties": {self.name: thing}, "required": [self.name]},
+                {**thing, "not": {"required": [self.name]}},
+            ]
+        }
+
+
 class Batch(Kind[tuple[T, ...]], Protocol[T]):
     """A body with a list of things, each of which can be read by itself: `{list_name: [member, …]}`."""
 
