@@ -16,6 +16,11 @@ class ApiError(Exception):
         self.allow = allow
 
 
+def shortened(text: str, longest: int) -> str:
+    """`text` as an error shows it: at most `longest` characters of it, and a sign that there were more."""
+    return text if len(text) <= longest else text[:longest] + "…"
+
+
 class NoLeader(ApiError):
     """No leader was found before the deadline. `may_happen` says that a write may still be applied later."""
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
+from volstore.core.errors import shortened
 from volstore.core.model import DEFAULT_NAMESPACE, Claim, Volume
 from volstore.core.state import State
 
@@ -90,4 +91,4 @@ def _freeing(state: State, volume: Volume, claim: Claim) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+    return shortened(text, _SHOWN_CHARACTERS)

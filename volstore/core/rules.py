@@ -15,6 +15,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from volstore.core.commands import DeleteNode, DeregisterVolume, PutNode, RegisterVolumes, SetNodeStatus, SweepNode
+from volstore.core.errors import shortened
 from volstore.core.holders import claims, holders, is_alive, running_on
 from volstore.core.model import ACCESS_MODES, ATTACHMENT_MODES, NODE_STATUSES, Capability, Fingerprint, Node, Volume
 from volstore.core.state import State
@@ -277,7 +278,7 @@ def normalised_node(node: Node) -> Node:
 
 
 def short(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return shortened(text, _SHOWN)
 
 
 def quoted(text: str) -> str:

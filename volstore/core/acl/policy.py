@@ -21,6 +21,7 @@ from volstore.core.acl.rights import (
     NamedRule,
     Rules,
 )
+from volstore.core.errors import shortened
 from volstore.hcl import json_form, parser
 from volstore.hcl.tree import HclError, Items, Value
 
@@ -171,4 +172,4 @@ def _quoted(text: str) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return shortened(text, _SHOWN)

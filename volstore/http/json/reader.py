@@ -8,7 +8,7 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from volstore.core.errors import ApiError
+from volstore.core.errors import ApiError, shortened
 from volstore.http.json.scan import DEEPEST, Outline, outline, too_deep, weight_at_most
 from volstore.http.json.shape import INT64_MAX, INT64_MIN, Batch, Kind, Misshapen, printable
 from volstore.http.json.typed import has_repeated_keys
@@ -36,8 +36,7 @@ class InvalidBody(ApiError):
     """
 
     def __init__(self, text: str, head: str = "") -> None:
-        text = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"
-        super().__init__(400, f"{head + ': ' if head else ''}validation: {text}")
+        super().__init__(400, f"{head + ': ' if head else ''}validation: {shortened(text, LONGEST_TEXT)}")
 
 
 class _NotJson(Misshapen):

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from volstore.core.errors import shortened
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -52,9 +54,9 @@ def path_text(path: tuple[str | int, ...]) -> str:
 
 def printable(text: str, longest: int = 128) -> str:
     """`text` fit for one line of an error: control characters and lone surrogates escaped, cut at `longest`."""
-    cut = text if len(text) <= longest else text[:longest] + "…"
     return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in cut
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in shortened(text, longest)
     )
 
 

@@ -1,4 +1,4 @@
-"""What all request bodies together may take of a node: memory while they are under way, and turns of its loop."""
+"""Limits on what all request bodies together take of a node: memory, and time of its event loop."""
 
 from __future__ import annotations
 

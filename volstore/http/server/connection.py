@@ -16,7 +16,7 @@ from volstore.http.server.settings import HttpSettings
 
 MOST_HEADERS = 100
 FAREWELL = 1.0
-"""Seconds that whoever is turned away has to read why."""
+"""Seconds in which a refused client can read why."""
 
 
 class _Handler(web.RequestHandler):
@@ -146,7 +146,7 @@ class Connection(_Handler):
     def handle_error(
         self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """What isn't HTTP, or is too large to be parsed, with our status and in one line."""
+        """Answer bytes that aiohttp can't parse with our own status and a text of one line."""
         response = super().handle_error(request, status, exc, message)
         if isinstance(exc, LineTooLong) and exc.args[1] == self.max_line_size:
             status, text = 414, url_too_long(self._limits)
@@ -199,7 +199,7 @@ class Connection(_Handler):
             self._send_timer = None
 
     def _abort(self) -> None:
-        """Not close(): that would go on waiting for who takes nothing."""
+        """Not close(): it would wait for a client that reads nothing."""
         self._send_timer = None
         if self.transport is not None:
             self.transport.abort()

@@ -21,7 +21,7 @@ from volstore.http.server.watch import Topic
 
 
 class Absent(ApiError):
-    """What was asked for isn't there: a 404 that carries the index, as a removal is an answer to who waits."""
+    """A 404 that carries the index: blocking queries wait for removals too."""
 
     def __init__(self, text: str) -> None:
         super().__init__(404, text)

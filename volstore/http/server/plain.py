@@ -1,8 +1,8 @@
-"""One connection as it starts: whole, plain requests are answered here; whatever else comes makes it aiohttp's.
+"""The fast path of a connection: plain requests are parsed and answered here, and anything else goes to aiohttp.
 
-aiohttp's way of a request costs as much as a register itself, so what nearly all clients send nearly always, a small
-request that arrives in one piece, is taken apart and answered without it. Nothing is judged here: a request that has
-anything unusual about it goes to aiohttp as it came, with the rest of its connection.
+Parsing and answering a request with aiohttp costs as much as a register itself. Most requests are small and arrive in
+one piece: these don't need it. Nothing is refused here: an unusual request goes to aiohttp as it came, with the rest
+of its connection. Both paths share everything after the parsing (`HttpServer.answer`).
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ class PlainConnection(asyncio.Protocol):
             self._connections.hand_over(transport, data, self._ticket)
 
     def pause_writing(self) -> None:
-        """Who doesn't read its answers is asked for nothing more, and not waited for without end."""
+        """The client isn't reading: stop reading from it, and abort after `send_deadline`."""
         self._send_timer = self._loop.call_later(self._limits.send_deadline, self.abort)
 
     def resume_writing(self) -> None:
@@ -218,7 +218,7 @@ class PlainConnection(asyncio.Protocol):
             answer = await self._connections.serve(request)
             head = encode_head(answer)
         except Exception as fault:
-            # The client can't be told in the middle of an answer; whoever reads the log is.
+            # Part of the answer may be sent, so only the log can say it.
             self._loop.call_exception_handler({"message": "answering a request failed", "exception": fault})
             self.abort()
             return
@@ -259,7 +259,7 @@ class PlainConnection(asyncio.Protocol):
     # Its end.
 
     def finish(self) -> asyncio.Task[None] | None:
-        """Take nothing more. Closed at once when nothing is being answered, else after the task that is returned."""
+        """Take no more requests. Closes at once, or after the answer whose task is returned."""
         self._finishing = True
         if self._answering is None and self._transport is not None:
             self._transport.close()
@@ -270,7 +270,7 @@ class PlainConnection(asyncio.Protocol):
             self._transport.abort()
 
     def _check_idle(self) -> None:
-        """One timer that looks now and then, not one for each request."""
+        """One timer for the connection, not one for each request."""
         now, wait = self._loop.time(), self._limits.idle_timeout
         if self._answering is None and now >= self._idle_since + wait:
             self.abort()
@@ -279,7 +279,7 @@ class PlainConnection(asyncio.Protocol):
         self._idle_timer = self._loop.call_at(due, self._check_idle)
 
     def _leave(self) -> None:
-        """It isn't ours any more."""
+        """Forget the connection: it is closed, or aiohttp's."""
         self._transport = None
         self._connections.open.discard(self)
         for timer in (self._idle_timer, self._send_timer, self._look_timer):

@@ -133,7 +133,7 @@ class HttpServer:
         return f"[{bound[0]}]:{bound[1]}" if family == socket.AF_INET6 else f"{bound[0]}:{bound[1]}"
 
     async def stop(self) -> None:
-        """Answer who waits with what there is now, let running requests end, close the connections."""
+        """Answer blocking queries with the present state, let running requests end, close the connections."""
         self._registry.watch.close()
         if self._listener is not None:
             await self._listener.close()
@@ -161,7 +161,7 @@ class HttpServer:
         return response
 
     async def answer(self, request: Incoming) -> Answer:
-        """Whatever comes, an answer; what went wrong inside is told to the log only."""
+        """The answer to any request. An internal error is described in the log only."""
         started = time.perf_counter()
         given = request.headers.get("X-Request-Id", "")
         request_id = given if given and _SANE_REQUEST_ID.fullmatch(given) else f"{_RUN}-{next(_numbers)}"
