@@ -119,7 +119,7 @@ def _register(call: Call) -> Command:
 
 
 def _named_by_path(volume: Volume, path_id: str) -> Volume:
-    """The one volume of a body: the path fills an absent ID, and else must be it.
+    """The one volume of a body: the path fills an absent ID, otherwise the two must be the same.
 
     A volume that lacks more than its ID is refused as it came, with all that it lacks.
     """

@@ -152,7 +152,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """What the OpenAPI document says of a parameter. `required` ones make no sense to leave out."""
+    """A parameter in the OpenAPI document. `required` ones make no sense to leave out."""
 
     describe: str
     schema: dict[str, Any]

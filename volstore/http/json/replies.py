@@ -1,4 +1,4 @@
-"""What goes out, without aiohttp: JSON bytes with their compressed form, and the reply around them."""
+"""Replies, without aiohttp: JSON bytes with their compressed form, and the reply around them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a JSON document would cost to read, found out before it is read: its depth, its values, and where a list's are.
+"""Estimates the cost of a JSON document before it is decoded: its depth, its values, the places of a list's members.
 
 A decoder makes objects of up to thirty times the size of their text, and can't be stopped on the way. So the text is
 looked at first, by the fast searches of `bytes` and in pieces of CHUNK bytes, between which others can have a turn.

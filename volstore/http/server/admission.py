@@ -13,7 +13,7 @@ that waits for many volumes, may speak for many."""
 
 @dataclass(frozen=True, slots=True)
 class TurnedAway:
-    """What who isn't let in is told."""
+    """The answer to a refused connection."""
 
     status: int
     phrase: str
@@ -28,7 +28,7 @@ class Admission:
         self.most = most
         self.most_of_client = most_of_client
         self.refused: Counter[int] = Counter()
-        """What was refused before any route saw it, so far, by the status that says so."""
+        """Refusals before any route was found, counted by status since the start."""
         self._clients: Counter[str] = Counter()
 
     @property

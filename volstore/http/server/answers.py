@@ -1,4 +1,4 @@
-"""What goes out: a reply as headers and a body, compressed where the client takes it, and the head of an answer."""
+"""Makes answers of replies: headers and a body, compressed where the client accepts it, and their bytes on the wire."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
 class Answer(NamedTuple):
-    """What goes out. `headers` don't name what every answer has: Content-Length and Date."""
+    """A response. `headers` lack Content-Length and Date, which every response has."""
 
     status: int
     headers: dict[str, str]
@@ -62,7 +62,7 @@ def _takes_gzip(accepted: str) -> bool:
 
 
 async def away(json: Json, work: Callable[[], T]) -> T:
-    """`work` on an answer's bytes: here when it is quick, in a thread when it would hold up everybody else."""
+    """Run `work` on an answer's bytes: in a thread where it would hold up the event loop."""
     if len(json.raw) < _LONG_WORK:
         return work()
     return await asyncio.get_running_loop().run_in_executor(None, work)
@@ -86,7 +86,7 @@ _date = _Date()
 
 
 def encode_head(answer: Answer) -> bytes:
-    """What precedes the body of an answer to GET, PUT, POST or DELETE: HTTP/1.1, byte for byte as aiohttp sends it."""
+    """The head of an HTTP/1.1 answer to GET, PUT, POST or DELETE, byte for byte as aiohttp sends it."""
     status, headers, body = answer
     lines = [f"HTTP/1.1 {status} {_REASONS.get(status, '')}", *map(": ".join, headers.items())]
     if body and "Content-Type" not in headers:

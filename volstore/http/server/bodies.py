@@ -61,7 +61,7 @@ class Bodies:
         return Share(self)
 
     async def in_turns(self, work: Generator[None, None, T]) -> T:
-        """What `work` returns. It yields where the loop may do something else; one such work goes on at a time."""
+        """Run `work` to its result. It yields where the loop may run other tasks; one such work runs at a time."""
         async with self._one:
             began = time.perf_counter()
             while True:
@@ -77,7 +77,7 @@ class Bodies:
 
 
 class Share:
-    """What one body holds of the budget."""
+    """One body's share of the budget."""
 
     __slots__ = ("_bodies", "size")
 

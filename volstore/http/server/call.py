@@ -20,7 +20,7 @@ from volstore.http.server.settings import HttpSettings
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What all requests of one server share."""
+    """Shared by all requests of one server."""
 
     registry: Registry
     settings: HttpSettings
@@ -60,7 +60,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     batch: tuple[Any, ...] | None = None
     """The members of a batch that was read in turns already; None: it is for the endpoint to read, from `body`."""
     drawn: list[str] = msgspec.field(default_factory=list)
-    """Secrets that were drawn for this request: its answer may show them, nothing else ever does."""
+    """Secrets that were drawn for this request: only its own answer may show them."""
 
     def path_id(self, missing: str) -> str:
         """The one variable segment of the path. Raises ApiError 400 with the text `missing` where it is empty."""

@@ -68,7 +68,7 @@ class Deadlines:
 
 
 def wake(waiters: Iterable[Waiter]) -> None:
-    """Those that weren't woken yet."""
+    """Waiters that weren't woken yet."""
     for waiter in waiters:
         if not waiter.done():
             waiter.set_result(None)

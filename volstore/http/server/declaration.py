@@ -1,4 +1,4 @@
-"""What an endpoint declares; `pipeline.py` does the rest, the same for all of a kind."""
+"""The declaration of an endpoint; `pipeline.py` does the rest, the same for all endpoints of a kind."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Absent(ApiError):
 
 
 class Question(Protocol):
-    """What a read asks the state. All three belong to one moment: the state isn't kept between them."""
+    """A query of the state. Each method gets the present state: it isn't kept between calls."""
 
     def topic(self, state: State) -> tuple[Topic, str]:
-        """What to wait for, and the plugin that concerns it too ("" for none)."""
+        """The topic of a blocking query, and the plugin whose changes wake it too ("" for none)."""
         ...
 
     def moved_since(self, state: State, index: int) -> bool: ...
 
     async def answer(self, state: State, contact: Contact) -> Reply:
-        """Whatever it takes from the state it takes before it first yields. Raises Absent."""
+        """It must read the state before it first yields. Raises Absent."""
         ...
 
 
@@ -52,7 +52,7 @@ class Endpoint:
     name: str
     summary: str
     need: Rule
-    """What its caller must be granted."""
+    """The rule for its caller's rights."""
     answer: Any = None
     parameters: tuple[str, ...] = ()
     statuses: tuple[int, ...] = ()
@@ -66,7 +66,7 @@ class Endpoint:
     known: frozenset[str] = field(init=False)
     """The same."""
     always: ClassVar[tuple[str, ...]] = EVERYWHERE
-    """What all of its kind know."""
+    """Query parameters of all endpoints of its kind."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "query", tuple(dict.fromkeys((*self.always, *self.parameters))))
@@ -112,7 +112,7 @@ class Write(Endpoint):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Local(Endpoint):
-    """What this node knows by itself: no barrier, no index, and so of any age."""
+    """An answer from this node alone: no barrier and no index, so it may be of any age."""
 
     always: ClassVar[tuple[str, ...]] = (*EVERYWHERE, *READS)
     reply: Callable[[Call], Reply]

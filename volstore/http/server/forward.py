@@ -1,4 +1,4 @@
-"""What only the leader can do is sent on to it as it came, with its token: one hop, or two when leadership moves."""
+"""Forwards requests that only the leader can serve, unchanged, with their token: one hop, two if the leader changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes in, whichever parser read it: a request's target and body, its idempotency key, what forwarding needs."""
+"""Reads a request of either parser: its target, its body, its idempotency key, and its origin for forwarding."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def idempotency_keys(request: Incoming, query: Query) -> list[str]:
 
 
 async def idempotency_of(keys: list[str], request: Incoming, path: str, raw_query: str, body: bytes) -> Idempotency:
-    """What the client's key stands for: this request, whole."""
+    """The client's key with the hash of the whole request."""
     key = keys[0]
     if len(keys) > 1 or not key or not key.isprintable() or len(key.encode(errors="replace")) > _LONGEST_KEY:
         raise ApiError(

@@ -23,7 +23,7 @@ _ACCEPTS_AT_ONCE = 64
 _MOST_FAREWELLS = 64
 """How many who were turned away are waited for at a time, to have read why."""
 _OTHER_DESCRIPTORS = 256
-"""What a node needs beside its HTTP connections: members, journal, snapshots, logs."""
+"""Descriptors that a node needs beside its HTTP connections: members, journal, snapshots, logs."""
 # A client that is gone without a word (its machine died) is found out by the kernel within a minute or so.
 _DEAD_AFTER = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 60_000))
 

@@ -34,7 +34,7 @@ class Family:
 
 @dataclass(slots=True)
 class Figures:
-    """What a node counts while it runs. `events` counts the cluster's log events by their names."""
+    """Counters of a running node. `events` counts the cluster's log events by their names."""
 
     requests: RequestFigures
     syncs: Histogram = field(default_factory=Histogram)

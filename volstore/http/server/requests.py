@@ -10,7 +10,7 @@ BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 
 
 class Routed(Protocol):
-    """What is counted under the route's own path, so that IDs make no series of their own."""
+    """A route: requests are counted under its path, so that IDs make no series of their own."""
 
     @property
     def path(self) -> str: ...

@@ -1,4 +1,4 @@
-"""What may be needed of a request's caller, and who meets it: the words in which endpoints declare their needs."""
+"""Rules for the rights of a request's caller: endpoints declare their needs with them."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ _log = structlog.get_logger("volstore.http")
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _RUN, _numbers = os.urandom(6).hex(), count(1)
-"""What the request IDs that this process gives begin and end with."""
+"""The beginning and the end of the request IDs that this process gives."""
 _SHUTDOWN_TIMEOUT = 2.0
 
 

@@ -1,4 +1,4 @@
-"""What an operator may set about the HTTP side, in one frozen value."""
+"""The operator's settings of the HTTP side, in one frozen value."""
 
 from __future__ import annotations
 

@@ -1,9 +1,11 @@
-"""Whoever waits for a change: blocking queries grouped by what they ask, woken by the events of applied commands.
+"""Waiters of blocking queries, grouped by topic and woken by the events of applied commands.
 
-A wake-up is a hint: the waiter then asks the state whether its query moved. Hints are exact for one volume, plugin
-or node, and for lists as exact as the event allows; one is never missing, which is what must hold. Who waits
-longest is woken first: groups are dictionaries, not sets, whose order would be another in every process. Nothing here
-knows HTTP. All methods belong to one event loop, and nothing is awaited between asking the state and joining a group.
+After a wake-up the waiter asks the state whether its query moved. Wake-ups may be spurious but are never lost: they are
+exact for one volume, plugin or node, and for lists as exact as the event allows. Waiters wake in FIFO order (dicts keep
+order; sets don't across processes).
+
+Nothing here knows HTTP. All methods belong to one event loop, and nothing is awaited between asking the state and
+joining a group.
 """
 
 from __future__ import annotations
