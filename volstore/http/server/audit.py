@@ -160,7 +160,7 @@ class AuditedRequest:
         self._request_id = request_id
         self._method = method
         self._endpoint: Endpoint | None = None
-        self._asker: HttpCaller | None = None
+        self._caller: HttpCaller | None = None
         self._object = ""
         self._namespace = ""
 
@@ -168,7 +168,7 @@ class AuditedRequest:
         """Whether it must be noted (`note_attempt`) before anything else is done."""
         if self._log is None:
             return False
-        self._endpoint, self._asker = endpoint, caller
+        self._endpoint, self._caller = endpoint, caller
         self._object, self._namespace = "/".join(ids)[:_LONGEST_OBJECT], namespace
         return self._log.enforce and changes(endpoint, self._method)
 
@@ -196,7 +196,7 @@ class AuditedRequest:
             self._log.note(self._entry("unknown"))
 
     def _entry(self, outcome: str) -> AuditEntry:
-        caller, endpoint = self._asker, self._endpoint
+        caller, endpoint = self._caller, self._endpoint
         return AuditEntry(
             time=datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             request_id=self._request_id,
@@ -208,6 +208,10 @@ class AuditedRequest:
             object=self._object,
             outcome=outcome,
         )
+
+
+NOT_AUDITED = AuditedRequest(None, "", "")
+"""Every request while there is no audit log: it notes nothing and keeps nothing."""
 
 
 def _outcome(status: int, error: Exception | None) -> str:

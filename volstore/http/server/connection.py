@@ -23,8 +23,8 @@ class _Handler(web.RequestHandler):
     """aiohttp's handler of one connection, with names for what is private in it.
 
     aiohttp tells nobody when a head is whole, nor whether it waits for one, and both are needed to bound the time and
-    the bytes of a head. `test_connection.py` fails when a name changes its meaning. Two methods of aiohttp's are private
-    too: `_pause_transport_reading`, and `_resume_transport_reading`, which `Connection` overrides to wait for its turn.
+    the bytes of a head. `test_connection.py` fails when a name changes its meaning. Two methods are private
+    too: `_pause_transport_reading`, and `_resume_transport_reading`, which `Connection` overrides to take turns.
     """
 
     __slots__ = ()

@@ -29,7 +29,7 @@ from volstore.http.json.replies import Reply, refusal
 from volstore.http.registry import Registry
 from volstore.http.server.admission import Admission, Ticket
 from volstore.http.server.answers import Answer, answer_to, away
-from volstore.http.server.audit import AuditedRequest, AuditLog
+from volstore.http.server.audit import NOT_AUDITED, AuditedRequest, AuditLog
 from volstore.http.server.bodies import SMALL, Bodies, Share, Turns
 from volstore.http.server.call import NO_ORIGIN, Call, Service
 from volstore.http.server.caller import HttpCaller, secret_of
@@ -167,7 +167,8 @@ class HttpServer:
         request_id = given if given and _SANE_REQUEST_ID.fullmatch(given) else f"{_RUN}-{next(_numbers)}"
         path, _, raw_query = target_of(request).partition("?")
         route: Route | None = None
-        audited, failure = AuditedRequest(self.audit, request_id, request.method), None
+        audited = NOT_AUDITED if self.audit is None else AuditedRequest(self.audit, request_id, request.method)
+        failure = None
         try:
             if not isinstance(request, PlainRequest):
                 check_head(request, self._settings)
