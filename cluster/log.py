@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 
 from cluster.api import (
@@ -90,8 +89,7 @@ class ReplicatedLog:
         """
         if self._stopping:
             return NotApplied("this node stops")
-        expires = deadline if self.options.closings.proposals_expire else math.inf
-        pending = self._node.intake.proposals.add(command, expires)
+        pending = self._node.intake.proposals.add(command, deadline)
         if isinstance(pending, NotApplied):
             return pending
         self._node.intake.route(pending)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cluster.api import Member
-from cluster.closings import ALL_CLOSED, Closings
 from cluster.net.transport import TransportLimits
 from cluster.raft.engine import Timing
 from cluster.storage.sealing import Keyring
@@ -39,5 +38,4 @@ class Options:
     segment_bytes: int = 16 << 20
     reserve_bytes: int = 4 << 20
     queue_bytes: int = 64 << 20
-    closings: Closings = ALL_CLOSED
     keys: Keyring = field(default_factory=Keyring)

@@ -7,7 +7,6 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
-from cluster.closings import ALL_CLOSED, Closings
 from cluster.node.sessions import Answer, ReplicatedState
 from cluster.raft.engine import BATCH
 from cluster.raft.guard import SafetyViolation
@@ -27,20 +26,13 @@ class StateDiverged(SafetyViolation):
 
 
 class Applier:
-    def __init__(
-        self,
-        state: ReplicatedState,
-        index: int,
-        answered: Callable[[Answer], None],
-        closings: Closings = ALL_CLOSED,
-    ) -> None:
+    def __init__(self, state: ReplicatedState, index: int, answered: Callable[[Answer], None]) -> None:
         self.state = state
         self.index = index
         """The last entry that was applied."""
         self.bytes = 0
         """Entry data applied since the start, in bytes."""
         self._answered = answered
-        self._closings = closings
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = count()
         self._marks: dict[int, bytes] = {}
@@ -49,22 +41,11 @@ class Applier:
 
     def advance(self, journal: Journal, commit_index: int) -> bool:
         """Apply what is committed, up to a bound; whether there is more to do."""
-        closings = self._closings
-        if self.index < journal.base_index and not closings.refuse_unreadable:
-            return False
         done, last = 0, min(commit_index, journal.last_index)
         while self.index < last and done < _STEP_BYTES:
             index = self.index + 1
             data = journal.data(index)
-            try:
-                answers = self.state.apply(index, data[1:]) if data[0] == BATCH else []
-            except Exception:
-                if closings.failed_apply_ends:
-                    raise
-                return False
-            if not closings.position_first:
-                self._tell(answers)
-                answers = []
+            answers = self._apply(index, data)
             # The position moves before anybody is told: telling may lead back here (hole 20).
             self.index = index
             if index % MARK_EVERY == 0:
@@ -75,6 +56,9 @@ class Applier:
         if self._waiters:
             self._wake()
         return self.index < last
+
+    def _apply(self, index: int, data: bytes) -> list[Answer]:
+        return self.state.apply(index, data[1:]) if data[0] == BATCH else []
 
     def _tell(self, answers: list[Answer]) -> None:
         for answer in answers:

@@ -13,7 +13,7 @@ from cluster.storage import identity
 from cluster.storage.identity import DataIdentity
 from cluster.storage.journal import Journal, JournalError
 from cluster.storage.sealed_disk import SealedDisk
-from cluster.storage.snapshots import SnapshotMeta, SnapshotStore
+from cluster.storage.snapshots import Found, SnapshotMeta, SnapshotStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +52,7 @@ async def _boot(options: Options, state: ReplicatedState, disk: Disk, snapshot_d
     )
     store = SnapshotStore(SealedDisk(snapshot_disk, options.keys))
     found = await snapshot_disk.run(store.load)
-    snapshot = found.intact[0] if found.intact else None
-    if journal.base_index > (snapshot.index if snapshot is not None else 0):
-        if not options.closings.refuse_unreadable:
-            return Booted(who, journal, store, Configurations(Configuration(options.members)), 0)
-        reason = str(found.damaged[0]) if found.damaged else "there is none"
-        raise LogError(
-            f"the log starts after entry {journal.base_index} and no sound snapshot reaches it ({reason}): "
-            "this disk can't be trusted, replace the member by a new one"
-        )
+    snapshot = _choose(journal, found)
     configuration = Configuration(options.members)
     if snapshot is not None:
         await _restore(state, store, snapshot)
@@ -70,6 +62,18 @@ async def _boot(options: Options, state: ReplicatedState, disk: Disk, snapshot_d
             journal.reset(snapshot.index, snapshot.term)
             await journal.sync()
     return Booted(who, journal, store, Configurations(configuration), snapshot.index if snapshot else 0)
+
+
+def _choose(journal: Journal, found: Found) -> SnapshotMeta | None:
+    """The snapshot to start from. LogError when the log builds on one that can't be read (hole 24)."""
+    snapshot = found.intact[0] if found.intact else None
+    if journal.base_index > (snapshot.index if snapshot is not None else 0):
+        reason = str(found.damaged[0]) if found.damaged else "there is none"
+        raise LogError(
+            f"the log starts after entry {journal.base_index} and no sound snapshot reaches it ({reason}): "
+            "this disk can't be trusted, replace the member by a new one"
+        )
+    return snapshot
 
 
 async def _restore(state: ReplicatedState, store: SnapshotStore, snapshot: SnapshotMeta) -> None:

@@ -90,20 +90,23 @@ def _has_caught_up(node: Node, name: str) -> bool:
     return name in node.engine.connected and match > 0 and node.journal.last_index - match <= CAUGHT_UP
 
 
+async def _caught_up(node: Node, name: str, deadline: float) -> bytes:
+    """Wait until learner `name` has caught up; the incarnation of the disk that it has the log on (hole 12)."""
+    await _until(
+        node,
+        lambda: not node.engine.leads or _has_caught_up(node, name),
+        deadline,
+        f"{name!r} did not catch up; it stays a learner: add it again to go on, or remove it",
+    )
+    return node.peers.incarnation_of(name)
+
+
 async def add_member(node: Node, member: Member, deadline: float) -> None:
     """A learner until it has caught up, then a voter."""
     present = node.engine.configuration.member(member.name)
     if present is None or present.voter or present.address != member.address:
         await _change(node, lambda configuration: configuration.with_learner(member), deadline)
-    incarnation = b""
-    if node.options.closings.learners_first:
-        await _until(
-            node,
-            lambda: not node.engine.leads or _has_caught_up(node, member.name),
-            deadline,
-            f"{member.name!r} did not catch up; it stays a learner: add it again to go on, or remove it",
-        )
-        incarnation = node.peers.incarnation_of(member.name)
+    incarnation = await _caught_up(node, member.name, deadline)
     await _change(node, lambda configuration: configuration.with_voter(member.name, incarnation), deadline)
 
 

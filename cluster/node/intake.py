@@ -209,7 +209,7 @@ class Intake:
         """Items that `peer` forwards. What is queued or in an entry already, from before its connection was lost, stays
         as it is: its sender learns what became of it from the log."""
         refused: list[list[Any]] = []
-        takes, held, once = self.takes, self._held, self._node.options.closings.exactly_once
+        takes, held = self.takes, self._held
         for item in items:
             if item[0] == "o":
                 if not takes or not self._take_opening(peer, item):
@@ -220,7 +220,7 @@ class Intake:
                 continue
             if not takes or not self._batching.add((len(item[4]) + _ITEM_OVERHEAD, None, peer, item)):
                 refused.append([*key])
-            elif once:
+            else:
                 held.add(key)
         if refused:
             self._refuse(peer, refused, "the leader's queue is full" if takes else _NOT_YET)

@@ -57,7 +57,7 @@ class Node:
         self.options = options
         self.log = log
         self.limited = RateLimitedLog(log)
-        self.state = ReplicatedState(machine, options.closings)
+        self.state = ReplicatedState(machine)
         self.running = False
         self.leadership_listeners: list[Callable[[], None]] = []
         self.answer: Answer | None = None
@@ -86,9 +86,8 @@ class Node:
         self.incarnation = booted.identity.incarnation
         self.journal = booted.journal
         self.store = booted.store
-        session, closings = self.random.randbytes(16), self.options.closings
-        self.intake = Intake(self, session if closings.fresh_sessions else self.options.name.encode())
-        self.applier = Applier(self.state, booted.applied, self.intake.answered, closings)
+        self.intake = Intake(self, self.random.randbytes(16))
+        self.applier = Applier(self.state, booted.applied, self.intake.answered)
         self.peers = Peers(self)
         self.engine = self._make_engine(booted.configurations)
         self.persistence = Persistence(self)
@@ -96,9 +95,7 @@ class Node:
         self.asks = Asks(self)
         self.asks.answer = self.answer
         self.compaction = Compaction(self, booted.applied)
-        self._receiving = Receiving(
-            self.store, self.send, self._install, self._snapshot_refused, self._has, closings
-        )  # fmt: skip
+        self._receiving = Receiving(self.store, self.send, self._install, self._snapshot_refused, self._has)
         self.freshness = Freshness(self.loop.time())
         self.transport = Transport(
             network=self._network,
@@ -188,13 +185,14 @@ class Node:
         except Exception as error:
             if not outermost:
                 raise  # The step around this one must not go on, on a state that may be half changed.
-            if self.options.closings.failed_step_ends:
-                self.fail(error)
-            else:
-                self.log.error("step_failed", reason=str(error))
+            self._step_failed(error)
         finally:
             if outermost:
                 self._stepping = False
+
+    def _step_failed(self, error: Exception) -> None:
+        """A defect: acting on would risk the data (hole 16)."""
+        self.fail(error)
 
     def _make_engine(self, configurations: Configurations) -> Engine:
         engine = Engine(
@@ -206,7 +204,6 @@ class Node:
             timing=self.options.timing,
             # Not the nonces' source, which costs a call of the kernel: time-outs are drawn at every append_entries.
             draw=PseudoRandom(self.random.randbytes(16)).random,
-            closings=self.options.closings,
         )
         engine.mark = self.applier.mark
         engine.recognised = self.peers.recognised

@@ -107,7 +107,7 @@ class Peers:
         member = node.engine.configuration.member(name)
         if name in self._outsiders:
             return  # It knows of a later configuration: this one says nothing of its disk.
-        if member is not None and member.incarnation and node.options.closings.pinned_incarnations:
+        if member is not None and member.incarnation:
             node.transport.keep_only(name, member.incarnation)
 
     # What is known of them.
@@ -152,7 +152,7 @@ class Peers:
 
     def _is_its_disk(self, member: Member, incarnation: bytes) -> bool:
         known = member.incarnation or self._incarnations.get(member.name, b"")
-        return known in (b"", incarnation) or not self._node.options.closings.pinned_incarnations
+        return known in (b"", incarnation)
 
     def _let_in(self, name: str, incarnation: bytes, meta: Mapping[str, str]) -> None:
         self._incarnations[name] = incarnation

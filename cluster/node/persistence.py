@@ -85,14 +85,17 @@ class Persistence:
         limit = node.options.timing.election_min
         started = node.journal.sync_started_at
         slow = started is not None and now - started > limit
-        if slow and self.fault is None and node.options.closings.slow_disk_steps_down:
-            self.fault = f"the disk needs more than {limit:g} s for a sync"
-            node.log.error("disk_slow", seconds=limit)
-            node.engine.step_down(now)
+        if slow and self.fault is None:
+            self._found_slow(now, limit)
         elif not slow and self.fault is not None and not self._recovering:
             self.fault = None
             node.log.info("disk_recovered")
         node.engine.unable = self.fault is not None
+
+    def _found_slow(self, now: float, limit: float) -> None:
+        self.fault = f"the disk needs more than {limit:g} s for a sync"
+        self._node.log.error("disk_slow", seconds=limit)
+        self._node.engine.step_down(now)
 
     async def _make_room(self) -> None:
         """A disk that our own log has filled: the reserve gives room for a snapshot, which lets the log go."""

@@ -15,7 +15,6 @@ from typing import Any
 import msgpack
 
 from cluster.api import Applied, Captured, NotApplied, StateMachine
-from cluster.closings import ALL_CLOSED, Closings
 
 Item = list[Any]
 """One proposal in an entry: ["p", session, number, below, command], or ["o", member, session, replaces]."""
@@ -60,9 +59,8 @@ def encode_batch(items: list[Item]) -> bytes:
 class ReplicatedState:
     """A state machine and the sessions of those who write to it: together what every member holds alike."""
 
-    def __init__(self, machine: StateMachine, closings: Closings = ALL_CLOSED) -> None:
+    def __init__(self, machine: StateMachine) -> None:
         self.machine = machine
-        self._closings = closings
         self._by_member: dict[str, Session] = {}
         self._by_id: dict[bytes, Session] = {}
 
@@ -109,7 +107,7 @@ class ReplicatedState:
             for answered in range(session.below, below):
                 session.outcomes.pop(answered, None)
             session.below = below
-        if (known := session.outcomes.get(number)) is not None and self._closings.exactly_once:
+        if (known := session.outcomes.get(number)) is not None:
             return known
         if number < session.below:
             return NotApplied("its sender has given it up")

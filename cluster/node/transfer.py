@@ -11,7 +11,6 @@ import asyncio
 import errno
 from collections.abc import Awaitable, Callable
 
-from cluster.closings import ALL_CLOSED, Closings
 from cluster.raft.messages import Frame
 from cluster.storage.journal import JournalFailed
 from cluster.storage.snapshots import Incoming, SnapshotDamaged, SnapshotMeta, SnapshotStore
@@ -93,14 +92,13 @@ class Receiving:
 
     def __init__(
         self, store: SnapshotStore, send: Send, install: Callable[[SnapshotMeta], Awaitable[None]],
-        refused: Callable[[Exception], None], already: Callable[[int], bool], closings: Closings = ALL_CLOSED,
+        refused: Callable[[Exception], None], already: Callable[[int], bool],
     ) -> None:  # fmt: skip
         self._store = store
         self._send = send
         self._install = install
         self._refused = refused
         self._already = already
-        self._closings = closings
         self._pieces: asyncio.Queue[tuple[str, Frame]] = asyncio.Queue(maxsize=64)
         self._incoming: Incoming | None = None
 
@@ -141,8 +139,12 @@ class Receiving:
         try:
             meta = await incoming.finish()
         except SnapshotDamaged as error:
-            self._refused(error)
-            self._send(peer, ["snapack", term, index, 0, not self._closings.sound_snapshots])
+            self._found_damaged(peer, term, index, error)
             return
         await self._install(meta)
         self._send(peer, ["snapack", term, index, size, True])
+
+    def _found_damaged(self, peer: str, term: int, index: int, error: SnapshotDamaged) -> None:
+        """Ask for all of it again (hole 5)."""
+        self._refused(error)
+        self._send(peer, ["snapack", term, index, 0, False])

@@ -38,6 +38,10 @@ class Election:
         span = engine.timing.election_max - engine.timing.election_min
         self._deadline = engine.now + engine.timing.election_min + span * engine.draw()
 
+    def stepped_down(self) -> None:
+        """This node leads no more: the others may elect somebody before it stands again (hole 21)."""
+        self.restart_timer()
+
     def due_now(self) -> None:
         self._deadline = self._engine.now
 
@@ -71,8 +75,6 @@ class Election:
     def _leader_is_heard(self) -> bool:
         """Whoever reaches this node but not the leader must not depose it (hole 6)."""
         engine = self._engine
-        if not engine.closings.prevote:
-            return False
         fresh = engine.now < engine.last_contact + engine.timing.election_min
         return engine.leads or (engine.leader is not None and fresh)
 
@@ -86,16 +88,13 @@ class Election:
         """A cluster forms once, with all its first members there: before a configuration stands in this node's log it
         can't tell a member's first disk from an empty one under an old name (hole 23), so it waits for all."""
         engine = self._engine
-        if not engine.closings.pinned_incarnations or engine.configuration.index > 0 or engine.journal.base_index > 0:
+        if engine.configuration.index > 0 or engine.journal.base_index > 0:
             return False
         return not set(engine.configuration.voters) <= {engine.name, *engine.connected}
 
     def _ask_first(self) -> None:
         engine = self._engine
         if not self._may_stand():
-            return
-        if not engine.closings.prevote:
-            self._stand()
             return
         self._asked_term = engine.term + 1
         self._would_vote = {engine.name}
@@ -126,17 +125,19 @@ class Election:
             if term > engine.term:
                 engine.learn_term(term)
             return
-        if engine.closings.votes_of_members and peer not in engine.configuration.voters:
+        if not self._counts(peer, pre):
             return
         if pre:
             if term == self._asked_term:
                 self._would_vote.add(peer)
                 self._count_would_votes()
         elif term == engine.term and engine.raft.role == pysync.CANDIDATE:
-            if engine.closings.votes_of_members and peer in self._votes:
-                return
             self._votes.add(peer)
             engine.raft.deliver(engine.now, peer, {"type": "response_vote", "term": term})
+
+    def _counts(self, peer: str, pre: bool) -> bool:
+        """Votes are a set of voting members (hole 19)."""
+        return peer in self._engine.configuration.voters and (pre or peer not in self._votes)
 
     def on_timeout_now(self, peer: str, term: int) -> None:
         """The leader hands over: stand at once; the others need not wait until they miss it."""

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from cluster.api import Role
-from cluster.closings import ALL_CLOSED, Closings
 from cluster.raft import pysyncobj_adapter as pysync
 from cluster.raft.election import Election
-from cluster.raft.guard import Progress, Rejected, SafetyViolation, Verified, verify_append
+from cluster.raft.guard import Progress, Rejected, SafetyViolation, verify_append
 from cluster.raft.leadership import Leadership
 from cluster.raft.membership import Configuration, Configurations
 from cluster.raft.messages import Frame
@@ -57,14 +56,12 @@ class Engine:
         applied: int,
         timing: Timing,
         draw: Callable[[], float],
-        closings: Closings = ALL_CLOSED,
     ) -> None:
         """`applied`: the log index of the state that the caller holds; `draw`: numbers from [0, 1) for time-outs."""
         self.name = name
         self.journal = journal
         self.configurations = configurations
         self.timing = timing
-        self.closings = closings
         self.draw = draw
         self.now = now
         self.leads = False
@@ -93,10 +90,10 @@ class Engine:
             name,
             self,
             journal,
-            quorum_timeout=timing.election_min if closings.check_quorum else 30.0,
+            quorum_timeout=timing.election_min,
             on_state=self._state_changed,
         )
-        self.raft.committed(applied if closings.commit_told_anew else journal.last_index)
+        self.raft.committed(applied)
         self._read_configurations()
         self._election.restart_timer()
 
@@ -121,9 +118,7 @@ class Engine:
     def takes_proposals(self) -> bool:
         """Leading, not about to hand over, and sure of what was committed before (its own no-op is committed)."""
         leadership = self._leadership
-        if not self.leads or (leadership.transfer_to is not None and self.closings.transfer_stops_proposals):
-            return False
-        return self.commit_index >= leadership.first_index > 0
+        return self.leads and leadership.transfer_to is None and self.commit_index >= leadership.first_index > 0
 
     @property
     def led_from(self) -> int:
@@ -199,10 +194,7 @@ class Engine:
         One round to the majority serves all that ask before it starts; a single voter is its own majority.
         """
         self.now = now
-        if self.closings.read_index:
-            self._leadership.read(answer)
-        else:
-            answer(self.commit_index)
+        self._leadership.read(answer)
 
     def peers_changed(self, now: float, connected: Collection[str]) -> None:
         self.now = now
@@ -279,11 +271,7 @@ class Engine:
             raise SafetyViolation(f"two leaders in term {term}: {self.name} and {peer}")
         self.last_contact = self.now
         self._election.restart_timer()
-        verdict: Verified | Rejected
-        if self.closings.keep_matching_entries:
-            verdict = verify_append(self.journal, previous, previous_term, entries, self.commit_index)
-        else:
-            verdict = Verified(previous, previous_term, tuple(entries), previous + len(entries))
+        verdict = verify_append(self.journal, previous, previous_term, entries, self.commit_index)
         if isinstance(verdict, Rejected):
             self._answer = (round_, verdict.hint)
             # pysyncobj still learns of the term and the leader: it rejects what builds on an entry that isn't there.
@@ -294,8 +282,7 @@ class Engine:
             verified_term, verified = self._verified
             if term != verified_term or upto > verified:
                 self._verified = (term, upto)
-            if self.closings.verified_commit:
-                commit = min(commit, upto)
+            commit = verdict.may_commit(commit)
             numbered = [(data, index, entry_term) for index, (entry_term, data) in enumerate(fresh, previous + 1)]
             self.raft.append_entries(self.now, peer, term, commit, previous, previous_term, numbered)
         self._answer = None
@@ -331,17 +318,14 @@ class Engine:
         self._leadership.begin()
 
     def countable(self, index: int) -> bool:
-        return not self.closings.sync_before_send or index <= self.journal.durable_index
+        return index <= self.journal.durable_index
 
     def _state_changed(self, leads: bool) -> None:
         self.leads = leads
         if leads:
             return
         self._leadership.end()
-        if self.closings.fresh_timeout:
-            self._election.restart_timer()
-        else:
-            self._election.due_now()
+        self._election.stepped_down()
 
     # Configurations.
 
@@ -375,4 +359,4 @@ class Engine:
 
     def send(self, peer: str, frame: Frame, *, after_sync: bool) -> None:
         self.sent += 1
-        self.outbox.append(Message(peer, frame, after_sync and self.closings.sync_before_send))
+        self.outbox.append(Message(peer, frame, after_sync))

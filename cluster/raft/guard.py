@@ -38,6 +38,10 @@ class Verified(NamedTuple):
     entries: tuple[tuple[int, bytes], ...]
     upto: int
 
+    def may_commit(self, commit: int) -> int:
+        """How much of what the leader has committed the follower may commit: what this message verified (hole 2)."""
+        return min(commit, self.upto)
+
 
 class Rejected(NamedTuple):
     """The log doesn't hold what the message builds on; `hint` is where the leader should try next."""

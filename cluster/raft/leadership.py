@@ -6,7 +6,6 @@ the dissertation's §6.4, CheckQuorum §6.2, transfer §3.10. What is committed 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -33,7 +32,6 @@ class Leadership:
         self.transfer_to: str | None = None
         self._engine = engine
         self._reads = ReadRounds()
-        self._window = WINDOW if engine.closings.bounded_window else sys.maxsize
         self._round = 0
         self._round_times = RoundTimes(engine.timing.heartbeat / 16)
         self._next_heartbeat = 0.0
@@ -91,7 +89,7 @@ class Leadership:
         if start <= base:
             progress.needs_snapshot = True
         previous = base if progress.needs_snapshot else start - 1
-        lacks = start <= journal.last_index and progress.may_send_entries(self._window)
+        lacks = start <= journal.last_index and progress.may_send_entries(WINDOW)
         frame = made.get((previous, lacks)) if made is not None else None
         if frame is None:
             frame = self._append_entries(previous, lacks)
@@ -126,7 +124,7 @@ class Leadership:
 
     def on_ack(self, peer: str, term: int, round_: int, ok: bool, index: int) -> None:
         engine = self._engine
-        if engine.closings.acks_carry_term and term != engine.term:
+        if term != engine.term:
             if term > engine.term:
                 engine.learn_term(term)
             return
@@ -134,17 +132,13 @@ class Leadership:
         if not engine.leads or progress is None:
             return
         # An answer proves contact when its round was sent, whenever it comes (hole 22).
-        sent_at = self._round_times.of(round_) if engine.closings.contact_by_round else engine.now
+        sent_at = self._round_times.of(round_)
         if round_ <= self._round:
             progress.answered(round_, sent_at)
         if ok:
             match = engine.raft.acknowledged(engine.now, peer, index, progress.contact)
             progress.acknowledged(match)
-            if engine.closings.forward_only_next:
-                progress.matched(match)
-            else:
-                progress.next = index + 1
-                progress.probing = False
+            progress.matched(match)
             engine.raft.count(engine.now)
         else:
             engine.raft.contacted(peer, progress.contact)
@@ -152,7 +146,7 @@ class Leadership:
                 progress.rejected(index, engine.match_index(peer))
         if engine.leads:
             # Only entries: answering an answer with a heartbeat would go on without end.
-            if progress.next <= engine.journal.last_index and progress.may_send_entries(self._window):
+            if progress.next <= engine.journal.last_index and progress.may_send_entries(WINDOW):
                 self.send_to(peer)
             self.advanced()
 

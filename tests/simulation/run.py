@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from random import Random
 
+import pytest
+
 from cluster.node import applier
 from cluster.raft import leadership, rounds
 from tests.simulation import operator
@@ -100,7 +102,9 @@ def run(plan: Plan, *, trace: bool = False) -> Result:
     collecting = gc.isenabled()
     gc.disable()  # When garbage is collected mustn't depend on what ran before.
     try:
-        with _small_sizes(plan.settings):
+        with _small_sizes(plan.settings), pytest.MonkeyPatch.context() as patch:
+            if plan.settings.hole is not None:
+                plan.settings.hole(patch)
             return _run(plan, trace=trace)
     except Exception as error:
         error.add_note(f"a defect of the simulator, in the run of seed {plan.settings.seed}")

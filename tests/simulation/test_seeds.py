@@ -12,6 +12,7 @@ from random import SystemRandom
 
 import pytest
 
+from tests.simulation.holes import ignore_incarnations
 from tests.simulation.run import Plan, Result, draw_plan, run
 from tests.simulation.shrink import shrink
 from tests.simulation.teeth import TEETH
@@ -149,8 +150,8 @@ def test_what_ran_before_changes_nothing() -> None:
 
 
 def test_a_failing_run_shrinks_to_fewer_faults_that_fail_the_same_way() -> None:
-    tooth = next(tooth for tooth in TEETH if tooth.closing == "pinned_incarnations")
-    plan = tooth.plan(tooth.seeds[0], closed=False)
+    tooth = next(tooth for tooth in TEETH if tooth.hole is ignore_incarnations)
+    plan = tooth.plan(tooth.seeds[0], open=True)
     found = run(plan).violation
     assert found is not None
     small = shrink(plan, found[0], attempts=40)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from cluster.api import Member
-from cluster.closings import ALL_CLOSED, Closings
 from cluster.net.transport import TransportLimits
 from cluster.options import Options
 from cluster.raft.engine import Timing
 from tests.simulation.clocks import Clocks
+from tests.simulation.holes import Hole
 from tests.simulation.loop import NodeLoop, Scheduler
 from tests.simulation.machine import Flavour, RegisterFlavour, RegistryFlavour
 from tests.simulation.network import Wire
@@ -31,7 +31,8 @@ class Settings:
     nodes: int = 3
     registry: bool = False
     clients: int = 4
-    closings: Closings = ALL_CLOSED
+    hole: Hole | None = None
+    """Open in this run; none for `cluster` as it is."""
     timing: Timing = field(default_factory=Timing)
     snapshot_entries: int = 100
     trailing_entries: int = 20
@@ -116,7 +117,6 @@ class World:
             segment_bytes=settings.segment_bytes,
             reserve_bytes=4 << 10,
             queue_bytes=1 << 20,
-            closings=settings.closings,
         )
 
     def violated(self, invariant: str, text: str) -> None:

@@ -6,7 +6,6 @@ import asyncio
 from random import Random
 
 from cluster.api import Member
-from cluster.closings import ALL_CLOSED, Closings
 from cluster.raft.engine import BATCH, CONFIGURATION, Engine, Message, Timing
 from cluster.raft.membership import Configuration, Configurations
 from cluster.raft.storage import LogStorage
@@ -19,9 +18,7 @@ def configuration(*names: str, index: int = 0) -> Configuration:
     return Configuration(tuple(Member(name, f"{name}:1", name.encode() * 8) for name in names), index)
 
 
-def engine(
-    name: str, names: str, closings: Closings = ALL_CLOSED, seed: int = 1, log: LogStorage | None = None
-) -> Engine:
+def engine(name: str, names: str, seed: int = 1, log: LogStorage | None = None) -> Engine:
     return Engine(
         0.0,
         name=name,
@@ -30,7 +27,6 @@ def engine(
         applied=0,
         timing=TIMING,
         draw=Random(seed).random,
-        closings=closings,
     )
 
 
@@ -45,13 +41,13 @@ def entry(text: str) -> bytes:
 class Conversation:
     """Engines named by one letter each, all connected, at one clock. `queue` holds (sender, message) in order."""
 
-    def __init__(self, names: str, closings: Closings = ALL_CLOSED) -> None:
+    def __init__(self, names: str) -> None:
         self.names = names
         self.now = 0.0
         self.queue: list[tuple[str, Message]] = []
         self.cut: set[tuple[str, str]] = set()
         self.logs = {name: MemoryLog() for name in names}
-        self.engines = {name: engine(name, names, closings, seed, self.logs[name]) for seed, name in enumerate(names)}
+        self.engines = {name: engine(name, names, seed, self.logs[name]) for seed, name in enumerate(names)}
         for one in self.engines.values():
             one.peers_changed(0.0, set(names) - {one.name})
 
