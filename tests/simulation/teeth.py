@@ -43,7 +43,14 @@ TEETH = (
         {"reset": 6, "kill": 2, "slow-link": 2},
         {"message_bytes": 300, "think": 0.1, "nodes": 3, "snapshot_entries": 2000},
     ),
-    Tooth(1, holes.move_next_back, range(1006, 1026), ("never back",)),
+    Tooth(
+        1,
+        holes.move_next_back,
+        range(1000, 1020),
+        ("never back",),
+        {"slow-link": 6, "reset": 3, "pause": 3},
+        {"message_bytes": 300, "think": 0.05, "snapshot_entries": 2000},
+    ),
     Tooth(
         2,
         holes.commit_unverified,
@@ -99,10 +106,10 @@ TEETH = (
     Tooth(
         17,
         holes.believe_own_log,
-        range(1014, 1054),
+        range(1006, 1046),
         ("committed stays", "same state", "same results", "exactly once", "on a majority's disks", "fail-stop"),
-        {"cold": 6, "kill": 3, "partition": 2},
-        {"think": 0.05},
+        {"cold": 6, "kill": 3, "partition": 4, "power": 3},
+        {"think": 0.05, "registry": False, "snapshot_entries": 2000},
     ),
     Tooth(
         18,
