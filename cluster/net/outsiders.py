@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from cluster.api import Member
 from cluster.net.tcp import split_address
-from cluster.raft.membership import Configuration
+from cluster.raft.membership import Configuration, majority
 
 MOST_OUTSIDERS = 16
 """Peers from outside that are let in at a time. Each is dialled back at the address that it names."""
@@ -96,5 +96,5 @@ def refusal_counts(
     if ours.index == 0:
         return True  # It has nothing but the list of its first start, and may be an empty disk under an old name.
     mine = ours.member(me[0])
-    majority = len(({me[0]} | accepted) & set(ours.voters)) > len(ours.voters) // 2
-    return mine is not None and mine.incarnation == me[1] and not majority
+    accepts = len(({me[0]} | accepted) & set(ours.voters)) >= majority(len(ours.voters))
+    return mine is not None and mine.incarnation == me[1] and not accepts

@@ -9,7 +9,7 @@ from itertools import count
 
 from cluster.node.sessions import Answer, ReplicatedState
 from cluster.raft.engine import BATCH
-from cluster.raft.guard import SafetyViolation
+from cluster.raft.log_matching import SafetyViolation
 from cluster.storage.journal import Journal
 
 MARK_EVERY = 1024

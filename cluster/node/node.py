@@ -29,7 +29,7 @@ from cluster.options import Options
 from cluster.ports import Disk, Network, Random
 from cluster.raft import messages
 from cluster.raft.engine import Engine
-from cluster.raft.guard import SafetyViolation
+from cluster.raft.log_matching import SafetyViolation
 from cluster.raft.membership import Configuration, Configurations
 from cluster.raft.messages import Frame
 from cluster.storage.journal import JournalFailed

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cluster.raft import pysyncobj_adapter as pysync
-from cluster.raft.guard import quorum
+from cluster.raft.membership import majority
 from cluster.raft.messages import Frame
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Election:
         self._count_would_votes()
 
     def _count_would_votes(self) -> None:
-        if len(self._would_vote) >= quorum(self._engine.configuration.voters):
+        if len(self._would_vote) >= majority(len(self._engine.configuration.voters)):
             self._stand()
 
     def _stand(self, *, on_transfer: bool = False) -> None:

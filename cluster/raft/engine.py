@@ -1,8 +1,8 @@
-"""Raft's rules around pysyncobj, as a machine without I/O: messages and time in, messages and positions out.
+"""One member's Raft, as a machine without I/O: messages and time go in, messages and positions come out.
 
-pysyncobj (`raft.py`) keeps the role, the term, the follower's log and the commit rule; what it gets wrong is judged
-here before it sees it, or instead of it: `election.py`, `leadership.py`, `guard.py`. The caller gives the time with
-every call, sends what `take_messages` returns, and calls `tick` often.
+pysyncobj (`pysyncobj_adapter.py`) keeps the role, the term, the follower's log and the commit rule. What it gets wrong
+is judged before it sees it, or replaced: in `election.py`, `leadership.py` and `log_matching.py`. The caller gives
+the time with every call, sends what `take_messages` returns, and calls `tick` often.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 from cluster.api import Role
 from cluster.raft import pysyncobj_adapter as pysync
 from cluster.raft.election import Election
-from cluster.raft.guard import Progress, Rejected, SafetyViolation, verify_append
 from cluster.raft.leadership import Leadership
+from cluster.raft.log_matching import Rejected, SafetyViolation, verify_append
 from cluster.raft.membership import Configuration, Configurations
 from cluster.raft.messages import Frame
+from cluster.raft.progress import Progress
 from cluster.raft.pysyncobj_adapter import Raft
 from cluster.raft.read_index import Answer
 from cluster.raft.storage import LogStorage

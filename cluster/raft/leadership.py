@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from cluster.raft.guard import Progress, majority_reached
+from cluster.raft.membership import majority_reached
 from cluster.raft.messages import Frame
+from cluster.raft.progress import Progress
 from cluster.raft.read_index import Answer, ReadRounds
 from cluster.raft.rounds import RoundTimes
 
@@ -87,7 +88,7 @@ class Leadership:
         progress, journal = self.progress[peer], engine.journal
         base, start = journal.base_index, progress.next
         if start <= base:
-            progress.needs_snapshot = True
+            progress.become_snapshot()
         previous = base if progress.needs_snapshot else start - 1
         lacks = start <= journal.last_index and progress.may_send_entries(WINDOW)
         frame = made.get((previous, lacks)) if made is not None else None

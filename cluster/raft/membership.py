@@ -6,6 +6,7 @@ every old majority overlapping every new one (Raft dissertation §4.1). New memb
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +16,16 @@ from cluster.api import LogError, Member
 
 MOST_REMOVED = 256
 """Removed disks that are remembered, the latest."""
+
+
+def majority(voters: int) -> int:
+    """The smallest number of `voters` that any other majority of them overlaps with."""
+    return voters // 2 + 1
+
+
+def majority_reached(values: Iterable[int], voters: int) -> int:
+    """The greatest value that a majority of `voters` has reached, given one value for each of them."""
+    return sorted(values, reverse=True)[majority(voters) - 1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,9 @@ from cluster.node.transfer import Receiving
 from cluster.raft import engine, leadership
 from cluster.raft.election import Election
 from cluster.raft.engine import Engine
-from cluster.raft.guard import LogView, Progress, Verified
 from cluster.raft.leadership import Leadership
+from cluster.raft.log_matching import LogView, Verified
+from cluster.raft.progress import Progress
 from cluster.raft.pysyncobj_adapter import Raft
 from cluster.raft.rounds import RoundTimes
 from cluster.storage.journal import Journal
@@ -59,7 +60,8 @@ def move_next_back(patch: Patch) -> None:
 
     def matched(self: Progress, _match: int) -> None:
         self.next = newest + 1
-        self.probing = False
+        if not self.needs_snapshot:
+            self.become_replicate()
 
     patch.setattr(Raft, "acknowledged", noted)
     patch.setattr(Progress, "matched", matched)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cluster.raft.membership import majority
+
 if TYPE_CHECKING:
     from cluster.node.node import Node
     from cluster.raft.membership import Configuration
@@ -40,7 +42,7 @@ class Majorities:
         given = self._votes.get((term, server.name), set())
         own = {server.name} if (node.journal.term, node.journal.voted_for) == (term, server.name) else set()
         votes = len((given | own) & set(voters))
-        if votes <= len(voters) // 2:
+        if votes < majority(len(voters)):
             self._world.violated(
                 "elected by a majority", f"{server.name} leads term {term} with {votes} of {len(voters)} votes"
             )
@@ -52,7 +54,7 @@ class Majorities:
         holding = sum(
             any(_holds(journal, index, term) for journal in self._disks(configuration, voter)) for voter in voters
         )
-        if holding <= len(voters) // 2:
+        if holding < majority(len(voters)):
             self._world.violated(
                 "on a majority's disks", f"entry {index} is committed with {holding} of {len(voters)} disks"
             )

@@ -11,7 +11,7 @@ from cluster.node.intake import Intake
 from cluster.node.sessions import Item, ReplicatedState
 from cluster.node.snapshotting import Compaction
 from cluster.node.transfer import Sending
-from cluster.raft.guard import Progress
+from cluster.raft.progress import Progress
 from cluster.raft.rounds import RoundTimes
 
 Patch = pytest.MonkeyPatch

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cluster.api import LogError, Member
 from cluster.log import ReplicatedLog
+from cluster.raft.membership import majority
 from tests.simulation.server import Lost
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ async def replace(world: World, fault: Fault) -> None:
             return
         voters = leader.node.engine.configuration.voters
         others = [name for name in voters if name != server.name and world.servers[name].up]
-        enough = len(voters) // 2 + 1
+        enough = majority(len(voters))
         if server.name not in voters or len(voters) < 3 or len(others) < enough:
             return
         server.crash()

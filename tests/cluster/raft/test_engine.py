@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cluster.api import Role
-from cluster.raft.guard import SafetyViolation
+from cluster.raft.log_matching import SafetyViolation
 from tests.cluster.raft.engines import TIMING, Conversation, engine, entry
 from tests.cluster.raft.memory_log import MemoryLog
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cluster.api import LogError, Member
-from cluster.raft.membership import Configuration, Configurations
+from cluster.raft.membership import Configuration, Configurations, majority, majority_reached
 
 THREE = Configuration(tuple(Member(f"s{n}", f"127.0.0.1:{n}", bytes([n]) * 16) for n in (1, 2, 3)), index=5)
 
@@ -65,3 +67,15 @@ def test_a_snapshot_keeps_the_configuration_that_it_covers_and_those_after_it() 
     assert held.at(3) == newer
     held.dropped_from(11)
     assert held.latest == newer
+
+
+@pytest.mark.parametrize(("voters", "expected"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3)])
+def test_a_majority_is_more_than_half(voters: int, expected: int) -> None:
+    assert majority(voters) == expected
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=7))
+def test_a_majority_has_reached_the_value_and_not_the_next(values: list[int]) -> None:
+    reached = majority_reached(values, len(values))
+    assert 2 * sum(value >= reached for value in values) > len(values)
+    assert 2 * sum(value > reached for value in values) <= len(values)

@@ -1,4 +1,4 @@
-"""The rules for messages: what an append_entries may change, how far a leader may send, what a majority is."""
+"""Log matching: what an append_entries may change in a follower's log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.raft.guard import Progress, Rejected, SafetyViolation, Verified, majority_reached, quorum, verify_append
+from cluster.raft.log_matching import Rejected, SafetyViolation, Verified, verify_append
 
 
 class Terms:
@@ -108,56 +108,3 @@ def test_after_an_append_the_log_is_the_leaders_up_to_what_was_verified(
     assert after[:end] == leaders[:end]
     # Nothing that agreed with the leader was lost.
     assert after[:shared] == leaders[:shared]
-
-
-@pytest.mark.parametrize(("voters", "expected"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3)])
-def test_a_quorum_is_more_than_half(voters: int, expected: int) -> None:
-    assert quorum([str(n) for n in range(voters)]) == expected
-
-
-@given(st.lists(st.integers(0, 20), min_size=1, max_size=7))
-def test_a_majority_has_reached_the_value_and_not_the_next(values: list[int]) -> None:
-    reached = majority_reached(values, len(values))
-    assert sum(value >= reached for value in values) >= len(values) // 2 + 1
-    assert sum(value > reached for value in values) < len(values) // 2 + 1
-
-
-def test_a_late_answer_does_not_move_the_next_entry_back() -> None:
-    progress = Progress(next=1, contact=0.0)
-    progress.matched(0)
-    progress.sent(10)
-    progress.matched(4)
-    assert progress.next == 11
-
-
-def test_one_message_is_sent_until_the_first_answer_and_then_a_window() -> None:
-    progress = Progress(next=1, contact=0.0)
-    assert progress.may_send_entries(2)
-    progress.sent(3)
-    assert not progress.may_send_entries(2)
-    progress.answered(1, contact=0.5)
-    progress.acknowledged(3)
-    progress.matched(3)
-    progress.sent(4)
-    assert progress.may_send_entries(2)
-    progress.sent(5)
-    assert not progress.may_send_entries(2)
-    progress.answered(3, contact=0.7)
-    assert not progress.may_send_entries(2)
-    progress.acknowledged(4)
-    assert progress.may_send_entries(2)
-    assert progress.contact == 0.7
-
-
-def test_a_rejection_goes_back_no_further_than_what_matches() -> None:
-    progress = Progress(next=20, contact=0.0)
-    progress.rejected(hint=3, match=8)
-    assert progress.next == 9
-    progress.rejected(hint=15, match=8)
-    assert progress.next == 9
-
-
-def test_a_new_connection_starts_over_after_what_matches() -> None:
-    progress = Progress(next=20, contact=0.0, needs_snapshot=True)
-    progress.restarted(match=8)
-    assert (progress.next, progress.probing, progress.needs_snapshot) == (9, True, False)

@@ -1,13 +1,10 @@
-"""What a message may do to a log, as functions of values: verified entries, windows, majorities.
+"""Log matching: what an append_entries may change in a follower's log (Raft §5.3, §5.4).
 
-The rules are Raft's (§5.3, §5.4); where pysyncobj forgets one, `engine.py` puts these in its way.
+pysyncobj drops and commits more than that: `engine.py` lets it see only what is verified here.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 
@@ -101,74 +98,3 @@ def _first_of_term(log: LogView, index: int, term: int) -> int:
     while index > log.base_index + 1 and log.term_at(index - 1) == term:
         index -= 1
     return index
-
-
-def quorum(voters: Collection[str]) -> int:
-    return len(voters) // 2 + 1
-
-
-def majority_reached(values: Iterable[int], voters: int) -> int:
-    """The greatest value that a majority of `voters` has reached, given one value for each of them."""
-    return sorted(values, reverse=True)[voters // 2]
-
-
-@dataclass(slots=True)
-class Progress:
-    """What a leader knows of one member, in its present leadership.
-
-    `next` is the next entry to send; while `probing` one message at a time is sent, until one is acknowledged.
-    `unacknowledged` holds the last index of each message with entries that is under way (a window, hole 24).
-    `round` is the last one it answered and `contact` when that was sent (seconds). `told` is the commit index that
-    was sent to it last.
-    """
-
-    next: int
-    contact: float
-    probing: bool = True
-    unacknowledged: deque[int] = field(default_factory=deque)
-    round: int = 0
-    needs_snapshot: bool = False
-    told: int = 0
-
-    def may_send_entries(self, window: int) -> bool:
-        if self.needs_snapshot:
-            return False
-        return len(self.unacknowledged) < (1 if self.probing else window)
-
-    def sent(self, last: int) -> None:
-        self.next = last + 1
-        self.unacknowledged.append(last)
-
-    def answered(self, round_: int, contact: float) -> None:
-        """An answer echoes the round of its question, which was sent at `contact` or later."""
-        if round_ > self.round:
-            self.round = round_
-        if contact > self.contact:
-            self.contact = contact
-
-    def acknowledged(self, match: int) -> None:
-        """The member has the log up to `match`: the messages that brought it are no longer under way.
-
-        The position frees them, not the round: a round's time may be forgotten long before its answer comes."""
-        unacknowledged = self.unacknowledged
-        while unacknowledged and unacknowledged[0] <= match:
-            unacknowledged.popleft()
-
-    def matched(self, match: int) -> None:
-        """Never back: a late answer must not make the leader send again what is there (hole 1)."""
-        self.next = max(self.next, match + 1)
-        self.probing = False
-        self.needs_snapshot = False
-
-    def rejected(self, hint: int, match: int) -> None:
-        self.next = max(match + 1, min(hint, self.next))
-        self.probing = True
-        self.unacknowledged.clear()
-
-    def restarted(self, match: int) -> None:
-        """What was under way is lost (a new connection), or no longer of use (a snapshot took its place)."""
-        self.next = match + 1
-        self.probing = True
-        self.needs_snapshot = False
-        self.told = 0
-        self.unacknowledged.clear()
