@@ -38,8 +38,7 @@ from cluster.storage.snapshots import SnapshotMeta
 _TELL_AFTER = 0.005
 """Seconds after which members learn of a commit when no entry has told them before: only who waits for a change
 through them could notice, while telling at once would cost as much as the write itself."""
-_RAFTS = frozenset({"app", "commit", "ack", "vote?", "vote", "now"})
-_AT_ONCE = _RAFTS | {"read?", "read"}
+_AT_ONCE = frozenset(messages.RAFT) | {"read?", "read"}
 """What somebody waits for, and comes one at a time; of the others many may come in one turn of the loop."""
 
 
@@ -76,6 +75,7 @@ class Node:
         self._more_planned = False
         self._put_off = False
         self._stepping = False
+        self._handlers = self._make_handlers()
 
     # Life.
 
@@ -345,45 +345,65 @@ class Node:
         self.step(self._take, peer, frame)
 
     def _take(self, peer: str, frame: Frame) -> None:
-        kind, now, engine = frame[0], self.loop.time(), self.engine
-        if kind in _RAFTS:
-            if kind == "app" and frame[7] is not None and frame[1] >= engine.term and peer in self.peers.inside:
-                self.applier.expect((frame[7][0], frame[7][1]))
-            engine.receive(now, peer, frame)
-            if kind in ("app", "commit") and frame[1] == engine.term:
-                commit = frame[5] if kind == "app" else frame[2]
-                self.freshness.heard(now, commit, self.applier.index, self._has_this_term)
-        elif kind == "prop":
-            self.intake.take(peer, frame[1])
-        elif kind == "no":
-            self.intake.refused(frame[1], frame[2])
-        elif kind == "read?":
-            engine.read(now, lambda index: self._answer_read(peer, frame[1], index))
-        elif kind == "read":
-            self.questions.answered(frame[1], frame[2])
-        elif kind == "ask":
-            self.send(peer, ["told", frame[1], self.asks.taken(frame[2])])
-        elif kind == "told":
-            self.asks.answered(frame[1], frame[2])
-        elif kind == "snap":
-            if engine.heard_in_term(now, peer, frame[1]):
-                self._receiving.piece(peer, frame)
-        elif kind == "snapack":
-            self.compaction.acknowledged(peer, *frame[1:])
-        elif kind == "known?":
-            self.peers.asked_about(peer, frame[1], frame[2])
-        elif kind == "known":
-            self.peers.told_of(frame[1], frame[2], frame[3])
-        elif kind == "gone":
-            if self.peers.believes_removal(peer, frame[1], frame[2]):
-                raise LogError(
-                    f"this node was removed from the cluster at log index {frame[2]}, says {peer}; "
-                    "its data directory is of no further use to it"
-                )
-            self.limited.warning(now, (peer, kind), "removal_not_believed", peer=peer, index=frame[2])
+        self._handlers[frame[0]](peer, frame)
 
-    def _answer_read(self, peer: str, question: int, index: int | None) -> None:
-        self.send(peer, ["read", question, index])
+    def _make_handlers(self) -> dict[str, Callable[[str, Frame], None]]:
+        """What is done with each kind of `messages.KINDS`, which names a frame's fields."""
+        return dict.fromkeys(messages.RAFT, self._on_raft) | {
+            "app": self._on_append,
+            "commit": self._on_commit,
+            "prop": lambda peer, frame: self.intake.take(peer, frame[1]),
+            "no": lambda _peer, frame: self.intake.refused(frame[1], frame[2]),
+            "read?": self._on_read,
+            "read": lambda _peer, frame: self.questions.answered(frame[1], frame[2]),
+            "ask": self._on_ask,
+            "told": lambda _peer, frame: self.asks.answered(frame[1], frame[2]),
+            "snap": self._on_piece,
+            "snapack": lambda peer, frame: self.compaction.acknowledged(peer, *frame[1:]),
+            "known?": lambda peer, frame: self.peers.asked_about(peer, frame[1], frame[2]),
+            "known": lambda _peer, frame: self.peers.told_of(frame[1], frame[2], frame[3]),
+            "gone": self._on_gone,
+        }
+
+    def _on_raft(self, peer: str, frame: Frame) -> None:
+        self.engine.receive(self.loop.time(), peer, frame)
+
+    def _on_append(self, peer: str, frame: Frame) -> None:
+        if frame[7] is not None and frame[1] >= self.engine.term and peer in self.peers.inside:
+            self.applier.expect((frame[7][0], frame[7][1]))
+        self._on_raft(peer, frame)
+        self._heard(frame[1], frame[5])
+
+    def _on_commit(self, peer: str, frame: Frame) -> None:
+        self._on_raft(peer, frame)
+        self._heard(frame[1], frame[2])
+
+    def _heard(self, term: int, commit_index: int) -> None:
+        """The leader of `term` has committed so much."""
+        if term == self.engine.term:
+            self.freshness.heard(self.loop.time(), commit_index, self.applier.index, self._has_this_term)
+
+    def _on_read(self, peer: str, frame: Frame) -> None:
+        def answer(index: int | None) -> None:
+            self.send(peer, ["read", frame[1], index])
+
+        self.engine.read(self.loop.time(), answer)
+
+    def _on_ask(self, peer: str, frame: Frame) -> None:
+        self.send(peer, ["told", frame[1], self.asks.taken(frame[2])])
+
+    def _on_piece(self, peer: str, frame: Frame) -> None:
+        if self.engine.heard_in_term(self.loop.time(), peer, frame[1]):
+            self._receiving.piece(peer, frame)
+
+    def _on_gone(self, peer: str, frame: Frame) -> None:
+        _kind, term, index = frame
+        if self.peers.believes_removal(peer, term, index):
+            raise LogError(
+                f"this node was removed from the cluster at log index {index}, says {peer}; "
+                "its data directory is of no further use to it"
+            )
+        self.limited.warning(self.loop.time(), (peer, frame[0]), "removal_not_believed", peer=peer, index=index)
 
     def last_contact(self) -> float:
         """Seconds since this node had all that the leader, when it was heard, had committed; 0 on the leader."""

@@ -86,6 +86,14 @@ class Engine:
         """The term, and how far its leader has shown this log to be its own."""
         self._election = Election(self)
         self._leadership = Leadership(self)
+        self._handlers: dict[str, Callable[..., None]] = {
+            "app": self._on_append,
+            "commit": self._on_commit,
+            "ack": self._leadership.on_ack,
+            "vote?": self._election.on_request,
+            "vote": self._election.on_vote,
+            "now": self._election.on_timeout_now,
+        }
         self.raft = Raft(
             now,
             name,
@@ -144,23 +152,9 @@ class Engine:
     # Inputs.
 
     def receive(self, now: float, peer: str, frame: Frame) -> None:
-        """One frame of Raft's (well-formed, `messages.py`) from an authenticated member."""
+        """One frame of a kind in `messages.RAFT`, well-formed (`messages.flaw`), from an authenticated member."""
         self.now = now
-        kind = frame[0]
-        if kind == "app":
-            self._on_append(peer, *frame[1:])
-        elif kind == "commit":
-            self._on_commit(peer, *frame[1:])
-        elif kind == "ack":
-            self._leadership.on_ack(peer, *frame[1:])
-        elif kind == "vote?":
-            self._election.on_request(peer, *frame[1:])
-        elif kind == "vote":
-            self._election.on_vote(peer, *frame[1:])
-        elif kind == "now":
-            self._election.on_timeout_now(peer, *frame[1:])
-        else:
-            raise AssertionError(f"{kind!r} is no message of Raft's")
+        self._handlers[frame[0]](peer, *frame[1:])
 
     def tick(self, now: float) -> None:
         """Let time pass: heartbeats, elections, and what has become committed."""

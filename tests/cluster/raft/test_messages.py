@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from cluster.raft.messages import flaw
+from cluster.node.node import Node
+from cluster.raft.messages import KINDS, RAFT, flaw
+from tests.cluster.raft.engines import lone_engine
 
 GOOD: list[list[Any]] = [
     ["app", 1, 2, 3, 4, 5, [], None],
@@ -28,8 +30,16 @@ GOOD: list[list[Any]] = [
     ["snap", 1, 2, 3, 4, 5, b"a", b"b", b"c", b"d"],
     ["snapack", 1, 2, 3, True],
     ["gone", 1, 2],
+    ["known?", "n1", b"disk"],
+    ["known", 1, "n1", b"disk"],
 ]
 OTHER: list[Any] = [None, True, 1, 1.5, "text", b"bytes", [], {}]
+
+
+def test_every_kind_is_handled_and_tested_here() -> None:
+    assert {frame[0] for frame in GOOD} == set(KINDS)
+    assert set(Node._make_handlers(Node.__new__(Node))) == set(KINDS)
+    assert set(lone_engine()._handlers) == set(RAFT)
 
 
 @pytest.mark.parametrize("frame", GOOD, ids=lambda frame: f"{frame[0]}-{len(frame)}")
