@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from operator import attrgetter
 from random import Random
 
 from cluster.api import Member
@@ -48,8 +50,20 @@ class Conversation:
         self.cut: set[tuple[str, str]] = set()
         self.logs = {name: MemoryLog() for name in names}
         self.engines = {name: engine(name, names, seed, self.logs[name]) for seed, name in enumerate(names)}
+        self.on_message: Callable[[str, Message, bool], None] = lambda *_: None
+        """Called for each message (its sender, and whether it arrives) before it is received."""
+        self._connect()
+
+    def _connect(self) -> None:
         for one in self.engines.values():
-            one.peers_changed(0.0, set(names) - {one.name})
+            one.peers_changed(self.now, set(self.names) - {one.name})
+
+    def join(self, name: str) -> None:
+        """One more engine, connected to all others, which knows of no member yet."""
+        self.names += name
+        self.logs[name] = MemoryLog()
+        self.engines[name] = engine(name, "", len(self.names), self.logs[name])
+        self._connect()
 
     def __getitem__(self, name: str) -> Engine:
         return self.engines[name]
@@ -63,7 +77,8 @@ class Conversation:
     def collect(self) -> None:
         """Take what the engines have to say; what depends on a disk is taken only if that disk is in step."""
         for name, one in self.engines.items():
-            for message in one.take_messages():
+            # By member: pysyncobj asks for votes in another order each time. For one member the order stays.
+            for message in sorted(one.take_messages(), key=attrgetter("peer")):
                 assert not (message.after_sync and self.logs[name].unsynced), "a test forgot to sync first"
                 self.queue.append((name, message))
 
@@ -76,8 +91,11 @@ class Conversation:
             for sender, message in queue:
                 if only is not None and message.peer != only:
                     self.queue.append((sender, message))
-                elif (sender, message.peer) not in self.cut:
-                    self.engines[message.peer].receive(self.now, sender, message.frame)
+                else:
+                    arrives = (sender, message.peer) not in self.cut and message.peer in self.engines
+                    self.on_message(sender, message, arrives)
+                    if arrives:
+                        self.engines[message.peer].receive(self.now, sender, message.frame)
 
     async def pass_time(self, seconds: float, *, step: float = 0.025, names: str | None = None) -> None:
         end = self.now + seconds

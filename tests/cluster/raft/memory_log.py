@@ -57,6 +57,15 @@ class MemoryLog:
         self.unsynced |= (term, voted_for) != (self.term, self.voted_for)
         self.term, self.voted_for = term, voted_for
 
+    def drop_to(self, index: int) -> None:
+        """A snapshot covers the log up to `index`, which stands in it."""
+        self._entries.drop_to(index)
+
+    def reset(self, base_index: int, base_term: int) -> None:
+        """A snapshot that came from elsewhere takes the whole log's place."""
+        self._entries.reset(base_index, base_term)
+        self.unsynced = True
+
     def sync(self) -> None:
         self.unsynced = False
         self.durable_index = self.last_index

@@ -1,30 +1,12 @@
-"""Conversations between engines: what Raft promises, told as short scenes that a hole of pysyncobj would spoil."""
+"""Rules of an engine that need more than messages: clocks, disks, restarts. The others are in `transcripts/`."""
 
 from __future__ import annotations
 
 import pytest
 
-from cluster.api import Role
 from cluster.raft.log_matching import SafetyViolation
 from tests.cluster.raft.engines import TIMING, Conversation, engine, entry
 from tests.cluster.raft.memory_log import MemoryLog
-
-
-def logs(talk: Conversation) -> dict[str, list[bytes]]:
-    return {
-        name: [one.journal.entry(i).data for i in range(one.journal.base_index + 1, one.journal.last_index + 1)]
-        for name, one in talk.engines.items()
-    }
-
-
-async def test_a_cluster_elects_one_leader_and_commits_what_it_appends() -> None:
-    talk = Conversation("abc")
-    leader = await talk.elect("a")
-    index = leader.append(talk.now, entry("x"))
-    await talk.deliver(3)
-    assert leader.commit_index == index
-    assert talk.leaders() == ["a"]
-    assert logs(talk)["b"] == logs(talk)["a"]
 
 
 async def test_a_lone_voter_leads_at_once_and_commits_only_what_is_on_its_disk() -> None:
@@ -57,20 +39,6 @@ async def test_a_leader_does_not_count_itself_before_its_own_disk_has_the_entry(
     assert leader.commit_index == index
 
 
-async def test_late_acknowledgements_and_resent_entries_drop_nothing() -> None:
-    """Hole 1: the first old acknowledgement made pysyncobj's leader resend a part, and its follower drop the rest."""
-    talk = Conversation("abc")
-    leader = await talk.elect("a")
-    for number in range(20):
-        leader.append(talk.now, entry(f"{number}"))
-        await talk.deliver(1, only="b")
-    before = talk["b"].journal.last_index
-    first = ["app", leader.term, 1, 2, leader.journal.term_at(2), 2, [(leader.term, entry("0"))], None]
-    assert leader.journal.entry(3).data == entry("0")
-    talk["b"].receive(talk.now, "a", first)
-    assert talk["b"].journal.last_index == before
-
-
 async def test_a_heartbeat_commits_no_more_than_it_verified() -> None:
     """Hole 2: an old leader's own tail must not be committed on the strength of the new leader's commit index."""
     talk = Conversation("abc")
@@ -88,75 +56,6 @@ async def test_a_heartbeat_commits_no_more_than_it_verified() -> None:
     heartbeat = ["app", talk["b"].term, 99, base, talk["b"].journal.term_at(base), commit, [], None]
     talk["a"].receive(talk.now, "b", heartbeat)
     assert talk["a"].commit_index <= base
-
-
-async def test_the_divergent_tail_of_an_old_leader_is_replaced() -> None:
-    talk = Conversation("abc")
-    leader = await talk.elect("a")
-    talk.cut = {("a", "b"), ("a", "c"), ("b", "a"), ("c", "a")}
-    leader.append(talk.now, entry("divergent"))
-    await talk.deliver(1)
-    talk.now += 2 * TIMING.election_max
-    await talk.elect("b")
-    talk["b"].append(talk.now, entry("kept"))
-    await talk.deliver(3)
-    talk.cut = set()
-    await talk.pass_time(0.5)
-    assert talk.leaders() == ["b"]
-    assert entry("divergent") not in logs(talk)["a"]
-    assert logs(talk)["a"] == logs(talk)["b"]
-
-
-async def test_an_acknowledgement_from_another_term_counts_for_nothing() -> None:
-    talk = Conversation("abc")
-    leader = await talk.elect("a")
-    index = leader.append(talk.now, entry("x"))
-    leader.receive(talk.now, "b", ["ack", leader.term - 1, 1, True, index])
-    assert leader.match_index("b") < index
-
-
-async def test_an_acknowledgement_from_a_higher_term_ends_the_leadership() -> None:
-    talk = Conversation("abc")
-    leader = await talk.elect("a")
-    leader.receive(talk.now, "b", ["ack", leader.term + 3, 1, False, 0])
-    assert not leader.leads
-    assert leader.leader is None
-
-
-async def test_one_voter_who_answers_twice_is_one_vote() -> None:
-    talk = Conversation("abcde")
-    await talk.deliver()
-    talk["a"].campaign_now(0.0)
-    talk.collect()
-    for peer in "bc":
-        talk["a"].receive(0.0, peer, ["vote", talk["a"].term + 1, True, True])
-    assert talk["a"].role is Role.CANDIDATE
-    term = talk["a"].term
-    for _ in range(4):
-        talk["a"].receive(0.0, "b", ["vote", term, True, False])
-    talk["a"].receive(0.0, "stranger", ["vote", term, True, False])
-    assert not talk["a"].leads
-    talk["a"].receive(0.0, "c", ["vote", term, True, False])
-    assert talk["a"].leads
-
-
-async def test_a_node_that_reaches_a_follower_but_not_the_leader_deposes_nobody() -> None:
-    talk = Conversation("abc")
-    leader = await talk.elect("a")
-    term = leader.term
-    talk.cut = {("a", "c"), ("c", "a")}
-    await talk.pass_time(5.0)
-    assert talk.leaders() == ["a"]
-    assert leader.term == term
-    assert talk["c"].term == term
-
-
-async def test_a_leader_without_a_majority_steps_down_within_an_election_time_out() -> None:
-    talk = Conversation("abc")
-    leader = await talk.elect("a")
-    talk.cut = {("a", "b"), ("a", "c"), ("b", "a"), ("c", "a")}
-    await talk.pass_time(TIMING.election_min + 2 * TIMING.heartbeat, names="a")
-    assert not leader.leads
 
 
 async def test_old_acknowledgements_that_come_late_do_not_renew_a_leadership() -> None:
@@ -214,63 +113,6 @@ async def test_who_sends_a_snapshot_leads_its_term_whether_that_was_known_or_not
     assert not one.heard_in_term(talk.now, "c", one.term)
 
 
-async def test_a_read_waits_for_a_round_that_began_after_it() -> None:
-    talk = Conversation("abc")
-    leader = await talk.elect("a")
-    await talk.deliver(2)
-    answers: list[int | None] = []
-    leader.read(talk.now, answers.append)
-    assert answers == []
-    await talk.deliver(2)
-    assert answers == [leader.commit_index]
-
-
-async def test_all_reads_that_wait_share_the_next_round() -> None:
-    talk = Conversation("abc")
-    leader = await talk.elect("a")
-    await talk.deliver(2)
-    answers: list[int | None] = []
-    for _ in range(50):
-        leader.read(talk.now, answers.append)
-    leader_messages = leader.take_messages()
-    assert len([m for m in leader_messages if m.frame[0] == "app"]) == 2
-    talk.queue.extend(("a", m) for m in leader_messages)
-    await talk.deliver(4)
-    assert answers == [leader.commit_index] * 50
-
-
-async def test_a_read_of_a_deposed_leader_is_not_answered_from_the_past() -> None:
-    talk = Conversation("abc")
-    leader = await talk.elect("a")
-    await talk.deliver(2)
-    talk.cut = {("a", "b"), ("a", "c"), ("b", "a"), ("c", "a")}
-    answers: list[int | None] = []
-    leader.read(talk.now, answers.append)
-    await talk.pass_time(1.0, names="a")
-    assert answers == [None]
-
-
-async def test_leadership_is_handed_over_without_waiting_for_a_time_out() -> None:
-    talk = Conversation("abc")
-    leader = await talk.elect("a")
-    leader.append(talk.now, entry("x"))
-    leader.transfer(talk.now, "b")
-    assert not leader.takes_proposals
-    await talk.deliver(6)
-    assert talk.leaders() == ["b"]
-
-
-async def test_a_hand_over_that_does_not_come_about_ends_and_proposals_go_on() -> None:
-    talk = Conversation("abc")
-    leader = await talk.elect("a")
-    talk.cut = {("a", "b"), ("b", "a")}
-    leader.append(talk.now, entry("x"))
-    leader.transfer(talk.now, "b")
-    await talk.pass_time(TIMING.election_max + 0.1)
-    assert leader.leads
-    assert leader.takes_proposals
-
-
 async def test_a_cluster_forms_only_with_all_its_first_members() -> None:
     talk = Conversation("abc")
     for one in talk.engines.values():
@@ -294,18 +136,6 @@ async def test_a_message_from_a_second_leader_of_the_term_stops_the_node() -> No
     leader = await talk.elect("a")
     with pytest.raises(SafetyViolation, match="two leaders in term"):
         leader.receive(talk.now, "b", ["app", leader.term, 1, 0, 0, 0, [], None])
-
-
-async def test_a_vote_that_was_lost_is_given_again() -> None:
-    talk = Conversation("abc")
-    await talk.deliver()
-    request = ["vote?", 4, 0, 0, False, False]
-    for _ in range(2):
-        talk["b"].receive(0.0, "a", request)
-        await talk.sync("b")
-        assert [m.frame for m in talk["b"].take_messages()] == [["vote", 4, True, False]]
-    talk["b"].receive(0.0, "c", request)
-    assert [m.frame for m in talk["b"].take_messages()] == [["vote", 4, False, False]]
 
 
 async def test_a_restarted_node_remembers_its_term_and_vote() -> None:
