@@ -1,4 +1,4 @@
-"""When a node stands for election, and for whom it votes: PreVote, stickiness, votes as a set of members.
+"""When a node stands for election and for whom it votes: PreVote, stickiness, votes as a set of members.
 
 Raft §5.2, §5.4.1; dissertation §9.6 (PreVote), §4.2.3 (stickiness), §3.10 (transfer). pysyncobj counts the votes.
 """
@@ -25,31 +25,31 @@ class Election:
         self._on_transfer = False
 
     def tick(self) -> None:
-        """No leader was heard for as long as the time-out says: ask whether an election could be won."""
+        """Start a pre-vote when the election time-out has passed without a leader."""
         if self._engine.now >= self._deadline:
             self.restart_timer()
             self._engine.raft.forget_leader()
             self._ask_first()
 
     def restart_timer(self) -> None:
-        """Wait anew, and for nothing that was asked before: who has led since doesn't stand on old answers."""
+        """Restart the election timer and discard outstanding pre-votes."""
         engine = self._engine
         self._asked_term = None
         span = engine.timing.election_max - engine.timing.election_min
         self._deadline = engine.now + engine.timing.election_min + span * engine.draw()
 
     def stepped_down(self) -> None:
-        """This node leads no more: the others may elect somebody before it stands again (hole 21)."""
+        """Leadership ended. Others can be elected before this node stands again: it waits a full time-out (hole 21)."""
         self.restart_timer()
 
     def due_now(self) -> None:
         self._deadline = self._engine.now
 
-    # For others.
+    # Requests of others.
 
     def on_request(self, peer: str, term: int, last_index: int, last_term: int, pre: bool, on_transfer: bool) -> None:
         engine = self._engine
-        # A disk with entries on it isn't the empty one that a forming cluster must fear: whoever wrote them knew it.
+        # A forming cluster must fear an empty disk under an old name. A disk with entries isn't empty.
         unformed = self._forming_incomplete() and engine.journal.last_index == 0 and not engine.recognised
         if engine.unable or unformed or (self._leader_is_heard() and not on_transfer):
             engine.send(peer, ["vote", engine.term, False, pre], after_sync=True)
@@ -59,7 +59,7 @@ class Election:
             granted = term > engine.term and (last_term, last_index) >= (journal.last_term, journal.last_index)
             engine.send(peer, ["vote", term if granted else engine.term, granted, True], after_sync=True)
             return
-        # pysyncobj stays silent when it is asked twice: the first answer may be lost.
+        # pysyncobj ignores a repeated request, but its first answer may be lost: repeat it.
         again = term == engine.term and engine.raft.voted_for == peer
         before = engine.sent
         engine.raft.deliver(
@@ -73,20 +73,22 @@ class Election:
             engine.send(peer, ["vote", engine.term, again, False], after_sync=True)
 
     def _leader_is_heard(self) -> bool:
-        """Whoever reaches this node but not the leader must not depose it (hole 6)."""
+        """Stickiness: a candidate that can't reach the leader must not depose it (hole 6)."""
         engine = self._engine
         fresh = engine.now < engine.last_contact + engine.timing.election_min
         return engine.leads or (engine.leader is not None and fresh)
 
-    # For itself.
+    # This node's own candidacy.
 
     def _may_stand(self) -> bool:
         engine = self._engine
         return not engine.unable and not self._forming_incomplete() and engine.name in engine.configuration.voters
 
     def _forming_incomplete(self) -> bool:
-        """A cluster forms once, with all its first members there: before a configuration stands in this node's log it
-        can't tell a member's first disk from an empty one under an old name (hole 23), so it waits for all."""
+        """Whether a new cluster still waits for some of its first members.
+
+        Until a configuration is in this node's log, it can't tell a member's first disk from an empty one under an old
+        name (hole 23). So a cluster forms with all its first members connected."""
         engine = self._engine
         if engine.configuration.index > 0 or engine.journal.base_index > 0:
             return False
@@ -140,7 +142,7 @@ class Election:
         return peer in self._engine.configuration.voters and (pre or peer not in self._votes)
 
     def on_timeout_now(self, peer: str, term: int) -> None:
-        """The leader hands over: stand at once; the others need not wait until they miss it."""
+        """The leader hands over: stand at once, without a pre-vote and without a time-out."""
         engine = self._engine
         if term == engine.term and peer == engine.leader and self._may_stand():
             self._stand(on_transfer=True)

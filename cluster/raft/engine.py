@@ -37,7 +37,7 @@ class Timing:
 
 
 class Message(NamedTuple):
-    """`after_sync`: it says or implies that something is on this node's disk, and must wait until it is."""
+    """`after_sync`: the message depends on this node's disk. The caller sends it after the next sync."""
 
     peer: str
     frame: Frame
@@ -45,7 +45,7 @@ class Message(NamedTuple):
 
 
 class Engine:
-    """One member's Raft. Raises SafetyViolation or AssertionError where a defect shows: the node must then stop."""
+    """One member's Raft. SafetyViolation and AssertionError mean a defect: the node must stop."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Engine:
         timing: Timing,
         draw: Callable[[], float],
     ) -> None:
-        """`applied`: the log index of the state that the caller holds; `draw`: numbers from [0, 1) for time-outs."""
+        """`applied`: log index of the caller's state. `draw`: gives random numbers in [0, 1) for time-outs."""
         self.name = name
         self.journal = journal
         self.configurations = configurations
@@ -70,17 +70,17 @@ class Engine:
         self.configuration = configurations.latest
         self.connected: Collection[str] = frozenset()
         self.unable = False
-        """This node can't write: it neither stands for election, nor votes, nor leads."""
+        """This node can't write now: it doesn't stand for election, vote or lead."""
         self.recognised = False
-        """A member that knows the configuration has let this node's disk in: it is the one that is named there."""
+        """A member that knows the configuration accepted this node: its disk is the one named there."""
         self.last_contact = now
-        """When this node last heard from the leader that it knows."""
+        """When this node last heard its leader (seconds)."""
         self.mark: Callable[[], Any] = lambda: None
-        """What rides along with append_entries: the leader's state digest, for members to compare."""
+        """Gives what append_entries carries besides entries: the leader's state digest, for members to compare."""
         self.sent = 0
-        """How many messages were ever made."""
+        """Messages made so far."""
         self.outbox: list[Message] = []
-        """What `take_messages` will give."""
+        """What `take_messages` returns next."""
         self._answer: tuple[int, int] | None = None
         self._verified = (0, 0)
         """The term, and how far its leader has shown this log to be its own."""
@@ -106,7 +106,7 @@ class Engine:
         self._read_configurations()
         self._election.restart_timer()
 
-    # What others may know.
+    # Read-only views.
 
     @property
     def leader(self) -> str | None:
@@ -125,7 +125,7 @@ class Engine:
 
     @property
     def takes_proposals(self) -> bool:
-        """Leading, not about to hand over, and sure of what was committed before (its own no-op is committed)."""
+        """Whether this node leads, isn't handing over, and knows what was committed (its own no-op is)."""
         leadership = self._leadership
         return self.leads and leadership.transfer_to is None and self.commit_index >= leadership.first_index > 0
 
@@ -157,7 +157,7 @@ class Engine:
         self._handlers[frame[0]](peer, *frame[1:])
 
     def tick(self, now: float) -> None:
-        """Let time pass: heartbeats, elections, and what has become committed."""
+        """Let time pass: send heartbeats, start elections, advance the commit index."""
         self.now = now
         if self.leads:
             self._leadership.tick()
@@ -165,28 +165,28 @@ class Engine:
             self._election.tick()
 
     def durable(self, now: float) -> None:
-        """The journal synced: what was only written before may count now."""
+        """The journal synced: entries that were only written may count now."""
         self.now = now
         if self.leads:
             self.raft.count(now)
             self._leadership.advanced()
 
     def append(self, now: float, data: bytes) -> int:
-        """Append an entry as the leader and send it to everybody; its log index."""
+        """Append an entry as the leader and send it to all members. Returns its log index."""
         self.now = now
         self.raft.append(now, data)
         self._leadership.send_round()
         return self.journal.last_index
 
     def tell_commit(self, now: float, peers: Collection[str] | None = None) -> None:
-        """Tell `peers`, or everybody, what was committed, without waiting for the next entry or heartbeat."""
+        """Send the commit index to `peers` (None: all) now, without waiting for the next entry or heartbeat."""
         self.now = now
         self._leadership.tell_commit(peers)
 
     def read(self, now: float, answer: Answer) -> None:
-        """Find an index that a linearizable read must have seen (ReadIndex). `answer` gets None if leadership ends.
+        """Find the index that a linearizable read must see applied (ReadIndex). `answer` gets None if leadership ends.
 
-        One round to the majority serves all that ask before it starts; a single voter is its own majority.
+        One round to the majority serves all reads that came before it started. A single voter is its own majority.
         """
         self.now = now
         self._leadership.read(answer)
@@ -209,19 +209,19 @@ class Engine:
         self.tick(now)
 
     def transfer(self, now: float, to: str) -> None:
-        """Hand leadership to `to`: proposals stop, and it is told once it has the whole log."""
+        """Hand leadership to `to`: proposals stop, and once it has the whole log it is told to stand."""
         self.now = now
         self._leadership.transfer(to)
 
     def snapshot_installed(self, now: float, peer: str, index: int) -> None:
-        """`peer` says that it has the state up to `index` on its disk."""
+        """`peer` has the state up to `index` on its disk."""
         self.now = now
         self._leadership.snapshot_installed(peer, index)
 
     def heard_in_term(self, now: float, peer: str, term: int) -> bool:
-        """Whether `peer` leads the term that this node is in, by what only a term's leader sends (a snapshot's piece).
+        """Whether `peer` leads this node's term. It sent a piece of a snapshot in `term`, which only a leader does.
 
-        A node that has just read its disk again may have forgotten the term, and doesn't know its leader yet.
+        A node that has just started may be in an older term and doesn't know its leader yet.
         """
         self.now = now
         if term > self.term:
@@ -232,18 +232,18 @@ class Engine:
         return True
 
     def heard_leader(self, now: float) -> None:
-        """Something else than append_entries shows that the leader is alive (a piece of its snapshot)."""
+        """The leader is alive: it sent something else than append_entries (a piece of a snapshot)."""
         self.now = self.last_contact = now
         self._election.restart_timer()
 
     def rebased(self, applied: int, configurations: Configurations) -> None:
-        """A snapshot of log index `applied` was installed; `configurations` holds the one that it names."""
+        """A snapshot of log index `applied` was installed. `configurations` starts with its configuration."""
         self.configurations = configurations
         self.raft.committed(applied)
         self._read_configurations()
 
     def learn_term(self, term: int) -> None:
-        """Somebody is in a higher term: follow nobody in it."""
+        """A member is in a higher term: enter it, and follow nobody yet."""
         self.raft.learn_term(self.now, term)
 
     # As a follower.
@@ -269,7 +269,7 @@ class Engine:
         verdict = verify_append(self.journal, previous, previous_term, entries, self.commit_index)
         if isinstance(verdict, Rejected):
             self._answer = (round_, verdict.hint)
-            # pysyncobj still learns of the term and the leader: it rejects what builds on an entry that isn't there.
+            # pysyncobj must still learn the term and the leader. It rejects entries after one that isn't there.
             self.raft.append_entries(self.now, peer, term, commit, self.journal.last_index + 1, 0, [])
         else:
             previous, previous_term, fresh, upto = verdict
@@ -283,7 +283,7 @@ class Engine:
         self._answer = None
 
     def _on_commit(self, peer: str, term: int, commit: int) -> None:
-        """The leader has committed more and has nothing to append just now: a message that needs no answer."""
+        """The leader has committed more and has no entries to send. Needs no answer."""
         if term != self.term or peer != self.leader or self._verified[0] != term:
             return
         self.last_contact = self.now
@@ -291,12 +291,12 @@ class Engine:
         commit, journal = min(commit, self._verified[1]), self.journal
         self.raft.append_entries(self.now, peer, term, commit, journal.last_index, journal.last_term, [])
 
-    # What pysyncobj asks of its owner (raft.Owner).
+    # Callbacks of pysyncobj (`pysyncobj_adapter.Owner`).
 
     def emit(self, peer: str, message: dict[str, Any]) -> None:
         kind = message["type"]
         if kind == "next_node_idx":
-            if self._answer is not None:  # None: what made pysyncobj answer was no question.
+            if self._answer is not None:  # None: pysyncobj answers a "commit", which needs no answer.
                 round_, index = self._answer
                 self.send(peer, ["ack", self.term, round_, bool(message["success"]), index], after_sync=True)
         elif kind == "request_vote":
@@ -325,7 +325,7 @@ class Engine:
     # Configurations.
 
     def _read_configurations(self) -> None:
-        """What follows the snapshot in the log may name newer configurations."""
+        """Entries after the snapshot may hold newer configurations."""
         start = max(self.journal.base_index, self.configurations.latest.index)
         for index in range(start + 1, self.journal.last_index + 1):
             self._note_configuration(index, self.journal.entry(index).data)

@@ -1,7 +1,7 @@
-"""What a leader does: sends what each member lacks, counts who answers, proves that it still leads, hands over.
+"""The leader: sends members the entries that they lack, notes their answers, serves reads, hands over.
 
-Sending is ours: pysyncobj has no window, walks the log and cuts entries in pieces (holes 11, 24, 25). ReadIndex is
-the dissertation's §6.4, CheckQuorum §6.2, transfer §3.10. What is committed remains pysyncobj's to say.
+pysyncobj's sending isn't used: it has no window, walks the log and cuts entries in pieces (holes 11, 24, 25).
+ReadIndex is the dissertation's §6.4, CheckQuorum §6.2, transfer §3.10. pysyncobj decides what is committed.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE_BYTES = 1 << 20
 WINDOW = 8
-"""Messages with entries that may be under way to one member: at most 8 MiB, or one command if that is larger."""
+"""Messages with entries in flight to one member: at most 8 MiB, or one command if that is larger."""
 
 
 class Leadership:
-    """Only `progress` means anything while this node doesn't lead: who the other members are."""
+    """While this node doesn't lead, only the names in `progress` are valid: the other members."""
 
     def __init__(self, engine: Engine) -> None:
         self.progress: dict[str, Progress] = {}
         self.first_index = 0
-        """The no-op of this leadership, 0 for none: nothing is read or proposed before it is committed."""
+        """Log index of this leadership's no-op, 0 for none. Reads and proposals wait until it is committed."""
         self.transfer_to: str | None = None
         self._engine = engine
         self._reads = ReadRounds()
@@ -38,10 +38,10 @@ class Leadership:
         self._next_heartbeat = 0.0
         self._transfer_deadline = 0.0
 
-    # Its beginning and end.
+    # Beginning and end.
 
     def begin(self) -> None:
-        """The election is won; pysyncobj appends the no-op next."""
+        """The election was won. pysyncobj appends the no-op next."""
         start = self._engine.journal.last_index + 1
         self.first_index = start
         self.transfer_to = None
@@ -69,7 +69,7 @@ class Leadership:
         self.advanced()
 
     def send_round(self) -> None:
-        """Send append_entries to everybody: what each lacks, or a heartbeat. One more round."""
+        """Start a round: send append_entries to each member, with the entries that it lacks or as a heartbeat."""
         engine = self._engine
         if not engine.leads:
             return
@@ -81,7 +81,7 @@ class Leadership:
             self.send_to(peer, made)
 
     def send_to(self, peer: str, made: dict[tuple[int, bool], Frame] | None = None) -> None:
-        """`made` holds the frames of this round: members that stand alike get the same one, which is encoded once."""
+        """`made` holds the frames of this round: members with equal progress share one, which is encoded once."""
         engine = self._engine
         if peer not in engine.connected:
             return
@@ -115,7 +115,7 @@ class Leadership:
         if not engine.leads:
             return
         commit = engine.commit_index
-        # In the order of the members, not of `peers`, which may be a set: a seed's trace must not hang on it.
+        # In the order of the members: `peers` may be a set, and a simulated run must not depend on its order.
         for peer, progress in self.progress.items():
             if (peers is None or peer in peers) and progress.told < commit and peer in engine.connected:
                 progress.told = commit
@@ -132,7 +132,7 @@ class Leadership:
         progress = self.progress.get(peer)
         if not engine.leads or progress is None:
             return
-        # An answer proves contact when its round was sent, whenever it comes (hole 22).
+        # An answer proves contact at the time when its round was sent, however late it comes (hole 22).
         sent_at = self._round_times.of(round_)
         if round_ <= self._round:
             progress.answered(round_, sent_at)
@@ -146,7 +146,7 @@ class Leadership:
             if not progress.needs_snapshot:
                 progress.rejected(index, engine.match_index(peer))
         if engine.leads:
-            # Only entries: answering an answer with a heartbeat would go on without end.
+            # Entries only: a heartbeat for each answer would be answered again, without end.
             if progress.next <= engine.journal.last_index and progress.may_send_entries(WINDOW):
                 self.send_to(peer)
             self.advanced()
@@ -162,7 +162,7 @@ class Leadership:
             progress.restarted(self._engine.match_index(peer))
 
     def advanced(self) -> None:
-        """Something moved: a transfer may be due, and reads may be answered."""
+        """A match, a round or the disk advanced: finish a transfer and answer reads where that is now possible."""
         engine = self._engine
         if not engine.leads:
             return
@@ -188,7 +188,7 @@ class Leadership:
             self._reads.end(None)
             return
         if engine.commit_index < self.first_index:
-            return  # Before its no-op it may not know of all that an earlier leader committed (§6.4).
+            return  # Until its no-op is committed, a leader may not know all that earlier leaders committed (§6.4).
         voters = engine.configuration.voters
         while True:
             self._reads.confirm(majority_reached([self._round_of(voter) for voter in voters], len(voters)))

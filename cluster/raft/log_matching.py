@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 
 class SafetyViolation(Exception):
-    """Something that Raft proves impossible: a defect or a lying disk. The node must stop and keep its data."""
+    """Raft proves this impossible, so there is a defect or a lying disk. The node must stop and keep its data."""
 
 
 class LogView(Protocol):
@@ -23,11 +23,10 @@ class LogView(Protocol):
 
 
 class Verified(NamedTuple):
-    """An append_entries, cut down to what the log lacks.
+    """An append_entries without the entries that the log has already.
 
-    The log holds the leader's entries up to `previous`; `entries` (term, data) come after it, and replace what is
-    there. `upto` is the last index that this message showed to be the leader's: the most that may be acknowledged
-    or committed on its strength.
+    The log matches the leader's up to `previous`. `entries` (term, data) come after it and replace what is there.
+    `upto` is the last index that this message shows to match: the follower acknowledges and commits no more than that.
     """
 
     previous: int
@@ -36,12 +35,12 @@ class Verified(NamedTuple):
     upto: int
 
     def may_commit(self, commit: int) -> int:
-        """How much of what the leader has committed the follower may commit: what this message verified (hole 2)."""
+        """The index up to which the follower may commit when its leader has committed `commit` (hole 2)."""
         return min(commit, self.upto)
 
 
 class Rejected(NamedTuple):
-    """The log doesn't hold what the message builds on; `hint` is where the leader should try next."""
+    """The log doesn't match at `previous`. The leader should try `hint` as the next entry to send."""
 
     hint: int
 
@@ -49,17 +48,17 @@ class Rejected(NamedTuple):
 def verify_append(
     log: LogView, previous: int, previous_term: int, entries: list[tuple[int, bytes]], committed: int
 ) -> Verified | Rejected:
-    """Judge an append_entries whose first entry has index `previous` + 1 (Raft §5.3).
+    """Check an append_entries whose first entry has index `previous` + 1 (Raft §5.3).
 
-    Entries that are there in index and term stay untouched, so that a late or repeated message never drops what was
-    acknowledged; only a conflict truncates. Raises SafetyViolation for a conflict at or below `committed`.
+    Entries with equal index and term stay, so a late or repeated message never drops an acknowledged entry. Only a
+    conflict truncates. Raises SafetyViolation for a conflict at or below `committed`.
     """
     upto = previous + len(entries)
     if previous == log.last_index and previous_term == log.last_term:
-        # As nearly always: it goes on where this log ends.
+        # The usual case: the message continues at the log's end.
         return Verified(previous, previous_term, tuple(entries), upto)
     if previous < log.base_index:
-        # What a snapshot covers was committed, hence is the leader's (Leader Completeness, Raft §5.4.3).
+        # Entries under a snapshot were committed, so the leader has them (Leader Completeness, Raft §5.4.3).
         skipped = log.base_index - previous
         if len(entries) <= skipped:
             return _nothing_new(log, upto)
@@ -89,12 +88,12 @@ def verify_append(
 
 
 def _nothing_new(log: LogView, upto: int) -> Verified:
-    """All of it is there already: hand on a message that builds on the log's end, and so touches nothing."""
+    """The log has all entries already: return an append at the log's end, which changes nothing."""
     return Verified(log.last_index, log.last_term, (), upto)
 
 
 def _first_of_term(log: LogView, index: int, term: int) -> int:
-    """Where `term` begins: the leader can skip all of it (end of Raft §5.3)."""
+    """The first entry of `term`, the term of entry `index`: the leader can skip that whole term (end of Raft §5.3)."""
     while index > log.base_index + 1 and log.term_at(index - 1) == term:
         index -= 1
     return index

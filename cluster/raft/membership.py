@@ -1,7 +1,7 @@
-"""Who belongs to the cluster: configurations as entries of the log, changed one member at a time.
+"""The members of the cluster: configurations as entries of the log, changed one member at a time.
 
-A configuration counts from the moment when it stands in a node's log, committed or not; single-member changes keep
-every old majority overlapping every new one (Raft dissertation §4.1). New members are learners first (§4.2.1).
+A node uses the latest configuration in its log, committed or not. Single-member changes keep every old majority
+overlapping every new one (Raft dissertation §4.1). New members are learners first (§4.2.1).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import msgpack
 from cluster.api import LogError, Member
 
 MOST_REMOVED = 256
-"""Removed disks that are remembered, the latest."""
+"""The latest removed disks that are remembered."""
 
 
 def majority(voters: int) -> int:
-    """The smallest number of `voters` that any other majority of them overlaps with."""
+    """The smallest number of voters such that any two groups of that size overlap."""
     return voters // 2 + 1
 
 
@@ -30,10 +30,10 @@ def majority_reached(values: Iterable[int], voters: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Members by name. `index` is the log index of the entry that it came in: 0 for the list of the first boot.
+    """The members. `index` is the log index of its entry, 0 for the list of the first boot.
 
-    `removed` are names and disks that were members before and are none now, as far back as this node's log and the
-    snapshots below it tell. It is no part of the entry, but of what the entries before it say.
+    `removed` has the names and disks of former members, as far back as this node's log and its snapshots tell. It
+    isn't in the entry: it follows from the entries before it.
     """
 
     members: tuple[Member, ...]
@@ -57,12 +57,12 @@ class Configuration:
         return packed
 
     def encode_removed(self) -> bytes:
-        """For a snapshot, which takes the place of the entries that tell; empty for none."""
+        """For a snapshot, which replaces the entries that `removed` follows from. Empty for none."""
         packed: bytes = msgpack.packb({"removed": [list(one) for one in self.removed]}) if self.removed else b""
         return packed
 
     def following(self, before: Configuration) -> Configuration:
-        """The same, with what is known to be removed after `before`."""
+        """The same configuration, with `removed` as it is after `before`."""
         left = [(m.name, m.incarnation) for m in before.members if m.incarnation]
         present = {(m.name, m.incarnation) for m in self.members}
         removed = tuple(one for one in dict.fromkeys((*before.removed, *left)) if one not in present)
@@ -83,7 +83,7 @@ class Configuration:
         )
 
     def pinned(self, incarnations: dict[str, bytes]) -> Configuration:
-        """The same members, each bound to the disk that it has now."""
+        """The same members, each bound to its present disk."""
         members = tuple(replace(m, incarnation=incarnations.get(m.name, m.incarnation)) for m in self.members)
         return replace(self, members=members)
 
@@ -96,7 +96,7 @@ class Configuration:
         return Configuration((*self.members, replace(member, voter=False)))
 
     def with_voter(self, name: str, incarnation: bytes) -> Configuration:
-        """Give a learner its vote, bound to the disk that was seen to catch up."""
+        """Give a learner its vote, bound to the disk that caught up."""
         if self.member(name) is None:
             raise LogError(f"{name!r} is not a member of this cluster")
         return Configuration(
@@ -117,14 +117,14 @@ class Configuration:
 
 
 class Configurations:
-    """The configurations that a node's log holds, newest last, over the one that its snapshot (or first boot) names."""
+    """The configurations in a node's log, newest last, after the one of its snapshot (or first boot)."""
 
     def __init__(self, base: Configuration) -> None:
         self.latest = base
         self._held = [base]
 
     def at(self, index: int) -> Configuration:
-        """The one in force at log index `index`, for a snapshot of it."""
+        """The configuration at log index `index`, for a snapshot of it."""
         return next((held for held in reversed(self._held) if held.index <= index), self._held[0])
 
     def added(self, configuration: Configuration) -> None:
@@ -132,7 +132,7 @@ class Configurations:
         self._held.append(self.latest)
 
     def dropped_from(self, index: int) -> bool:
-        """Entries from `index` on left the log; whether that changed the latest configuration."""
+        """Entries from `index` on left the log. Returns whether that changed the latest configuration."""
         before = self.latest
         self._held = [self._held[0], *(held for held in self._held[1:] if held.index < index)]
         self.latest = self._held[-1]

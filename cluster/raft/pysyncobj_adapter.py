@@ -1,9 +1,9 @@
-"""All that is known of pysyncobj's inside: its names, its private attributes, its version.
+"""All knowledge of pysyncobj's inside: its names, its private attributes, its version.
 
 pysyncobj 0.3.17 keeps roles, terms, votes and the follower's log, and decides what is committed (Raft §5.1-5.4).
 `Raft` drives it without its threads, sockets, files and pickles, and overrides what the list of holes names:
 sending (it has no window, cuts entries in pieces, walks the log), applying (it calls back before it moves on),
-compaction (it blocks) and time-outs (the engine has its own, with PreVote). Rules that decide stand in `engine.py`.
+compaction (it blocks) and time-outs (the engine has its own, with PreVote). The deciding rules are in `engine.py`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from cluster.raft.storage import LogStorage
 PINNED_VERSION = "0.3.17"
 
 NO_OP = b"\x01"
-"""pysyncobj's own entry of a new leader (Raft §8). Kinds of ours are in the first byte of an entry's data too."""
+"""The data of a new leader's no-op (Raft §8). The kinds of entries differ in their first byte."""
 
 
 class _Peer(Node):  # type: ignore[misc]  # pysyncobj has no types
-    """A member to pysyncobj, which keys its tables with it. One object per name, so that identity is equality: its
-    own `Node` compares in Python, some fifty times a write."""
+    """A member as the key of pysyncobj's tables. One object per name, compared by identity: pysyncobj's own `Node`
+    compares in Python, some fifty times a write."""
 
     __eq__ = object.__eq__
     __ne__ = object.__ne__
@@ -42,7 +42,7 @@ _NOBODY = _Peer("")
 
 
 class _NoPickle:
-    """Stands where pysyncobj finds pickle: nothing that comes from outside may ever be unpickled (hole 10)."""
+    """Replaces pickle in pysyncobj: nothing from outside may ever be unpickled (hole 10)."""
 
     @staticmethod
     def _refuse(*_: object) -> Any:
@@ -57,7 +57,7 @@ class _NoPoller:
 
 
 class _NoSerializer:
-    """Stands for pysyncobj's snapshot files and transfers; ours are in snapshots.py and transfer.py (2, 5, 13)."""
+    """Replaces pysyncobj's snapshot files and transfers with none. Ours are in other modules (holes 2, 5, 13)."""
 
     def checkSerializing(self) -> tuple[int, None]:
         return SERIALIZER_STATE.NOT_SERIALIZING, None
@@ -66,11 +66,11 @@ class _NoSerializer:
 
 
 _clock = [0.0]
-"""The time that pysyncobj sees: that of the engine's present step. One process may hold many engines."""
+"""The time that pysyncobj sees: the one of the present call. One process may hold many engines."""
 
 
 def _install() -> None:
-    """Replace the module globals that pysyncobj has no settings for. Done once, at import."""
+    """Replace module globals for which pysyncobj has no settings. Called once, at import."""
     if VERSION != PINNED_VERSION:
         raise RuntimeError(f"cluster needs pysyncobj {PINNED_VERSION}, found {VERSION}: its inside may differ")
     syncobj.pickle = _NoPickle
@@ -84,7 +84,7 @@ _install()
 class JournalView:
     """The journal as pysyncobj reads it: entry 0 is the last one that a snapshot covers, then the log.
 
-    `owner` is told of every change of the log, of the term and of the commit index: they all pass here, in any role.
+    All changes of log, term and commit index pass here, in any role: `owner` gets a callback for each.
     """
 
     def __init__(self, journal: LogStorage, owner: Owner) -> None:
@@ -125,11 +125,11 @@ class JournalView:
         return self._journal.voted_for
 
     def getRaftCommitIndex(self) -> int:
-        """What a snapshot covers was committed; of the rest the leader tells anew (hole 17)."""
+        """Entries under a snapshot were committed. About the others, only the leader knows (hole 17)."""
         return self._journal.base_index
 
     def setRaftCommitIndex(self, index: int) -> None:
-        """A commit index on disk would only be a hint, and nothing needs it."""
+        """Not written: a commit index on disk would only be a hint, and nothing needs it."""
         self._owner.commit_index = index
 
     def onOneSecondTimer(self) -> None: ...
@@ -138,18 +138,18 @@ class JournalView:
 
 
 class Owner(Protocol):
-    """What `Raft` asks of the engine around it, and tells it."""
+    """The callbacks of `Raft`: the engine around it implements them."""
 
     term: int
     commit_index: int
-    """These two are set whenever pysyncobj changes them: they are read some dozens of times for every entry."""
+    """Set whenever pysyncobj changes term or commit index: they are read dozens of times for every entry."""
 
     def entry_added(self, index: int, data: bytes) -> None:
-        """It is the log's last entry now."""
+        """Entry `index` was appended."""
         ...
 
     def entries_dropped(self, index: int) -> None:
-        """Those from `index` on leave the log."""
+        """The entries from `index` on are about to be dropped."""
         ...
 
     def emit(self, peer: str, message: dict[str, Any]) -> None:
@@ -161,11 +161,11 @@ class Owner(Protocol):
         ...
 
     def won(self) -> None:
-        """The election was won; called before pysyncobj acts on it."""
+        """The election was won. Called before pysyncobj appends its no-op."""
         ...
 
     def countable(self, index: int) -> bool:
-        """Whether this node may count itself for `index`: it is on its own disk."""
+        """Whether this node may count itself for `index`: the entry is on its own disk."""
         ...
 
 
@@ -183,7 +183,7 @@ FOLLOWER, CANDIDATE, LEADER = 0, 1, 2
 
 
 class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
-    """pysyncobj, tamed. Every method takes the present time first (seconds); nothing happens between calls."""
+    """pysyncobj without its clock, threads, disk and sockets. Methods take the time first (seconds)."""
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         quorum_timeout: float,
         on_state: Callable[[bool], None],
     ) -> None:
-        """`on_state` is told whether this node leads, whenever its role changes."""
+        """`on_state` is called with whether this node leads, whenever its role changes."""
         _clock[0] = now
         self._peers: dict[str, _Peer] = {"": _NOBODY}
         self._journal = journal
@@ -218,7 +218,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
             commandsWaitLeader=False,
             onStateChanged=state_changed,
         )
-        # pysyncobj asks for its journal through a module global while it is made.
+        # pysyncobj's constructor gets its journal through a module global.
         syncobj.createJournal = lambda _file: view
         super().__init__(self._peer(name), [], conf, transport=self._mailbox)
         self._SyncObj__serializer = _NoSerializer()
@@ -235,18 +235,18 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
     # Overrides of pysyncobj's private methods, by their mangled names.
 
     def _SyncObj__generateRaftTimeout(self) -> float:
-        """Never campaign by itself: the engine's own time-out asks for votes with PreVote first (holes 6, 21)."""
+        """Never campaign: the engine has its own time-out, and a pre-vote comes first (holes 6, 21)."""
         return math.inf
 
     def _SyncObj__sendAppendEntries(self) -> None:
         self._owner.send_round()
 
     def _SyncObj__applyLogEntries(self) -> bool:
-        """The host applies, in bounded steps, and moves on before it tells anybody (holes 9, 20, 25)."""
+        """Apply nothing: the node does, in bounded steps, with callbacks after its position moved (holes 9, 20, 25)."""
         return False
 
     def _SyncObj__tryLogCompaction(self) -> None:
-        """The host compacts, off the loop (hole 13)."""
+        """Compact nothing: the node does, off the loop (hole 13)."""
 
     def _SyncObj__getCurrentLogIndex(self) -> int:
         return self._journal.last_index
@@ -255,7 +255,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         return self._journal.last_term
 
     def _checkCommandsToApply(self) -> None:
-        """Nothing comes through pysyncobj's queue of commands, which is there for its threads (see `append`)."""
+        """pysyncobj's queue of commands isn't used: it is there for its threads (see `append`)."""
 
     def _SyncObj__onBecomeLeader(self) -> None:
         self._owner.won()
@@ -266,9 +266,9 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
     ) -> list[tuple[bytes, int, int]]:
         """Bounded slices of the log (hole 25).
 
-        With `count` 1 it is only the leader's commit rule that asks: it is shown what is on this node's own disk,
-        since pysyncobj counts the leader into every majority (hole 4, Raft §10.2.1 of the dissertation).
-        Without `count` a follower asks whether `start` is there and whether anything follows it.
+        Only the leader's commit rule calls this with `count` 1. It sees no more than this node's own disk has, since
+        pysyncobj counts the leader into every majority (hole 4, dissertation §10.2.1). A follower calls it without
+        `count`, to see whether `start` and an entry after it are there.
         """
         journal = self._journal
         term = None if start is None else journal.term_at(start)
@@ -280,7 +280,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
             found.append((NO_OP, start + 1, journal.term_at(start + 1) or 0))
         return found
 
-    # What the engine asks and tells.
+    # For the engine.
 
     @property
     def role(self) -> int:
@@ -288,7 +288,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         return role
 
     standing = property(attrgetter("_SyncObj__raftState", "_SyncObj__raftCurrentTerm", "_SyncObj__raftLeader"))
-    """Role, term and leader, to see at a glance whether any of them changed: looked at after every step."""
+    """(role, term, leader) in one look-up: compared after every step to see whether any of them changed."""
 
     @property
     def leader(self) -> str | None:
@@ -305,7 +305,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         return match
 
     def count(self, now: float) -> None:
-        """Somebody has more of the log on its disk: see what is committed by it. Nothing can be without another's."""
+        """A disk has more of the log: advance the commit index. That needs another member's match, if there are any."""
         commit, match = self._SyncObj__raftCommitIndex, self._SyncObj__raftMatchIndex
         others = self._SyncObj__otherNodes
         if commit < self._journal.last_index and (not others or max(map(match.__getitem__, others)) > commit):
@@ -344,9 +344,9 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         )
 
     def campaign(self, now: float) -> None:
-        """Stand for election at once: term + 1, a vote for oneself, requests to the other voters (Raft §5.2)."""
+        """Stand for election at once: enter the next term, vote for itself, ask the other voters (Raft §5.2)."""
         self._SyncObj__raftElectionDeadline = -math.inf
-        # pysyncobj campaigns only when it sees somebody connected; the engine has asked a majority already.
+        # pysyncobj campaigns only while a node is connected. The engine has had a majority's pre-votes already.
         self._SyncObj__connectedNodes.add(_NOBODY)
         try:
             self.tick(now)
@@ -360,11 +360,11 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         self._SyncObj__setState(FOLLOWER)
 
     def forget_leader(self) -> None:
-        """Nobody was heard for an election time-out. pysyncobj forgets when it campaigns, which PreVote puts off."""
+        """The election time-out passed. pysyncobj would forget the leader only after the pre-vote."""
         self._SyncObj__raftLeader = None
 
     def learn_term(self, now: float, term: int) -> None:
-        """Follow nobody in the higher `term`: a vote request that can't be granted, as its log is behind any other."""
+        """Enter the higher `term` and follow nobody, by a vote request whose log is too old to be granted."""
         self.deliver(now, "", {"type": "request_vote", "term": term, "last_log_index": -1, "last_log_term": -1})
 
     def append(self, now: float, data: bytes) -> None:
@@ -378,7 +378,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         self._view.add(data, self._journal.last_index + 1, self._SyncObj__raftCurrentTerm)
 
     def acknowledged(self, now: float, peer: str, index: int, contact: float) -> int:
-        """`peer` has the log up to `index`; it was last known to follow at `contact`. Its match index. AssertionError
+        """`peer` has the log up to `index`, and was in contact at `contact`. Returns its match index. AssertionError
         when this node doesn't lead.
 
         What pysyncobj makes of its message 'next_node_idx', without the message.
@@ -395,8 +395,8 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         self._SyncObj__lastResponseTime[self._peer(peer)] = contact
 
     def set_members(self, now: float, voters: Iterable[str], learners: Iterable[str]) -> None:
-        """The other members as the log's latest configuration names them; learners don't count (pysyncobj's
-        read-only nodes). Safe at any time: one change at a time is the caller's to keep (Raft dissertation §4.1)."""
+        """Set the other members, as in the log's latest configuration. Learners (pysyncobj's read-only nodes) don't
+        count in majorities. The caller changes one member at a time (Raft dissertation §4.1)."""
         _clock[0] = now
         others = {self._peer(name) for name in voters}
         watching = {self._peer(name) for name in learners}
@@ -412,7 +412,7 @@ class Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         self._SyncObj__readonlyNodes: set[Node] = watching
 
     def committed(self, index: int) -> None:
-        """The state holds what `index` covers: it was committed, whatever this journal knows of it."""
+        """The state includes entry `index`, so it was committed, whether the journal has it or not."""
         self._SyncObj__raftCommitIndex: int = max(self._SyncObj__raftCommitIndex, index)
         self._owner.commit_index = self._SyncObj__raftCommitIndex
         self._SyncObj__raftLastApplied = max(int(self._SyncObj__raftLastApplied), index)

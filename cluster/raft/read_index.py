@@ -1,15 +1,15 @@
-"""ReadIndex rounds: linearizable reads that wait for proof that their leader still leads (Raft dissertation §6.4)."""
+"""ReadIndex: a linearizable read waits until its leader has proven that it still leads (Raft dissertation §6.4)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Answer = Callable[[int | None], None]
-"""Called once: with the log index that the read must see applied, or None when no proof will come."""
+"""Called once, with the log index that the read must see applied; None if leadership ended."""
 
 
 class ReadRounds:
-    """Reads of one leader. One round is under way at most; all that ask meanwhile share the next one."""
+    """Reads of one leader. At most one round is in flight; reads that come meanwhile share the next one."""
 
     def __init__(self) -> None:
         self._waiting: list[Answer] = []
@@ -29,7 +29,7 @@ class ReadRounds:
         return bool(self._waiting) and not self._asked
 
     def begin(self, round_: int, commit_index: int) -> None:
-        """Round `round_` starts now. All that wait may read at `commit_index`, if it proves leadership."""
+        """Round `round_` starts now, for all reads that wait. If it proves leadership, they read at `commit_index`."""
         self._asked, self._waiting = self._waiting, []
         self._round, self._index = round_, commit_index
 
@@ -41,7 +41,7 @@ class ReadRounds:
                 answer(self._index)
 
     def end(self, index: int | None) -> None:
-        """Leadership ended, or never was: nobody is answered by it any more."""
+        """Leadership ended: answer all reads with `index` (None)."""
         answers, self._asked, self._waiting = self._asked + self._waiting, [], []
         for answer in answers:
             answer(index)

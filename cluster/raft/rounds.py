@@ -1,7 +1,7 @@
-"""When a leader sent its rounds: exactly enough for the recent ones, roughly for the old ones, never nothing.
+"""When a leader sent its rounds: precise for recent rounds, coarse for old ones, known for all.
 
-A slow link answers rounds that were sent seconds and tens of thousands of rounds ago. To keep each of them would cost
-memory without a bound, and to forget the old ones would take a member that answers for a silent one.
+Over a slow link, an answer may be tens of thousands of rounds late. Keeping the time of every round would need
+unbounded memory. Without the old times, the leader would take a member that answers late for a silent one.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import math
 from bisect import bisect_right
 
 MOST = 1024
-"""Rounds whose time is kept. When there are more, every other one goes: the older a round, the rougher its time."""
+"""Rounds whose time is kept. Past that, every other one is dropped: the older a round, the coarser its time."""
 
 
 class RoundTimes:
-    """The times of one leadership's rounds, which count up. `resolution`: seconds between two that are kept."""
+    """Times of one leadership's rounds, which count up. `resolution`: least seconds between two that are kept."""
 
     def __init__(self, resolution: float) -> None:
         self._resolution = resolution
@@ -35,13 +35,13 @@ class RoundTimes:
         self._rounds.append(round_)
         self._times.append(now)
         if len(self._rounds) > MOST:
-            # The first one stays: there is a time at or before every round of this leadership.
+            # The first one stays, so that every round of this leadership has a time at or before it.
             del self._rounds[1::2], self._times[1::2]
 
     def of(self, round_: int) -> float:
-        """A time at which `round_` wasn't sent yet, or was just being sent; -inf for a round of another leadership.
+        """The time when `round_` was sent, or somewhat before; -inf for a round of another leadership.
 
-        Never later than the truth: a leader may believe too early that it is alone, and never too late (hole 22)."""
+        Never later than the truth: a leader may step down too early, but never too late (hole 22)."""
         rounds = self._rounds
         if rounds and round_ >= rounds[-1]:
             return self._times[-1]  # As nearly always.

@@ -1,7 +1,7 @@
-"""What Raft's rules need of a log: entries, term and vote, in memory at once and on a disk later.
+"""The log that Raft's rules need: entries, term and vote, in memory at once and on a disk later.
 
-`cluster.storage.journal.Journal` is the real one. Every call takes effect at once for the next call. What must be on
-the disk before a message leaves is the caller's care (`cluster.node.persistence`).
+`cluster.storage.journal.Journal` implements it. A call takes effect for the next call at once. The caller syncs the
+disk before it sends a message that depends on it (`cluster.node.persistence`).
 """
 
 from __future__ import annotations
