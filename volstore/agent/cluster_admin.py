@@ -10,7 +10,6 @@ import structlog
 
 from cluster.api import LogError, Member, MemberStatus, Role, Status
 from cluster.log import ReplicatedLog
-from cluster.raft.membership import majority
 from cluster.storage import identity
 from cluster.storage.disk import RealDisk
 from volstore.agent import joining, logs

@@ -35,11 +35,6 @@ class ClusterHealth:
     problems: tuple[str, ...]
 
 
-def majority(voters: int) -> int:
-    """How many of `voters` must be able to take part for the cluster to have a leader and to write."""
-    return voters // 2 + 1
-
-
 def judge(asked: NodeView, reports: Sequence[Report]) -> ClusterHealth:
     """`asked` is the node that was asked first; `reports` has one for each member, also for those without an answer."""
     problems: list[str] = []

@@ -13,7 +13,7 @@ from volstore.core.errors import ApiError
 from volstore.http.cluster_admin import ClusterAdmin, NewPeer, NodeView, PeerView
 from volstore.http.endpoints.backups import backup_endpoints
 from volstore.http.endpoints.views import encode
-from volstore.http.health import Report, judge, majority
+from volstore.http.health import Report, judge
 from volstore.http.json.reader import InvalidBody, read_json
 from volstore.http.json.replies import Json, Reply
 from volstore.http.json.shape import Integer, Object, Text
