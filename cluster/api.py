@@ -203,7 +203,7 @@ class Log(Protocol):
         """Add a learner, let it catch up, give it its vote. Raises LogError saying why not."""
         ...
 
-    async def remove_member(self, name: str, deadline: float) -> None:
+    async def remove_member(self, name: str, deadline: float) -> str | None:
         """Remove a member; a leader that removes itself hands over first. Raises LogError saying why not."""
         ...
 

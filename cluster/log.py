@@ -43,7 +43,7 @@ class ReplicatedLog:
     ) -> None:
         self.options = options
         self._node = Node(options, machine, disk, snapshot_disk, network, random, log)
-        self._stopping = False
+        self._started = self._stopping = False
 
     @property
     def incarnation(self) -> bytes:
@@ -59,13 +59,19 @@ class ReplicatedLog:
         self._node.fail(error)
 
     async def start(self) -> None:
+        """Read the disk, restore the state machine, listen, and take part. Raises LogError where the disk can't be
+        used and OSError where the address can't; all that was taken is free again then."""
         await self._node.start()
+        self._started = True
 
     async def stop(self) -> None:
-        """Hand leadership over where there is any, answer what waits, close everything."""
+        """Hand leadership over if this member leads, answer pending proposals, close everything. Does nothing if the
+        start failed, or never was."""
         if self._stopping:
             return
         self._stopping = True
+        if not self._started:
+            return
         node = self._node
         if node.running and node.engine.leads and len(node.engine.configuration.voters) > 1:
             # A member that can't take over in time is no reason not to stop.
@@ -123,8 +129,10 @@ class ReplicatedLog:
     async def add_member(self, member: Member, deadline: float) -> None:
         await changes.add_member(self._node, member, deadline)
 
-    async def remove_member(self, name: str, deadline: float) -> None:
-        await changes.remove_member(self._node, name, deadline)
+    async def remove_member(self, name: str, deadline: float) -> str | None:
+        """Remove a member, and return None. A leader that is to remove itself hands leadership over first: the name of
+        the new leader, which is to be asked again. Raises LogError saying why not."""
+        return await changes.remove_member(self._node, name, deadline)
 
     async def snapshot_now(self) -> int:
         return await self._node.compaction.write()

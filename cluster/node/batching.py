@@ -8,6 +8,8 @@ from cluster.node.proposals import Pending
 from cluster.node.sessions import Item
 
 MAX_ENTRY_BYTES = 1 << 20
+MAX_ENTRY_ITEMS = 512
+"""Commands in one entry. An entry is applied in one piece: 512 of the dearest small commands take about 10 ms."""
 
 
 Waiting = tuple[int, Pending | None, str, Item | None]
@@ -36,10 +38,10 @@ class Batching:
         return True
 
     def take(self) -> list[Waiting]:
-        """As many as fit into one entry, at least one if there is any."""
+        """As many as one entry may hold in bytes and in number; at least one if there is any."""
         taken: list[Waiting] = []
         size = 0
-        while self.queue and (not taken or size + self.queue[0][0] <= MAX_ENTRY_BYTES):
+        while self.queue and len(taken) < MAX_ENTRY_ITEMS and (not taken or size + self.queue[0][0] <= MAX_ENTRY_BYTES):
             taken.append(self.queue.popleft())
             size += taken[-1][0]
         self._bytes -= size

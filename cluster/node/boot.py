@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cluster.api import LogError
@@ -11,7 +12,7 @@ from cluster.ports import Disk, Random
 from cluster.raft.membership import Configuration, Configurations
 from cluster.storage import identity
 from cluster.storage.identity import DataIdentity
-from cluster.storage.journal import Journal, JournalError
+from cluster.storage.journal import Journal, JournalError, JournalFailed
 from cluster.storage.sealed_disk import SealedDisk
 from cluster.storage.snapshots import Found, SnapshotMeta, SnapshotStore
 
@@ -35,10 +36,11 @@ async def boot(options: Options, state: ReplicatedState, disk: Disk, snapshot_di
         raise LogError(f"the data directory is in use by another node: {error}") from None
     try:
         return await _boot(options, state, disk, snapshot_disk, random)
-    except (JournalError, OSError) as error:
+    except (JournalError, OSError, ValueError) as error:
+        # ValueError: a newer version wrote what this one can't read.
         disk.unlock()
         raise LogError(f"the data directory can't be used: {error}") from error
-    except LogError:
+    except BaseException:
         disk.unlock()
         raise
 
@@ -50,6 +52,18 @@ async def _boot(options: Options, state: ReplicatedState, disk: Disk, snapshot_d
             disk, segment_bytes=options.segment_bytes, reserve_bytes=options.reserve_bytes, keys=options.keys
         )
     )
+    try:
+        return await _restore_from(options, state, snapshot_disk, who, journal)
+    except BaseException:
+        with suppress(JournalFailed):  # What was acknowledged was synced before.
+            await journal.close()
+        raise
+
+
+async def _restore_from(
+    options: Options, state: ReplicatedState, snapshot_disk: Disk, who: DataIdentity, journal: Journal
+) -> Booted:
+    """Bring `state` to the newest sound snapshot, and see that the log goes on from there."""
     store = SnapshotStore(SealedDisk(snapshot_disk, options.keys))
     found = await snapshot_disk.run(store.load)
     snapshot = _choose(journal, found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,19 +12,8 @@ from cluster.raft.membership import Configuration
 if TYPE_CHECKING:
     from cluster.node.node import Node
 
-_LOOK_EVERY = 0.02
 CAUGHT_UP = 64
 """Entries that a learner may lack when it gets its vote, and an heir of the leader: less than one message carries."""
-
-
-async def _until(node: Node, condition: Callable[[], bool], deadline: float, what: str) -> None:
-    """Wait for something that Raft's steps bring about. LogError past `deadline` (loop time)."""
-    while not condition():
-        if node.loop.time() >= deadline:
-            raise LogError(f"{what} before the deadline")
-        if not node.running:
-            raise LogError("this node stops")
-        await asyncio.sleep(_LOOK_EVERY)
 
 
 def _must_lead(node: Node) -> None:
@@ -52,29 +40,34 @@ async def transfer(node: Node, to: str | None, deadline: float) -> str:
         raise LogError(f"{to!r} is not a connected voter; these are: {', '.join(sorted(others)) or 'none'}")
     target = to
     node.step(lambda: engine.transfer(node.loop.time(), target))
-    await _until(
-        node,
-        lambda: (not node.engine.leads and node.engine.leader is not None) or node.engine.transfer_to is None,
+    await node.conditions.until(
+        # Between the two leaderships there is no leader for a moment.
+        lambda: node.engine.transfer_to is None if node.engine.leads else node.engine.leader is not None,
         deadline,
         f"{target!r} did not take over",
     )
-    if node.engine.leads or node.engine.leader is None:
+    leader = node.engine.leader
+    if node.engine.leads or leader is None:
         raise LogError(f"{target!r} did not take over")
-    return node.engine.leader
+    return leader
 
 
 async def _change(node: Node, make: Callable[[Configuration], Configuration], deadline: float) -> None:
     """Append one configuration and see it committed; the one before must be committed (dissertation §4.1)."""
     _must_lead(node)
     engine = node.engine
-    await _until(node, lambda: not engine.leads or node.intake.takes, deadline, "the last change was not committed")
+    await node.conditions.until(
+        lambda: not engine.leads or node.intake.takes, deadline, "the last change was not committed"
+    )
     _must_lead(node)
     changed = make(node.engine.configuration)
     term = node.engine.term
     node.step(lambda: _append(node, changed))
     index = node.engine.configuration.index
     # Leadership may end meanwhile: then it is the next leader that keeps this entry, or puts another in its place.
-    await _until(node, lambda: node.applier.index >= index, deadline, "the change was not committed (it may still be)")
+    await node.conditions.until(
+        lambda: node.applier.index >= index, deadline, "the change was not committed (it may still be)"
+    )
     kept = node.journal.term_at(index)
     if kept != term and (kept is not None or node.engine.configurations.at(index).index != index):
         raise LogError("leadership changed meanwhile: look at the members and try again")
@@ -92,8 +85,7 @@ def _has_caught_up(node: Node, name: str) -> bool:
 
 async def _caught_up(node: Node, name: str, deadline: float) -> bytes:
     """Wait until learner `name` has caught up; the incarnation of the disk that it has the log on (hole 12)."""
-    await _until(
-        node,
+    await node.conditions.until(
         lambda: not node.engine.leads or _has_caught_up(node, name),
         deadline,
         f"{name!r} did not catch up; it stays a learner: add it again to go on, or remove it",
@@ -110,10 +102,12 @@ async def add_member(node: Node, member: Member, deadline: float) -> None:
     await _change(node, lambda configuration: configuration.with_voter(member.name, incarnation), deadline)
 
 
-async def remove_member(node: Node, name: str, deadline: float) -> None:
+async def remove_member(node: Node, name: str, deadline: float) -> str | None:
+    """None once `name` is removed. A leader can't remove itself: it hands leadership over and gives the name of the new
+    leader, which is to be asked for the rest."""
     _must_lead(node)
     if name == node.options.name:
-        node.engine.configuration.without(name)
-        await transfer(node, None, deadline)
-        raise LogError(f"leadership was handed to {node.engine.leader!r} first: ask it to remove {name!r}")
+        node.engine.configuration.without(name)  # Raises where that can't be.
+        return await transfer(node, None, deadline)
     await _change(node, lambda configuration: configuration.without(name), deadline)
+    return None

@@ -209,19 +209,30 @@ class Intake:
         """Items that `peer` forwards. What is queued or in an entry already, from before its connection was lost, stays
         as it is: its sender learns what became of it from the log."""
         refused: list[list[Any]] = []
-        takes, held = self.takes, self._held
+        forged = False
+        takes, held, owner = self.takes, self._held, self._node.state.owner
         for item in items:
             if item[0] == "o":
+                if item[1] != peer:
+                    forged = True
+                    continue
                 if not takes or not self._take_opening(peer, item):
                     refused.append([item[2], _OPENING])
                 continue
             key = (item[1], item[2])
             if key in held:
                 continue
+            if owner(item[1]) not in (peer, None):
+                forged = True
+                continue
             if not takes or not self._batching.add((len(item[4]) + _ITEM_OVERHEAD, None, peer, item)):
                 refused.append([*key])
             else:
                 held.add(key)
+        if forged:
+            # The other's next write would be answered by what it never asked for.
+            node, reason = self._node, "it proposes in another member's session"
+            node.limited.warning(node.loop.time(), (peer, reason), "message_refused", peer=peer, reason=reason)
         if refused:
             self._refuse(peer, refused, "the leader's queue is full" if takes else _NOT_YET)
         self.plan_flush()
@@ -235,6 +246,16 @@ class Intake:
             return False
         self._openings[member] = (session, replaces)
         return True
+
+    def end_removed_sessions(self) -> None:
+        """Have the sessions of those who are no members any more ended, once their removal is committed."""
+        node = self._node
+        configuration = node.engine.configuration
+        if not self.takes or not (self._caught_up or self._catches_up()):
+            return
+        for item in node.state.without_member([member.name for member in configuration.members]):
+            self._take_opening("", item)
+        self.plan_flush()
 
     def _refuse(self, peer: str, pairs: list[list[Any]], why: str) -> None:
         """Tell `peer` what wasn't taken: it waits for that, and sends nothing again by itself."""

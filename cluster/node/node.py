@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from random import Random as PseudoRandom
 from typing import Any
 
@@ -16,7 +17,8 @@ from cluster.net.rate_limit import Logger, RateLimitedLog
 from cluster.net.transport import Identity, Transport
 from cluster.node.applier import Applier
 from cluster.node.ask import Answer, Asks
-from cluster.node.boot import boot
+from cluster.node.boot import Booted, boot
+from cluster.node.conditions import Conditions
 from cluster.node.freshness import Freshness
 from cluster.node.intake import Intake
 from cluster.node.peers import Peers
@@ -56,6 +58,7 @@ class Node:
         self.options = options
         self.log = log
         self.limited = RateLimitedLog(log)
+        self.conditions = Conditions()
         self.state = ReplicatedState(machine)
         self.running = False
         self.leadership_listeners: list[Callable[[], None]] = []
@@ -83,13 +86,32 @@ class Node:
         self.loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self.loop.create_future()
         booted = await boot(self.options, self.state, self._disk, self._snapshot_disk, self.random)
+        try:
+            await self._begin(booted)
+        except BaseException:
+            # Whatever it was, the next start of this process must find the directory free.
+            with suppress(JournalFailed):
+                await booted.journal.close()
+            self._disk.unlock()
+            raise
+        self.running = True
+        self.spawn(self._receiving.run)
+        self._tick()
+        if self.engine.configuration.voters == (self.options.name,):
+            self.step(lambda: self.engine.campaign_now(self.loop.time()))
+
+    async def _begin(self, booted: Booted) -> None:
+        """Make the parts of this node, and listen."""
         self.incarnation = booted.identity.incarnation
         self.journal = booted.journal
         self.store = booted.store
         self.intake = Intake(self, self.random.randbytes(16))
         self.applier = Applier(self.state, booted.applied, self.intake.answered)
         self.peers = Peers(self)
-        self.engine = self._make_engine(booted.configurations)
+        try:
+            self.engine = self._make_engine(booted.configurations)
+        except ValueError as error:  # An entry of the log that this version can't read.
+            raise LogError(f"the data directory can't be used: {error}") from error
         self.persistence = Persistence(self)
         self.questions = Questions(self)
         self.asks = Asks(self)
@@ -115,20 +137,11 @@ class Node:
             on_refused=self.peers.on_refused,
             limits=self.options.limits,
         )
-        try:
-            self.address = await self.transport.start()
-        except OSError:
-            await self.journal.close()
-            self._disk.unlock()
-            raise
-        self.running = True
-        self.spawn(self._receiving.run)
-        self._tick()
-        if self.engine.configuration.voters == (self.options.name,):
-            self.step(lambda: self.engine.campaign_now(self.loop.time()))
+        self.address = await self.transport.start()
 
     async def stop(self) -> None:
         self.running = False
+        self.conditions.end()
         for timer in (self._timer, self._telling):
             if timer is not None:
                 timer.cancel()
@@ -161,12 +174,17 @@ class Node:
             return
         # Before anything else is tried, also a line in the log: what comes after it may fail, too.
         self.running = False
+        self.conditions.end()
         self.failed.set_exception(error)
         self.log.error("node_failed", reason=str(error), exc_info=error)
 
     def soon(self, work: Callable[[], None]) -> None:
         """Do `work` in the next turn of the loop, outside of a step; an exception in it ends the node all the same."""
         self.loop.call_soon(self._guarded, work)
+
+    def later(self, seconds: float, work: Callable[[], None]) -> None:
+        """Do `work` after so many seconds, outside of a step; an exception in it ends the node all the same."""
+        self.loop.call_later(seconds, self._guarded, work)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
@@ -242,6 +260,8 @@ class Node:
         self.intake.resend(now)
         self.questions.repeat()
         self.asks.repeat()
+        if self.engine.leads:
+            self.intake.end_removed_sessions()
         self.compaction.consider()
 
     # What follows from a step.
@@ -285,6 +305,8 @@ class Node:
             self.freshness.applied(applier.index, self._has_this_term)
         if self.peers.leaving:
             self.peers.part()
+        if self.conditions:
+            self.conditions.look()
 
     def _tell_commit(self) -> None:
         self._telling = None

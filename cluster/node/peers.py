@@ -86,7 +86,7 @@ class Peers:
                 node.send(member.name, ["gone", engine.term, engine.configuration.index])
             self.leaving = ()
             # The connection goes once what was queued on it has left.
-            node.loop.call_later(node.options.timing.election_max, self._forget)
+            node.later(node.options.timing.election_max, self._forget)
 
     def _forget(self) -> None:
         if self._node.running and self._node.engine.configuration.members:

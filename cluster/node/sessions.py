@@ -7,7 +7,7 @@ is applied a second time gets its first outcome; one of a session that isn't ope
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -20,6 +20,8 @@ Item = list[Any]
 """One proposal in an entry: ["p", session, number, below, command], or ["o", member, session, replaces]."""
 
 _FORMAT = 1
+_ENDED = b"removed:"
+"""Before a name, the id of a session that nobody proposes in. Those of members' runs are 16 random bytes."""
 
 
 class NewerEntry(Exception):
@@ -52,6 +54,13 @@ def opening(member: str, session: bytes, replaces: bytes) -> Item:
     return ["o", member, session, replaces]
 
 
+def ending(member: str, present: bytes) -> Item:
+    """End the session of a member that was removed: nothing of that session is applied any more, and its outcomes are
+    forgotten. It is an opening like any other, so that members of older versions apply it alike. What stays is one
+    row of some 40 bytes for each name that was ever removed, until a member of that name opens a session."""
+    return opening(member, _ENDED + member.encode(), present)
+
+
 def encode_batch(items: list[Item]) -> bytes:
     return _pack([_FORMAT, items])
 
@@ -68,6 +77,19 @@ class ReplicatedState:
         """The open session of `member`, b"" for none."""
         session = self._by_member.get(member)
         return session.id if session is not None else b""
+
+    def owner(self, session: bytes) -> str | None:
+        """The member whose open session this is; None if it isn't open."""
+        held = self._by_id.get(session)
+        return held.member if held is not None else None
+
+    def without_member(self, members: Collection[str]) -> list[Item]:
+        """What ends the sessions of those who are not among `members`, where they have not been ended yet."""
+        return [
+            ending(session.member, session.id)
+            for session in self._by_member.values()
+            if session.member not in members and not session.id.startswith(_ENDED)
+        ]
 
     def outcome(self, session: bytes, number: int) -> Applied | None:
         """The remembered outcome, for one who missed its entry because a snapshot covered it."""

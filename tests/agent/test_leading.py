@@ -219,6 +219,13 @@ async def test_a_leader_that_was_paused_gives_everybody_time(leader: Leader) -> 
     assert not leader.registry.commands
 
 
+async def test_an_id_that_is_no_text_is_unknown(leader: Leader) -> None:
+    """Any member can send one, and the leader must go on."""
+    await leader.hear("n1")
+    answer = leader.leading.answer(b"\xff\xfe")
+    assert answer == leader.leading.answer(b"n9")
+
+
 async def test_who_does_not_lead_calls_nobody_down_and_answers_nobody(leader: Leader) -> None:
     await leader.hear("n1")
     leader.term = None

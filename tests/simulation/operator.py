@@ -137,7 +137,8 @@ async def remove_named(world: World, name: str, patience: float) -> bool:
             asked = leader
 
             async def work(log: ReplicatedLog, asked: Server = asked) -> None:
-                await log.remove_member(name, _deadline(asked, 3.0))
+                if (heir := await log.remove_member(name, _deadline(asked, 3.0))) is not None:
+                    raise LogError(f"{heir!r} leads now: ask it")
 
             if await _told(world, leader, work, f"remove {name}"):
                 break

@@ -144,10 +144,8 @@ class LogAdmin:
                 f"without {name!r} there would be {len(rest)} voters, of which {connected} can be reached: that is no "
                 "majority; bring another one back first",
             )
-        if name == self._config.name and rest:
-            await self._changed(self._log.transfer_leadership(None, deadline))
+        if await self._changed(self._log.remove_member(name, deadline)) is not None:
             raise LeadershipMoved
-        await self._changed(self._log.remove_member(name, deadline))
 
     def _must_lead(self) -> None:
         if self._log.status().role is not Role.LEADER:

@@ -98,7 +98,10 @@ class Leading:
 
     def answer(self, question: bytes) -> bytes | None:
         """Answer a member that received a heartbeat; `question` is the node's ID. None means: retry soon."""
-        id = question.decode()
+        try:
+            id = question.decode()
+        except UnicodeDecodeError:
+            return _encode(_Answer(known=False))  # No node has such an ID, whatever member asks for it.
         if not self._ready or id in self._going_down:
             return None
         state = self._registry.state

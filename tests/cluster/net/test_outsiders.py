@@ -366,7 +366,7 @@ async def _replace(members: Members, name: str) -> None:
 async def _changed(
     members: Members,
     name: str,
-    change: Callable[[ReplicatedLog], Awaitable[None]],
+    change: Callable[[ReplicatedLog], Awaitable[object]],
     done: Callable[[Named | None], bool],
 ) -> None:
     """Ask whoever leads, again where leadership was lost meanwhile, until `done` says so of the member."""

@@ -12,6 +12,7 @@ from cluster.log import ReplicatedLog
 from cluster.net.frames import Frame
 from cluster.node.batching import MAX_ENTRY_BYTES
 from cluster.node.node import Node
+from cluster.node.sessions import opening, proposal
 from tests.cluster.node.group import Members
 from tests.process.agents import until
 
@@ -142,6 +143,21 @@ async def test_a_follower_acknowledges_before_it_applies_and_puts_that_off_once(
     await three.agree()
     assert steps
     assert set(steps) == {(True, False)}
+
+
+async def test_no_member_proposes_in_the_session_of_another(three: Members) -> None:
+    """It would open it anew, or have the other's next write answered by one that the other never made."""
+    leader = await three.led()
+    node, forger = leader._node, follower(three, leader).options.name
+    other = next(name for name in three.logs if name not in (forger, leader.options.name))
+    session = node.state.session_of(other)
+    for item in (opening(other, b"mine" * 4, session), proposal(session, 1000, 1, b"forged")):
+        node.step(node.intake.take, forger, [item])
+    assert not node.intake._batching.queue
+    await three.fill(other, 3)
+    await three.agree()
+    assert node.state.session_of(other) == session
+    assert b"forged" not in three.machines[other].items
 
 
 async def test_who_was_only_just_elected_is_asked_again_soon(three: Members, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import AsyncIterator
+from typing import Any
 
+import msgpack
 import pytest
 
 from cluster.api import Applied, Barrier, LogError, NoLeader, NotApplied, ReadMode, Role, Unknown
-from cluster.node.applier import MARK_EVERY, StateDiverged
+from cluster.node.applier import MARK_EVERY, Applier, StateDiverged
+from cluster.node.batching import MAX_ENTRY_ITEMS
+from cluster.node.sessions import ReplicatedState
+from cluster.raft.engine import CONFIGURATION
+from cluster.raft.membership import Configuration
 from tests.cluster.node.group import Members, later
 from tests.cluster.node.machines import Appends
 from tests.process.agents import until
@@ -204,13 +210,54 @@ async def test_a_wiped_disk_under_an_old_name_is_refused_and_stops(three: Member
 
 @pytest.mark.parametrize(
     ("change", "text"),
-    [("remove", "'s9' is not a member of this cluster"), ("self", "leadership was handed to")],
+    [("remove", "'s9' is not a member of this cluster"), ("hand over", "'s9' is not a connected voter")],
 )
 async def test_a_change_of_members_that_can_not_be_made_says_why(three: Members, change: str, text: str) -> None:
     leader = await three.led()
-    name = leader.options.name if change == "self" else "s9"
     with pytest.raises(LogError, match=text):
-        await leader.remove_member(name, later(5))
+        await (leader.remove_member if change == "remove" else leader.transfer_leadership)("s9", later(5))
+
+
+async def test_a_leader_that_is_to_remove_itself_names_the_one_that_can(three: Members) -> None:
+    leader = await three.led()
+    name = leader.options.name
+    heir = await leader.remove_member(name, later(5))
+    assert heir is not None
+    await until(lambda: three[heir]._node.intake.takes)
+    assert await three[heir].remove_member(name, later(5)) is None
+    with pytest.raises(LogError, match="this node was removed from the cluster"):
+        await asyncio.wait_for(leader.failed, 5)
+
+
+async def test_the_session_of_a_removed_member_is_ended(three: Members) -> None:
+    """Otherwise its outcomes would stay in every snapshot and digest for ever."""
+    leader = await three.led()
+    gone = next(name for name in three.logs if name != leader.options.name)
+    await three.fill(gone, 5)
+    state = leader._node.state
+    session = state.session_of(gone)
+    assert state._by_id[session].outcomes
+    await leader.remove_member(gone, later(5))
+    await until(lambda: state.owner(session) is None)
+    assert not state._by_member[gone].outcomes
+    written = leader.status().last_index
+    await three.stop(gone)
+    await three.fill(leader.options.name, 1)
+    await three.agree()
+    assert leader.status().last_index == written + 1, "it is ended once"
+
+
+async def test_a_member_that_comes_back_under_its_name_proposes_again(three: Members) -> None:
+    leader = await three.led()
+    gone = next(name for name in three.logs if name != leader.options.name)
+    await three.fill(gone, 5)
+    await leader.remove_member(gone, later(5))
+    await three.stop(gone)
+    await until(lambda: leader._node.state.session_of(gone).startswith(b"removed:"))
+    del three.disks[gone]
+    await leader.add_member(await three.join(gone), later(10))
+    await three.fill(gone, 5)
+    await three.agree()
 
 
 async def test_a_directory_of_another_member_or_cluster_is_refused() -> None:
@@ -302,6 +349,74 @@ async def test_an_exception_while_applying_ends_the_node_and_does_not_skip_the_e
     assert members["s1"].status().applied_index == applied
     await members.stop()
     assert isinstance(await proposal, Unknown)
+
+
+@pytest.mark.parametrize("where", ["log", "snapshot"])
+async def test_a_configuration_of_a_newer_version_refuses_the_start_and_frees_the_directory(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = Members(["s1"])
+    await members.start()
+    log = await members.led()
+    await members.fill("s1", 3)
+    if where == "snapshot":
+        monkeypatch.setattr(Configuration, "encode", lambda self: msgpack.packb([2, []]))
+        await log.snapshot_now()
+    else:
+        log._node.journal.append(bytes([CONFIGURATION]) + msgpack.packb([2, []]), 1)
+    await log.stop()
+    for _ in range(2):
+        again = members.make("s1", members.first[0].address, members.first)
+        with pytest.raises(LogError, match=r"the data directory can't be used: .* upgrade this node"):
+            await again.start()
+        await again.stop()
+    members.disks["s1"].lock()
+
+
+async def test_an_address_that_is_taken_frees_the_directory() -> None:
+    members = Members(["s1"])
+    taken = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+    host, port = taken.sockets[0].getsockname()[:2]
+    log = members.make("s1", f"{host}:{port}", members.first)
+    with pytest.raises(OSError, match=str(port)):
+        await log.start()
+    await log.stop()
+    taken.close()
+    await taken.wait_closed()
+    members.disks["s1"].lock()
+
+
+async def test_a_log_that_was_never_started_stops() -> None:
+    await Members(["s1"]).make("s1", "127.0.0.1:0", ()).stop()
+
+
+async def test_an_entry_holds_a_bounded_number_of_commands_and_a_step_applies_few(
+    three: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader = await three.led()
+    await until(lambda: leader._node.intake.open)
+    sizes: list[int] = []
+    steps: list[int] = []
+    apply, advance = ReplicatedState.apply, Applier.advance
+
+    def applied(state: ReplicatedState, index: int, batch: bytes) -> Any:
+        answers = apply(state, index, batch)
+        sizes.append(len(answers))
+        return answers
+
+    def advanced(applier: Applier, *arguments: Any) -> bool:
+        before = len(sizes)
+        more = advance(applier, *arguments)
+        steps.append(sum(sizes[before:]))
+        return more
+
+    monkeypatch.setattr(ReplicatedState, "apply", applied)
+    monkeypatch.setattr(Applier, "advance", advanced)
+    outcomes = await asyncio.gather(*(three.propose(leader.options.name, b"%d" % n, 20) for n in range(5000)))
+    assert all(isinstance(outcome, Applied) for outcome in outcomes)
+    await three.agree()
+    assert max(sizes) == MAX_ENTRY_ITEMS
+    assert max(steps) < MAX_ENTRY_ITEMS + 256
 
 
 async def test_a_step_goes_no_further_after_one_within_it_failed(three: Members) -> None:

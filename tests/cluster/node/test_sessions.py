@@ -63,6 +63,20 @@ def test_a_late_duplicate_of_an_opening_does_not_bring_the_old_session_back() ->
     assert state.session_of("s1") == B
 
 
+def test_the_session_of_a_removed_member_ends_as_by_an_opening_that_every_version_knows() -> None:
+    state, machine = opened()
+    member = next(iter(state._by_member))
+    session = state.session_of(member)
+    outcomes(state, 2, proposal(session, 1, 1, b"a"))
+    assert state.without_member([member]) == []
+    (item,) = state.without_member([])
+    assert item == ["o", member, b"removed:" + member.encode(), session]
+    outcomes(state, 3, item)
+    assert state.without_member([]) == []
+    assert [type(one) for one in outcomes(state, 4, proposal(session, 2, 1, b"b"))] == [NotApplied]
+    assert machine.items == [b"a"]
+
+
 def test_an_entry_from_a_newer_version_is_not_guessed_at() -> None:
     state, _machine = opened()
     with pytest.raises(NewerEntry, match="log entry 2 holds a 'q'"):
