@@ -19,9 +19,9 @@ from cluster.api import (
 )
 from cluster.net.rate_limit import Logger
 from cluster.node import changes
-from cluster.node.ask import Answer
 from cluster.node.node import Node
 from cluster.node.proposals import Pending
+from cluster.node.reads import Answer
 from cluster.options import Options
 from cluster.ports import Disk, Network, Random
 from cluster.status import describe

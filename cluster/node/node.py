@@ -16,14 +16,12 @@ from cluster.api import LogError, StateMachine
 from cluster.net.rate_limit import Logger, RateLimitedLog
 from cluster.net.transport import Identity, Transport
 from cluster.node.applier import Applier
-from cluster.node.ask import Answer, Asks
 from cluster.node.boot import Booted, boot
 from cluster.node.conditions import Conditions
-from cluster.node.freshness import Freshness
 from cluster.node.intake import Intake
 from cluster.node.peers import Peers
 from cluster.node.persistence import Persistence
-from cluster.node.reads import Questions
+from cluster.node.reads import Answer, Asks, Freshness, Questions
 from cluster.node.sessions import ReplicatedState
 from cluster.node.snapshotting import Compaction
 from cluster.node.transfer import Receiving
@@ -114,8 +112,7 @@ class Node:
             raise LogError(f"the data directory can't be used: {error}") from error
         self.persistence = Persistence(self)
         self.questions = Questions(self)
-        self.asks = Asks(self)
-        self.asks.answer = self.answer
+        self.asks = Asks(self, self.answer)
         self.compaction = Compaction(self, booted.applied)
         self._receiving = Receiving(self.store, self.send, self._install, self._snapshot_refused, self._has)
         self.freshness = Freshness(self.loop.time())

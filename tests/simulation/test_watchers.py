@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cluster.node.freshness import Freshness
+from cluster.node.reads import Freshness
 from tests.simulation.run import Plan, draw_plan, run
 from volstore.core.events import Event, VolumeChanged
 from volstore.http.server.deadlines import Deadlines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster.node.freshness import Freshness
+from cluster.node.reads import Freshness
 
 
 def test_before_it_caught_up_once_nothing_is_known() -> None:
