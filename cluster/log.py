@@ -9,22 +9,22 @@ from cluster.api import (
     Barrier,
     LogError,
     Member,
+    MemberStatus,
     NoLeader,
     NotApplied,
     Outcome,
     ReadMode,
+    Role,
     StateMachine,
     Status,
     Unknown,
 )
 from cluster.net.rate_limit import Logger
-from cluster.node import changes
 from cluster.node.node import Node
 from cluster.node.proposals import Pending
 from cluster.node.reads import Answer
 from cluster.options import Options
 from cluster.ports import Disk, Network, Random
-from cluster.status import describe
 
 
 class ReplicatedLog:
@@ -77,7 +77,7 @@ class ReplicatedLog:
             # A member that can't take over in time is no reason not to stop.
             limit = node.loop.time() + 2 * self.options.timing.election_max
             try:
-                await changes.transfer(node, None, limit)
+                await node.changes.transfer(None, limit)
             except LogError as error:
                 node.log.warning("leadership_not_handed_over", reason=str(error))
 
@@ -121,18 +121,18 @@ class ReplicatedLog:
         self._node.answer = answer
 
     def status(self) -> Status:
-        return describe(self._node)
+        return _describe(self._node)
 
     async def transfer_leadership(self, to: str | None, deadline: float) -> str:
-        return await changes.transfer(self._node, to, deadline)
+        return await self._node.changes.transfer(to, deadline)
 
     async def add_member(self, member: Member, deadline: float) -> None:
-        await changes.add_member(self._node, member, deadline)
+        await self._node.changes.add_member(member, deadline)
 
     async def remove_member(self, name: str, deadline: float) -> str | None:
         """Remove a member, and return None. A leader that is to remove itself hands leadership over first: the name of
         the new leader, which is to be asked again. Raises LogError saying why not."""
-        return await changes.remove_member(self._node, name, deadline)
+        return await self._node.changes.remove_member(name, deadline)
 
     async def snapshot_now(self) -> int:
         return await self._node.compaction.write()
@@ -140,3 +140,56 @@ class ReplicatedLog:
     def on_leadership(self, told: Callable[[], None]) -> None:
         """Have `told` called whenever role, term or leader changed."""
         self._node.leadership_listeners.append(told)
+
+
+def _describe(node: Node) -> Status:
+    engine, journal = node.engine, node.journal
+    return Status(
+        cluster_id=node.options.cluster_id,
+        name=node.options.name,
+        role=engine.role,
+        term=engine.term,
+        leader=engine.leader,
+        first_index=journal.base_index + 1,
+        last_index=journal.last_index,
+        durable_index=journal.durable_index,
+        commit_index=max(engine.commit_index, node.applier.index),
+        applied_index=node.applier.index,
+        snapshot_index=node.compaction.snapshot_index,
+        last_contact=node.last_contact(),
+        members=tuple(_member(node, member) for member in engine.configuration.members),
+        fault=node.persistence.fault,
+        last_sync_seconds=journal.last_sync_seconds,
+    )
+
+
+def _member(node: Node, member: Member) -> MemberStatus:
+    engine = node.engine
+    if member.name == node.options.name:
+        meta = dict(node.options.meta)
+        known = Member(member.name, member.address, member.incarnation, member.voter, meta)
+        leads = engine.role is Role.LEADER
+        return MemberStatus(
+            known,
+            True,
+            node.journal.last_index if leads else None,
+            0 if leads else None,
+            0.0 if leads else None,
+            last_meta=meta,
+        )
+    info = node.transport.peer_info(member.name)
+    known = Member(member.name, member.address, member.incarnation, member.voter, info.meta if info else {})
+    connected = member.name in engine.connected
+    last_meta = known.meta or node.peers.last_meta(member.name)
+    if not engine.leads or (progress := engine.progress.get(member.name)) is None:
+        return MemberStatus(known, connected, last_meta=last_meta)
+    match = engine.match_index(member.name)
+    return MemberStatus(
+        known,
+        connected,
+        match_index=match,
+        lag=node.journal.last_index - match,
+        last_contact=node.loop.time() - progress.contact,
+        snapshot_progress=node.compaction.progress_of(member.name),
+        last_meta=last_meta,
+    )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from cluster.api import NotApplied
 from cluster.node import sessions
 from cluster.node.batching import MAX_ENTRY_BYTES, Batching
+from cluster.node.host import Host
 from cluster.node.proposals import Pending, Proposals
-from cluster.node.sessions import Answer, Item
+from cluster.node.sessions import Answer, Item, ReplicatedState
 from cluster.raft.engine import BATCH
-
-if TYPE_CHECKING:
-    from cluster.node.node import Node
 
 _RESEND_EVERY = 0.25
 _OPEN_AGAIN = 2.0
@@ -33,10 +32,13 @@ _ENOUGH = 64
 
 
 class Intake:
-    def __init__(self, node: Node, session: bytes) -> None:
-        self.proposals = Proposals(node.loop, session)
-        self._node = node
-        self._batching = Batching(node.options.queue_bytes)
+    def __init__(self, host: Host, state: ReplicatedState, applied: Callable[[], int], session: bytes) -> None:
+        """`applied`: the log index that `state` stands at. `session`: this run's, never used before."""
+        self.proposals = Proposals(host.loop, session)
+        self._host = host
+        self._state = state
+        self._applied = applied
+        self._batching = Batching(host.options.queue_bytes)
         self._entry_under_way = 0
         self._items_under_way = 0
         """How many are in the entry under way, until it is known to be committed."""
@@ -56,12 +58,12 @@ class Intake:
     @property
     def open(self) -> bool:
         """Whether this run's session is open: without one nothing of ours would be applied."""
-        return self._node.state.session_of(self._node.options.name) == self.proposals.session
+        return self._state.session_of(self._host.options.name) == self.proposals.session
 
     @property
     def takes(self) -> bool:
         """Whether this node makes entries of proposals now: it leads, and its members are bound to their disks."""
-        engine = self._node.engine
+        engine = self._host.engine
         return engine.takes_proposals and 0 < engine.configuration.index <= engine.commit_index
 
     @property
@@ -71,18 +73,18 @@ class Intake:
         # What is cheap to know comes first: this is asked for every proposal.
         return (
             bool(self._batching.queue)
-            and self._node.engine.commit_index >= self._entry_under_way
+            and self._host.engine.commit_index >= self._entry_under_way
             and self.takes
             and (self._caught_up or self._catches_up())
         )
 
     def _catches_up(self) -> bool:
-        self._caught_up = self._node.applier.index >= self._node.engine.led_from
+        self._caught_up = self._applied() >= self._host.engine.led_from
         return self._caught_up
 
     def take_waiting_members(self) -> set[str]:
         """Those whose proposals were in the entry that was made last, once it is committed: they wait to apply it."""
-        if not self._members_in_it or self._node.engine.commit_index < self._entry_under_way:
+        if not self._members_in_it or self._host.engine.commit_index < self._entry_under_way:
             return set()
         members, self._members_in_it = self._members_in_it, set()
         return members
@@ -91,10 +93,10 @@ class Intake:
 
     def route(self, pending: Pending) -> None:
         """Bring a proposal to the leader; while there is none it stays here."""
-        node = self._node
-        if not node.running or not self.open:
+        host = self._host
+        if not host.running or not self.open:
             return
-        engine = node.engine
+        engine = host.engine
         if engine.leads:
             if self.takes:
                 self._queue_own(pending)
@@ -103,11 +105,11 @@ class Intake:
             pending.sent = True
             self._outgoing[pending.number] = pending
             if len(self._outgoing) == 1:
-                node.soon(self._forward_own)
+                host.soon(self._forward_own)
 
     def _queue_own(self, pending: Pending) -> None:
         """Once in a leadership: what is queued, or in an entry that is under way, stays there until that ends."""
-        term = self._node.engine.term
+        term = self._host.engine.term
         if pending.queued_in == term or self._batching.add((len(pending.command) + _ITEM_OVERHEAD, pending, "", None)):
             pending.queued_in, pending.sent = term, True
         elif not pending.exposed:
@@ -117,7 +119,7 @@ class Intake:
     def _forward_own(self) -> None:
         """All that came in one turn of the loop, in as few messages as they fit into: each costs both nodes a step."""
         outgoing, self._outgoing = self._outgoing, {}
-        engine = self._node.engine
+        engine = self._host.engine
         items: list[Item] = []
         size, below = 0, self.proposals.below()
         for pending in outgoing.values():
@@ -136,9 +138,9 @@ class Intake:
             self._forward(items)
 
     def _forward(self, items: list[Item]) -> bool:
-        leader = self._node.engine.leader
+        leader = self._host.engine.leader
         assert leader is not None
-        if self._node.send(leader, ["prop", items]):
+        if self._host.send(leader, ["prop", items]):
             return True
         for item in items:
             if item[0] == "p":
@@ -156,7 +158,7 @@ class Intake:
             unsaid, self._unsaid = self._unsaid, []
             for peer, pairs, why in unsaid:
                 self._refuse(peer, pairs, why)
-        if now < self._next_resend or self._node.engine.leader is None:
+        if now < self._next_resend or self._host.engine.leader is None:
             return
         self._next_resend = now + _RESEND_EVERY
         if self.open:
@@ -166,10 +168,10 @@ class Intake:
             self._open_session(now)
 
     def _open_session(self, now: float) -> None:
-        node = self._node
-        name = node.options.name
-        item = sessions.opening(name, self.proposals.session, node.state.session_of(name))
-        if node.engine.leads:
+        host = self._host
+        name = host.options.name
+        item = sessions.opening(name, self.proposals.session, self._state.session_of(name))
+        if host.engine.leads:
             if self.takes:
                 self._take_opening("", item)
                 self.plan_flush()
@@ -186,7 +188,7 @@ class Intake:
     def snapshot_installed(self) -> None:
         """Entries were skipped: outcomes of ours that were in them are in the snapshot's sessions."""
         for number in self.proposals.unresolved():
-            outcome = self._node.state.outcome(self.proposals.session, number)
+            outcome = self._state.outcome(self.proposals.session, number)
             if outcome is not None:
                 self.proposals.resolve(number, outcome)
 
@@ -210,7 +212,7 @@ class Intake:
         as it is: its sender learns what became of it from the log."""
         refused: list[list[Any]] = []
         forged = False
-        takes, held, owner = self.takes, self._held, self._node.state.owner
+        takes, held, owner = self.takes, self._held, self._state.owner
         for item in items:
             if item[0] == "o":
                 if item[1] != peer:
@@ -231,8 +233,8 @@ class Intake:
                 held.add(key)
         if forged:
             # The other's next write would be answered by what it never asked for.
-            node, reason = self._node, "it proposes in another member's session"
-            node.limited.warning(node.loop.time(), (peer, reason), "message_refused", peer=peer, reason=reason)
+            host, reason = self._host, "it proposes in another member's session"
+            host.limited.warning(host.loop.time(), (peer, reason), "message_refused", peer=peer, reason=reason)
         if refused:
             self._refuse(peer, refused, "the leader's queue is full" if takes else _NOT_YET)
         self.plan_flush()
@@ -240,7 +242,7 @@ class Intake:
     def _take_opening(self, peer: str, item: Item) -> bool:
         """Whether the session is open, or its opening is queued or under way."""
         _kind, member, session, replaces = item
-        if self._openings.get(member) == (session, replaces) or self._node.state.session_of(member) == session:
+        if self._openings.get(member) == (session, replaces) or self._state.session_of(member) == session:
             return True
         if not self._batching.add((_ITEM_OVERHEAD, None, peer, item)):
             return False
@@ -249,11 +251,11 @@ class Intake:
 
     def end_removed_sessions(self) -> None:
         """Have the sessions of those who are no members any more ended, once their removal is committed."""
-        node = self._node
-        configuration = node.engine.configuration
+        host = self._host
+        configuration = host.engine.configuration
         if not self.takes or not (self._caught_up or self._catches_up()):
             return
-        for item in node.state.without_member([member.name for member in configuration.members]):
+        for item in self._state.without_member([member.name for member in configuration.members]):
             self._take_opening("", item)
         self.plan_flush()
 
@@ -261,7 +263,7 @@ class Intake:
         """Tell `peer` what wasn't taken: it waits for that, and sends nothing again by itself."""
         for start in range(0, len(pairs), _MOST_ITEMS):
             some = pairs[start : start + _MOST_ITEMS]
-            if not self._node.send(peer, ["no", some, why]) and peer in self._node.engine.connected:
+            if not self._host.send(peer, ["no", some, why]) and peer in self._host.engine.connected:
                 # Its queue is full. (Where the connection is lost, its sender knows.)
                 self._unsaid.append((peer, some, why))
 
@@ -285,13 +287,13 @@ class Intake:
         """Once for all that comes in the same turn of the loop; while nothing can be made, the next step asks again."""
         if not self._flush_planned and self.ready:
             self._flush_planned = True
-            self._node.soon(self._flush)
+            self._host.soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_planned = False
         self._turns += 1
         if self.due():
-            self._node.step(self.make_entry)
+            self._host.step(self.make_entry)
 
     def due(self) -> bool:
         """Whether what waits is to become an entry now. If not, each turn of the loop asks again, from when the entry
@@ -301,21 +303,21 @@ class Intake:
         halves, one on its way through the log while the other is read, so that every entry carries half as much.
         """
         waiting = len(self._batching.queue)
-        if self._items_under_way and self._node.engine.commit_index >= self._entry_under_way:
+        if self._items_under_way and self._host.engine.commit_index >= self._entry_under_way:
             self._expected = min(_MOST_COME_BACK * (self._items_under_way + waiting), _ENOUGH)
             self._items_under_way = 0
         if not waiting or not self.ready:
             return False
         if waiting >= self._expected or self._turns >= _TURNS:
             return True
-        if self._node.applier.index >= self._entry_under_way:
+        if self._applied() >= self._entry_under_way:
             self.plan_flush()
         return False
 
     def make_entry(self) -> None:
         """To be called when it is `due`. One entry is in flight at a time; what comes meanwhile is the next one."""
-        node, proposals = self._node, self.proposals
-        settled, below = node.state.settled, proposals.below()
+        host, proposals = self._host, self.proposals
+        settled, below = self._state.settled, proposals.below()
         items: list[Item] = []
         for _size, own, peer, item in self._batching.take():
             if item is not None:
@@ -329,4 +331,4 @@ class Intake:
         self._turns = 0
         if items:
             self._items_under_way = len(items)
-            self._entry_under_way = node.engine.append(node.loop.time(), bytes([BATCH]) + sessions.encode_batch(items))
+            self._entry_under_way = host.engine.append(host.loop.time(), bytes([BATCH]) + sessions.encode_batch(items))

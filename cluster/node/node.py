@@ -17,6 +17,7 @@ from cluster.net.rate_limit import Logger, RateLimitedLog
 from cluster.net.transport import Identity, Transport
 from cluster.node.applier import Applier
 from cluster.node.boot import Booted, boot
+from cluster.node.changes import Changes
 from cluster.node.conditions import Conditions
 from cluster.node.intake import Intake
 from cluster.node.peers import Peers
@@ -43,6 +44,13 @@ _AT_ONCE = frozenset(messages.RAFT) | {"read?", "read"}
 
 
 class Node:
+    # Made by `start`, from what the disk has.
+    engine: Engine
+    applier: Applier
+    transport: Transport
+    incarnation: bytes
+    _receiving: Receiving
+
     def __init__(
         self,
         options: Options,
@@ -103,17 +111,18 @@ class Node:
         self.incarnation = booted.identity.incarnation
         self.journal = booted.journal
         self.store = booted.store
-        self.intake = Intake(self, self.random.randbytes(16))
+        self.intake = Intake(self, self.state, lambda: self.applier.index, self.random.randbytes(16))
         self.applier = Applier(self.state, booted.applied, self.intake.answered)
         self.peers = Peers(self)
         try:
             self.engine = self._make_engine(booted.configurations)
         except ValueError as error:  # An entry of the log that this version can't read.
             raise LogError(f"the data directory can't be used: {error}") from error
-        self.persistence = Persistence(self)
+        self.persistence = Persistence(self, self.journal, self._let_log_go)
         self.questions = Questions(self)
         self.asks = Asks(self, self.answer)
-        self.compaction = Compaction(self, booted.applied)
+        self.compaction = Compaction(self, self.applier, self.journal, self.store, self.random)
+        self.changes = Changes(self, self.conditions, self.intake, self.applier, self.peers, self.journal)
         self._receiving = Receiving(self.store, self.send, self._install, self._snapshot_refused, self._has)
         self.freshness = Freshness(self.loop.time())
         self.transport = Transport(
@@ -241,6 +250,20 @@ class Node:
         else:
             self.journal.reset(snapshot.index, snapshot.term)
 
+    async def _let_log_go(self) -> None:
+        """Write a snapshot of what is applied, and drop the log that it covers."""
+        try:
+            await self.compaction.write()
+        except LogError:
+            # It was logged. Nothing of ours can go, but others that share the disk may have made room meanwhile.
+            return
+        snapshot = self.store.latest()
+        # One that was received and isn't installed yet covers what the state lacks: the log stays until it is.
+        if snapshot is not None and self.journal.base_index < snapshot.index <= self.applier.index:
+            # The disk may have less of the log than the snapshot covers, if that was begun before the disk failed.
+            self.start_log_after(snapshot)
+            await self.journal.sync()
+
     def _reset_unless_held(self, snapshot: SnapshotMeta) -> None:
         if self.journal.term_at(snapshot.index) != snapshot.term:
             self.journal.reset(snapshot.index, snapshot.term)
@@ -304,6 +327,14 @@ class Node:
             self.peers.part()
         if self.conditions:
             self.conditions.look()
+
+    def connection_lost(self, peer: str) -> None:
+        self.compaction.lost(peer)
+
+    def leader_reconnected(self) -> None:
+        self.intake.lost()
+        self.questions.lost()
+        self.asks.lost()
 
     def _tell_commit(self) -> None:
         self._telling = None

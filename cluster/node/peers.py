@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from cluster.api import LogError, Member
 from cluster.net import outsiders
+from cluster.net.handshake import Identity
 from cluster.net.outsiders import MOST_OUTSIDERS, Outsider, claimed, is_disk_of
+from cluster.net.transport import Transport
+from cluster.node.host import Host
 from cluster.raft.engine import CONFIGURATION
 from cluster.raft.membership import Configuration
-
-if TYPE_CHECKING:
-    from cluster.net.handshake import Identity
-    from cluster.node.node import Node
 
 OTHER_DISK = "comes with another disk than the one that this cluster knows"
 """In the reason of a refusal: a member that is told so by those who know better can't be one as it is, and stops."""
@@ -22,16 +21,35 @@ _COMES_WITHIN = 4
 """Election time-outs in which an outsider that was let in must be connected, both ways."""
 
 
+class PeersHost(Host, Protocol):
+    """`incarnation`: of this node's own disk."""
+
+    transport: Transport
+    incarnation: bytes
+
+    def later(self, seconds: float, work: Callable[[], None]) -> None:
+        """Do `work` after so many seconds; an exception in it ends the node."""
+        ...
+
+    def connection_lost(self, peer: str) -> None:
+        """What was in flight to `peer` is lost."""
+        ...
+
+    def leader_reconnected(self) -> None:
+        """The connection to the leader changed: what waits for an answer is sent again."""
+        ...
+
+
 class Peers:
     """`card` is what this node says of itself to whom it meets. `adopted` is the configuration that was followed last,
     `leaving` are those whose removal isn't known to be committed. `recognised`: see `Engine.recognised`."""
 
-    def __init__(self, node: Node) -> None:
-        self.card = {**node.options.meta, "raft": node.options.advertise, "configuration": "0"}
+    def __init__(self, host: PeersHost) -> None:
+        self.card = {**host.options.meta, "raft": host.options.advertise, "configuration": "0"}
         self.adopted: Configuration | None = None
         self.leaving: tuple[Member, ...] = ()
         self.recognised = False
-        self._node = node
+        self._host = host
         self._incarnations: dict[str, bytes] = {}
         self._metas: dict[str, Mapping[str, str]] = {}
         self._connected_at: dict[str, float] = {}
@@ -49,9 +67,9 @@ class Peers:
 
     def adopt(self, configuration: Configuration) -> None:
         """The log's latest configuration is another one than before."""
-        node = self._node
+        host = self._host
         before, self.adopted = self.adopted, configuration
-        leaving = (*self.leaving, *before.members) if before is not None and node.engine.leads else self.leaving
+        leaving = (*self.leaving, *before.members) if before is not None and host.engine.leads else self.leaving
         # A removal that was lost with its leadership is none: who was to leave is a member as before.
         self.leaving = tuple(m for m in leaving if configuration.member(m.name) is None)
         self.card["configuration"] = str(configuration.index)
@@ -67,48 +85,48 @@ class Peers:
             self._set_peers()
         for member in configuration.members:
             self._keep_pinned(member.name)
-        node.log.info(
+        host.log.info(
             "configuration", index=configuration.index, voters=configuration.voters, learners=configuration.learners
         )
 
     def pin(self) -> None:
         """The first entry of a new cluster binds each first member to its disk; nothing is taken before it."""
-        node = self._node
-        known = self._incarnations | {node.options.name: node.incarnation}
-        pinned = node.engine.configuration.pinned(known)
-        node.engine.append(node.loop.time(), bytes([CONFIGURATION]) + pinned.encode())
+        host = self._host
+        known = self._incarnations | {host.options.name: host.incarnation}
+        pinned = host.engine.configuration.pinned(known)
+        host.engine.append(host.loop.time(), bytes([CONFIGURATION]) + pinned.encode())
 
     def part(self) -> None:
         """Once the removal of those that are leaving is committed: tell them, so that they stop, and let them go."""
-        node, engine = self._node, self._node.engine
+        host, engine = self._host, self._host.engine
         if engine.commit_index >= engine.configuration.index:
             for member in self.leaving:
-                node.send(member.name, ["gone", engine.term, engine.configuration.index])
+                host.send(member.name, ["gone", engine.term, engine.configuration.index])
             self.leaving = ()
             # The connection goes once what was queued on it has left.
-            node.later(node.options.timing.election_max, self._forget)
+            host.later(host.options.timing.election_max, self._forget)
 
     def _forget(self) -> None:
-        if self._node.running and self._node.engine.configuration.members:
+        if self._host.running and self._host.engine.configuration.members:
             self._set_peers()
 
     def _set_peers(self) -> None:
-        node = self._node
-        members = node.engine.configuration.members
+        host = self._host
+        members = host.engine.configuration.members
         self.inside = frozenset(member.name for member in members if member.name not in self._outsiders)
         peers = self._staying | {member.name: member.address for member in (*members, *self.leaving)}
         peers |= {name: outsider.address for name, outsider in self._outsiders.items()}
-        peers.pop(node.options.name, None)
-        node.transport.set_peers(peers)
+        peers.pop(host.options.name, None)
+        host.transport.set_peers(peers)
 
     def _keep_pinned(self, name: str) -> None:
         """Who was let in before its disk was known to this node's log may have come with another one (hole 23)."""
-        node = self._node
-        member = node.engine.configuration.member(name)
+        host = self._host
+        member = host.engine.configuration.member(name)
         if name in self._outsiders:
             return  # It knows of a later configuration: this one says nothing of its disk.
         if member is not None and member.incarnation:
-            node.transport.keep_only(name, member.incarnation)
+            host.transport.keep_only(name, member.incarnation)
 
     # What is known of them.
 
@@ -133,7 +151,7 @@ class Peers:
 
         As the member that the log names (hole 23), or from outside, as `outsiders.py` has it.
         """
-        engine = self._node.engine
+        engine = self._host.engine
         configuration = engine.configuration
         member = configuration.member(name)
         # One whose removal isn't committed may have been elected without it, and undo it (Raft dissertation §4.1).
@@ -159,17 +177,17 @@ class Peers:
         self._metas[name] = meta
         if self._outsiders.pop(name, None) is not None:
             # Not one word more of it may pass for the member's.
-            self._node.transport.keep_only(name, incarnation)
+            self._host.transport.keep_only(name, incarnation)
             self._set_peers()
 
     def _admit_outsider(self, name: str, incarnation: bytes, meta: Mapping[str, str]) -> str | None:
-        node = self._node
+        host = self._host
         # No reason may read as OTHER_DISK: it would end a member of an older version, which may well be in the right.
-        if (name, incarnation) in node.engine.configuration.removed:
+        if (name, incarnation) in host.engine.configuration.removed:
             return f"{name!r} was removed from this cluster: empty its data directory, and add it anew"
         if not self._has_no_leader() and name not in self._outsiders:
             return f"{name!r} is none of the members that this node knows, which has a leader among them"
-        there = node.transport.peer_info(name)
+        there = host.transport.peer_info(name)
         if there is not None and there.incarnation != incarnation:
             return f"another {name!r} is connected to this node"
         outsider = outsiders.read_outsider(incarnation, meta)
@@ -178,34 +196,34 @@ class Peers:
         if name not in self._outsiders and len(self._outsiders) >= MOST_OUTSIDERS:
             return f"{MOST_OUTSIDERS} that this node doesn't know are connected already"
         if name not in self._outsiders and not self._is_vouched_for(name, incarnation):
-            for peer in sorted((self.inside | self._outsiders.keys()) & node.transport.connected()):
-                node.send(peer, ["known?", name, incarnation])
+            for peer in sorted((self.inside | self._outsiders.keys()) & host.transport.connected()):
+                host.send(peer, ["known?", name, incarnation])
             return (
                 f"{name!r} is none of the members that this node knows, and none of these has vouched for it so far "
                 "(are all of them gone? Then remove this node, empty its data directory, and add it anew)"
             )
         self._outsiders[name] = outsider
-        node.transport.keep_only(name, incarnation)
+        host.transport.keep_only(name, incarnation)
         self._set_peers()
         self._expect(name)
         return None
 
     def _expect(self, name: str) -> None:
         """An outsider that isn't connected must not keep the place, and the address, of a member of its name."""
-        node, outsider = self._node, self._outsiders[name]
+        host, outsider = self._host, self._outsiders[name]
 
         def let_go() -> None:
-            if self._outsiders.get(name) is outsider and name not in node.transport.connected() and node.running:
+            if self._outsiders.get(name) is outsider and name not in host.transport.connected() and host.running:
                 del self._outsiders[name]
                 self._set_peers()
 
-        node.loop.call_later(_COMES_WITHIN * node.options.timing.election_max, lambda: node.soon(let_go))
+        host.later(_COMES_WITHIN * host.options.timing.election_max, let_go)
 
     def _is_vouched_for(self, name: str, incarnation: bytes) -> bool:
         """By a member; or, where all were replaced, by a majority of their names, which certificates prove. One that
         waits to be added knows nobody who could vouch.
         """
-        configuration = self._node.engine.configuration
+        configuration = self._host.engine.configuration
         if not configuration.members or (name, incarnation) in self._vouched:
             return True
         if name not in configuration.voters:
@@ -215,14 +233,14 @@ class Peers:
 
     def asked_about(self, peer: str, name: str, incarnation: bytes) -> None:
         """A member that lags asks whether its caller is a member: the answer is yes, or none."""
-        configuration = self._node.engine.configuration
+        configuration = self._host.engine.configuration
         member = configuration.member(name)
         if member is not None and member.incarnation == incarnation:
-            self._node.send(peer, ["known", configuration.index, name, incarnation])
+            self._host.send(peer, ["known", configuration.index, name, incarnation])
 
     def told_of(self, index: int, name: str, incarnation: bytes) -> None:
         """A member says that configuration `index` names this disk: let it in when it calls again."""
-        if index > self._node.engine.configuration.index:
+        if index > self._host.engine.configuration.index:
             self._vouched.pop((name, incarnation), None)
             self._vouched[name, incarnation] = index
             while len(self._vouched) > MOST_OUTSIDERS:
@@ -230,12 +248,12 @@ class Peers:
 
     def _has_no_leader(self) -> bool:
         """For as long as this node would wait itself before it stood for election; a start counts as hearing one."""
-        node, engine = self._node, self._node.engine
+        host, engine = self._host, self._host.engine
         if engine.leader is not None or engine.leads:
             return False
         if not engine.configuration.members:
             return True  # It waits to be added, and has no members that it could hear.
-        return node.loop.time() >= engine.last_contact + node.options.timing.election_max
+        return host.loop.time() >= engine.last_contact + host.options.timing.election_max
 
     def _judge_outsiders_anew(self, configuration: Configuration) -> None:
         """Whom the new configuration names is a member; who knew of no later one is nobody."""
@@ -251,7 +269,7 @@ class Peers:
 
     def leader_changed(self) -> None:
         """Once a member leads, nothing is to be had from outside."""
-        engine = self._node.engine
+        engine = self._host.engine
         if self._outsiders and engine.leader is not None and engine.leader not in self._outsiders:
             self._outsiders.clear()
             self._set_peers()
@@ -262,7 +280,7 @@ class Peers:
         """Whether a message of this kind is taken from `peer`."""
         if peer in self.inside:
             return True
-        engine = self._node.engine
+        engine = self._host.engine
         if peer in self._outsiders:
             follows = peer == engine.leader
             return (kind in outsiders.HEARD and (follows or self._has_no_leader())) or (
@@ -273,9 +291,9 @@ class Peers:
 
     def believes_removal(self, peer: str, term: int, index: int) -> bool:
         """Whether `peer` may say that configuration `index` is without this node, so that it must end."""
-        node, engine = self._node, self._node.engine
+        host, engine = self._host, self._host.engine
         return term >= engine.term and outsiders.removal_counts(
-            (node.options.name, node.incarnation),
+            (host.options.name, host.incarnation),
             engine.configuration,
             peer if peer in self.inside else "",
             index,
@@ -284,41 +302,39 @@ class Peers:
         )
 
     def on_peer(self, peer: str, connected: bool) -> None:
-        node = self._node
-        node.log.info("peer_connected" if connected else "peer_lost", peer=peer)
-        self._connected_at[peer] = node.loop.time()
+        host = self._host
+        host.log.info("peer_connected" if connected else "peer_lost", peer=peer)
+        self._connected_at[peer] = host.loop.time()
         if (
             peer in self.inside
-            and (info := node.transport.peer_info(peer)) is not None
+            and (info := host.transport.peer_info(peer)) is not None
             and info.meta.get("configuration", "0") != "0"
         ):
-            self.recognised = node.engine.recognised = True
+            self.recognised = host.engine.recognised = True
         if connected:
             self._keep_pinned(peer)
         else:
-            node.compaction.lost(peer)
+            host.connection_lost(peer)
             if peer in self._outsiders:
                 self._expect(peer)
-        if peer == node.engine.leader:
-            node.intake.lost()
-            node.questions.lost()
-            node.asks.lost()
-        node.step(lambda: node.engine.peers_changed(node.loop.time(), node.transport.connected()))
+        if peer == host.engine.leader:
+            host.leader_reconnected()
+        host.step(lambda: host.engine.peers_changed(host.loop.time(), host.transport.connected()))
 
     def on_refused(self, peer: str, reason: str, refuser: Identity | None) -> None:
         """`refuser` is what it said of itself before it refused this node's call."""
-        node = self._node
+        host = self._host
         if OTHER_DISK not in reason or refuser is None:
             return
-        configuration = node.engine.configuration
+        configuration = host.engine.configuration
         member = configuration.member(peer)
         known = (member.incarnation if member is not None else b"") or self._incarnations.get(peer, b"")
         if outsiders.refusal_counts(
-            (node.options.name, node.incarnation),
+            (host.options.name, host.incarnation),
             configuration,
             (peer, refuser.incarnation),
             claimed(refuser.meta),
             known=known,
-            accepted=node.transport.connected() & self.inside,
+            accepted=host.transport.connected() & self.inside,
         ):
-            node.fail(LogError(f"{peer} refuses this node: {reason}"))
+            host.fail(LogError(f"{peer} refuses this node: {reason}"))

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 from cluster.api import LogError
+from cluster.node.host import Host
 from cluster.raft.engine import Message
-from cluster.storage.journal import JournalFailed
-
-if TYPE_CHECKING:
-    from cluster.node.node import Node
+from cluster.storage.journal import Journal, JournalFailed
 
 _REOPEN_EVERY = 1.0
 
@@ -24,11 +23,24 @@ def _is_full(failure: JournalFailed) -> bool:
     return failure.cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
+class PersistenceHost(Host, Protocol):
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `work` as a task; an exception in it ends the node."""
+        ...
+
+    def restart_engine(self) -> None:
+        """Begin again from what the journal has now."""
+        ...
+
+
 class Persistence:
-    def __init__(self, node: Node) -> None:
+    def __init__(self, host: PersistenceHost, journal: Journal, make_room: Callable[[], Awaitable[None]]) -> None:
+        """`make_room` lets go of as much of the log as can be, to get a full disk going again."""
         self.fault: str | None = None
         """Why this node acknowledges nothing at present, in words for the operator."""
-        self._node = node
+        self._host = host
+        self._journal = journal
+        self._let_log_go = make_room
         self._held: list[Message] = []
         self._syncing: list[Message] = []
         """What waits for the sync that is under way; what is held later waits for the next one."""
@@ -41,86 +53,75 @@ class Persistence:
 
         Whether a sync began.
         """
-        node = self._node
-        unsynced = node.journal.unsynced
-        if node.engine.outbox:
-            for message in node.engine.take_messages():
+        host = self._host
+        unsynced = self._journal.unsynced
+        if host.engine.outbox:
+            for message in host.engine.take_messages():
                 if unsynced and message.after_sync:
                     self._held.append(message)
                 else:
-                    node.send(message.peer, message.frame)
+                    host.send(message.peer, message.frame)
         if unsynced and not self._busy:
             self._busy = True
             self._syncing, self._held = self._held, []
-            node.journal.when_synced(self._synced)
+            self._journal.when_synced(self._synced)
             return True
         return False
 
     def _synced(self, error: BaseException | None) -> None:
-        node = self._node
+        host = self._host
         held, self._syncing = self._syncing, []
         self._busy = False
-        if not node.running:
+        if not host.running:
             return
         if isinstance(error, JournalFailed):
             self._busy = True
-            node.spawn(lambda: self._recover(error))
+            host.spawn(lambda: self._recover(error))
         elif error is not None:
-            node.fail(error)
+            host.fail(error)
         else:
-            node.step(self._let_go, held)
+            host.step(self._let_go, held)
 
     def _let_go(self, held: list[Message]) -> None:
-        node = self._node
-        if not node.journal.unsynced:
+        host = self._host
+        if not self._journal.unsynced:
             # What was held meanwhile depends on nothing else, and no other sync may come for long.
             held, self._held = held + self._held, []
         for message in held:
-            node.send(message.peer, message.frame)
-        node.engine.durable(node.loop.time())
+            host.send(message.peer, message.frame)
+        host.engine.durable(host.loop.time())
 
     def judge(self, now: float) -> None:
         """A disk that takes longer than an election is a failed one: heartbeats must not hide it (hole 18)."""
-        node = self._node
-        limit = node.options.timing.election_min
-        started = node.journal.sync_started_at
+        host = self._host
+        limit = host.options.timing.election_min
+        started = self._journal.sync_started_at
         slow = started is not None and now - started > limit
         if slow and self.fault is None:
             self._found_slow(now, limit)
         elif not slow and self.fault is not None and not self._recovering:
             self.fault = None
-            node.log.info("disk_recovered")
-        node.engine.unable = self.fault is not None
+            host.log.info("disk_recovered")
+        host.engine.unable = self.fault is not None
 
     def _found_slow(self, now: float, limit: float) -> None:
         self.fault = f"the disk needs more than {limit:g} s for a sync"
-        self._node.log.error("disk_slow", seconds=limit)
-        self._node.engine.step_down(now)
+        self._host.log.error("disk_slow", seconds=limit)
+        self._host.engine.step_down(now)
 
     async def _make_room(self) -> None:
         """A disk that our own log has filled: the reserve gives room for a snapshot, which lets the log go."""
-        node = self._node
         await self._reopen(need_reserve=False)
-        try:
-            await node.compaction.write()
-        except LogError:
-            # It was logged. Nothing of ours can go, but whoever else filled the disk may have made room meanwhile.
-            return
-        snapshot = node.store.latest()
-        # One that was received and isn't installed yet covers what the state lacks: the log stays until it is.
-        if snapshot is not None and node.journal.base_index < snapshot.index <= node.applier.index:
-            # The disk may have less of the log than the snapshot covers, if that was begun before the disk failed.
-            node.start_log_after(snapshot)
-            await node.journal.sync()
+        await self._let_log_go()
 
     async def _recover(self, failure: JournalFailed) -> None:
         """Acknowledge nothing, lead nobody, and start again from what the disk really has, once it can be read."""
-        node = self._node
+        host = self._host
         self._recovering = True
         self.fault = str(failure)
-        node.log.error("disk_failed", reason=str(failure))
-        node.engine.unable = True
-        node.step(lambda: node.engine.step_down(node.loop.time()))
+        host.log.error("disk_failed", reason=str(failure))
+        host.engine.unable = True
+        host.step(lambda: host.engine.step_down(host.loop.time()))
         while True:
             self._held.clear()
             try:
@@ -129,18 +130,18 @@ class Persistence:
                 await self._reopen()
                 break
             except (OSError, JournalFailed, LogError) as error:
-                node.limited.warning(node.loop.time(), "reopen", "disk_still_failing", reason=str(error))
+                host.limited.warning(host.loop.time(), "reopen", "disk_still_failing", reason=str(error))
             await asyncio.sleep(_REOPEN_EVERY)
         self.fault = None
         self._busy = self._recovering = False
-        node.engine.unable = False
-        node.log.info("disk_recovered", last_index=node.journal.last_index)
-        node.step(lambda: None)
+        host.engine.unable = False
+        host.log.info("disk_recovered", last_index=self._journal.last_index)
+        host.step(lambda: None)
 
     async def _reopen(self, *, need_reserve: bool = True) -> None:
         """Read the journal again, and at once Raft's state from it: nothing may act on what the disk doesn't have."""
-        node = self._node
-        await node.journal.reopen(need_reserve=need_reserve)
+        host = self._host
+        await self._journal.reopen(need_reserve=need_reserve)
         self._held.clear()
-        node.restart_engine()
-        node.engine.unable = True
+        host.restart_engine()
+        host.engine.unable = True

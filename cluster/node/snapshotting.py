@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING
 
 from cluster.api import LogError
 from cluster.net.backoff import Backoff
+from cluster.node.applier import Applier
+from cluster.node.host import Host
 from cluster.node.transfer import FIRST_PATIENCE, MOST_PATIENCE, Sending
-from cluster.storage.journal import JournalError
-from cluster.storage.snapshots import SnapshotMeta
+from cluster.ports import Random
+from cluster.storage.journal import Journal, JournalError
+from cluster.storage.snapshots import SnapshotMeta, SnapshotStore
 
 _RETRY_MIN, _RETRY_MAX = 0.1, 5.0
 """Seconds until a snapshot that couldn't be sent is tried again: doubling from the one to the other."""
 
-if TYPE_CHECKING:
-    from cluster.node.node import Node
-
 
 class Compaction:
-    def __init__(self, node: Node, snapshot_index: int) -> None:
-        self.snapshot_index = snapshot_index
-        self._node = node
+    def __init__(self, host: Host, applier: Applier, journal: Journal, store: SnapshotStore, random: Random) -> None:
+        self.snapshot_index = applier.index
+        self._host = host
+        self._applier = applier
+        self._journal = journal
+        self._store = store
+        self._random = random
         self._bytes_then = 0
         self._size = self._newest_size()
         self._writing: asyncio.Task[int] | None = None
@@ -36,11 +39,11 @@ class Compaction:
         """Start what is due: a snapshot of a log that has grown, a transfer to a member that is too far behind.
 
         To be called whenever something was applied, and often besides."""
-        node = self._node
+        host = self._host
         # After a failed disk was read again the log may lack what was applied, until the leader has sent it anew.
-        if self._writing is None and self._due() and node.applier.index <= node.journal.last_index:
+        if self._writing is None and self._due() and self._applier.index <= self._journal.last_index:
             self._start_writing()
-        engine = node.engine
+        engine = host.engine
         if self._kept_for_others and self._needed_from() >= self._trail(self.snapshot_index):
             self._drop_log()
         for peer, (sending, _task) in self._sending.items():
@@ -49,14 +52,14 @@ class Compaction:
         if engine.leads:
             for peer, progress in engine.progress.items():
                 if progress.needs_snapshot and peer not in self._sending and peer in engine.connected:
-                    if node.loop.time() < self._not_before.get(peer, 0.0):
+                    if host.loop.time() < self._not_before.get(peer, 0.0):
                         continue
                     patience = self._patience.get(peer, FIRST_PATIENCE)
-                    sending = Sending(node.store, peer, engine.term, node.send, patience)
-                    self._sending[peer] = (sending, node.loop.create_task(self._send(peer, sending)))
+                    sending = Sending(self._store, peer, engine.term, host.send, patience)
+                    self._sending[peer] = (sending, host.loop.create_task(self._send(peer, sending)))
 
     def _due(self) -> bool:
-        options, applier = self._node.options, self._node.applier
+        options, applier = self._host.options, self._applier
         if applier.index - self.snapshot_index >= options.snapshot_entries:
             return True
         return applier.bytes - self._bytes_then >= max(options.snapshot_bytes, self._size)
@@ -70,7 +73,7 @@ class Compaction:
             raise LogError(f"the snapshot can't be written: {error}") from error
 
     def _start_writing(self) -> asyncio.Task[int]:
-        self._writing = self._node.loop.create_task(self._write())
+        self._writing = self._host.loop.create_task(self._write())
         self._writing.add_done_callback(self._written)
         return self._writing
 
@@ -79,43 +82,44 @@ class Compaction:
         if not task.cancelled() and (error := task.exception()) is not None:
             if isinstance(error, OSError | LogError):
                 # A full disk: the log stays longer, and the next entry tries again.
-                self._node.log.error("snapshot_failed", reason=str(error))
-                self.snapshot_index = self._node.applier.index - self._node.options.snapshot_entries // 2
-                self._bytes_then = self._node.applier.bytes
+                self._host.log.error("snapshot_failed", reason=str(error))
+                self.snapshot_index = self._applier.index - self._host.options.snapshot_entries // 2
+                self._bytes_then = self._applier.bytes
             else:
-                self._node.fail(error)
+                self._host.fail(error)
 
     async def _write(self) -> int:
-        node = self._node
-        index = node.applier.index
-        newest = node.store.latest()
+        host = self._host
+        index = self._applier.index
+        newest = self._store.latest()
         if newest is not None and newest.index >= index:
             return newest.index
-        if node.engine.configurations.at(index).index == 0:
+        if host.engine.configurations.at(index).index == 0:
             raise LogError("a cluster that has not formed yet has nothing to keep")
-        term = node.journal.term_at(index)
+        term = self._journal.term_at(index)
         if term is None:
             raise LogError(f"the log doesn't reach the applied entry {index} yet; the leader sends it anew")
-        configuration = node.engine.configurations.at(index)
-        captured = node.state.capture()
-        meta = SnapshotMeta(index, term, node.state.digest(), configuration.encode(), configuration.encode_removed())
-        bytes_now = node.applier.bytes
-        await node.store.write(meta, captured.chunks())
+        configuration = host.engine.configurations.at(index)
+        state = self._applier.state
+        captured = state.capture()
+        meta = SnapshotMeta(index, term, state.digest(), configuration.encode(), configuration.encode_removed())
+        bytes_now = self._applier.bytes
+        await self._store.write(meta, captured.chunks())
         self.snapshot_index = index
         self._bytes_then = bytes_now
         self._size = self._newest_size()
         self._drop_log()
-        node.engine.configurations.forget_before(index)
-        node.log.info("snapshot_written", index=index, log_entries=node.journal.last_index - node.journal.base_index)
+        host.engine.configurations.forget_before(index)
+        host.log.info("snapshot_written", index=index, log_entries=self._journal.last_index - self._journal.base_index)
         return index
 
     def _newest_size(self) -> int:
-        newest = self._node.store.latest()
+        newest = self._store.latest()
         return newest.size if newest is not None else 0
 
     def _drop_log(self) -> None:
         """Drop what the newest snapshot covers, but for what trails behind it."""
-        journal = self._node.journal
+        journal = self._journal
         kept_from = self._kept_from(self.snapshot_index)
         self._kept_for_others = kept_from < self._trail(self.snapshot_index)
         if journal.base_index < kept_from <= journal.last_index:
@@ -126,7 +130,7 @@ class Compaction:
 
         What a member needs that is being sent a snapshot, or follows slowly, stays up to `snapshot_bytes`: it would
         have to be sent a newer snapshot otherwise, and on a slow line never catch up."""
-        journal, options = self._node.journal, self._node.options
+        journal, options = self._journal, self._host.options
         first, most = self._trail(index), options.trailing_bytes
         if (needed := self._needed_from()) < first:
             first, most = int(needed), max(options.trailing_bytes, options.snapshot_bytes)
@@ -139,54 +143,54 @@ class Compaction:
         return first
 
     def _trail(self, index: int) -> int:
-        return max(self._node.journal.base_index, index - self._node.options.trailing_entries)
+        return max(self._journal.base_index, index - self._host.options.trailing_entries)
 
     def _needed_from(self) -> float:
         """The log after this entry is what connected members still need of this leader."""
-        engine = self._node.engine
+        engine = self._host.engine
         if not engine.leads:
             return math.inf
         needed = [sending.index for sending, _task in self._sending.values() if sending.index is not None]
         for peer, progress in engine.progress.items():
             if peer in engine.connected and not progress.needs_snapshot:
                 needed.append(engine.match_index(peer))
-        return min((index for index in needed if index >= self._node.journal.base_index), default=math.inf)
+        return min((index for index in needed if index >= self._journal.base_index), default=math.inf)
 
     def installed(self, index: int) -> None:
         self.snapshot_index = index
-        self._bytes_then = self._node.applier.bytes
+        self._bytes_then = self._applier.bytes
         self._size = self._newest_size()
 
     # Sending.
 
     async def _send(self, peer: str, sending: Sending) -> None:
-        node = self._node
+        host = self._host
         try:
             index = await sending.run()
-            node.log.info("snapshot_sent", peer=peer, index=index)
+            host.log.info("snapshot_sent", peer=peer, index=index)
             self._retries.pop(peer, None)
-            node.step(lambda: node.engine.snapshot_installed(node.loop.time(), peer, index))
+            host.step(lambda: host.engine.snapshot_installed(host.loop.time(), peer, index))
         except (OSError, JournalError) as error:
             # The member doesn't answer, or the file can't be read: no descriptor, a bad sector, a key that is gone.
             # Neither hinders this leader. It starts over: it resumes where the member stands, or sends a newer one.
             self._put_off(peer, sending, error)
         except Exception as error:
-            node.fail(error)
+            host.fail(error)
         finally:
             del self._sending[peer]
 
     def _put_off(self, peer: str, sending: Sending, error: OSError | JournalError) -> None:
-        node = self._node
+        host = self._host
         reason = str(error) or f"no answer within {sending.patience:g} s"
-        node.limited.warning(node.loop.time(), (peer, reason), "snapshot_not_sent", peer=peer, reason=reason)
+        host.limited.warning(host.loop.time(), (peer, reason), "snapshot_not_sent", peer=peer, reason=reason)
         if isinstance(error, TimeoutError):
             self._patience[peer] = min(2 * sending.patience, MOST_PATIENCE)
         elif not isinstance(error, ConnectionError | FileNotFoundError):
-            backoff = self._retries.setdefault(peer, Backoff(node.random, _RETRY_MIN, _RETRY_MAX))
-            self._not_before[peer] = node.loop.time() + backoff.after(0.0)
+            backoff = self._retries.setdefault(peer, Backoff(self._random, _RETRY_MIN, _RETRY_MAX))
+            self._not_before[peer] = host.loop.time() + backoff.after(0.0)
 
     def acknowledged(self, peer: str, term: int, index: int, held: int, installed: bool) -> None:
-        if peer in self._sending and term == self._node.engine.term:
+        if peer in self._sending and term == self._host.engine.term:
             self._sending[peer][0].answered(index, held, installed)
 
     def lost(self, peer: str) -> None:

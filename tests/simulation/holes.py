@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from cluster.node import boot, changes
+from cluster.node import boot
 from cluster.node.applier import Applier
+from cluster.node.changes import Changes
+from cluster.node.host import Host
 from cluster.node.intake import Intake
 from cluster.node.node import Node
 from cluster.node.peers import Peers
@@ -145,8 +147,8 @@ def apply_again(patch: Patch) -> None:
             held.outcomes.pop(number, None)
         return propose(self, log_index, session, number, *rest)
 
-    def made(self: Intake, node: Node, session: bytes) -> None:
-        make(self, node, session)
+    def made(self: Intake, *arguments: Any) -> None:
+        make(self, *arguments)
         self._held = Forgetful()
 
     patch.setattr(ReplicatedState, "_propose", proposed)
@@ -180,10 +182,10 @@ def survive_failed_apply(patch: Patch) -> None:
 def vote_at_once(patch: Patch) -> None:
     """12: a new member gets its vote before it has anything of the log."""
 
-    async def caught_up(_node: Node, _name: str, _deadline: float) -> bytes:
+    async def caught_up(_changes: Changes, _name: str, _deadline: float) -> bytes:
         return b""
 
-    patch.setattr(changes, "_caught_up", caught_up)
+    patch.setattr(Changes, "_caught_up", caught_up)
 
 
 def survive_failed_step(patch: Patch) -> None:
@@ -271,8 +273,8 @@ def number_proposals_again(patch: Patch) -> None:
     """24: each run of a member uses the same session, and so the numbers of the run before it."""
     make = Intake.__init__
 
-    def made(self: Intake, node: Node, _session: bytes) -> None:
-        make(self, node, node.options.name.encode())
+    def made(self: Intake, host: Host, state: ReplicatedState, applied: Callable[[], int], _session: bytes) -> None:
+        make(self, host, state, applied, host.options.name.encode())
 
     patch.setattr(Intake, "__init__", made)
 

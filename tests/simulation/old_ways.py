@@ -76,7 +76,7 @@ def unreadable_snapshots_end(patch: Patch) -> None:
 
     def failing(self: Compaction, peer: str, sending: Sending, error: Any) -> None:
         if not isinstance(error, TimeoutError | ConnectionError | FileNotFoundError):
-            self._node.fail(error)
+            self._host.fail(error)
         put_off(self, peer, sending, error)
 
     patch.setattr(Compaction, "_put_off", failing)

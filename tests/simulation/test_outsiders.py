@@ -48,7 +48,7 @@ def _refuses_by_its_old_view(patch: pytest.MonkeyPatch) -> None:
     admit = Peers._admit_outsider
 
     def told(peers: Peers, name: str, incarnation: bytes, meta: Mapping[str, str]) -> str | None:
-        if peers._node.engine.configuration.member(name) is not None:
+        if peers._host.engine.configuration.member(name) is not None:
             return f"{name!r} {OTHER_DISK} (was it wiped?)"
         return admit(peers, name, incarnation, meta)
 

@@ -295,7 +295,7 @@ async def test_only_a_yes_of_a_later_view_about_this_disk_counts_and_all_are_for
 ) -> None:
     await three.fill("s1", 1)
     peers = three["s1"]._node.peers
-    index = peers._node.engine.configuration.index
+    index = peers._host.engine.configuration.index
     peers.told_of(index, "x", b"disk")
     assert not peers._is_vouched_for("x", b"disk")
     for number in range(MOST_OUTSIDERS + 1):
@@ -303,7 +303,7 @@ async def test_only_a_yes_of_a_later_view_about_this_disk_counts_and_all_are_for
     assert not peers._is_vouched_for("x0", b"disk")
     assert peers._is_vouched_for("x1", b"disk")
     assert not peers._is_vouched_for("x1", b"another disk")
-    peers._judge_outsiders_anew(replace(peers._node.engine.configuration, index=index + 1))
+    peers._judge_outsiders_anew(replace(peers._host.engine.configuration, index=index + 1))
     assert not peers._vouched
 
 
