@@ -6,13 +6,35 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 
-from cluster.net.backoff import Backoff
 from cluster.net.frames import FrameError
 from cluster.net.greeting import Admit, Refused, introduce
 from cluster.net.handshake import Card, Identity
 from cluster.net.links import OutgoingLink, PeerStats, TransportLimits
 from cluster.net.rate_limit import RateLimitedLog
 from cluster.ports import Network, Random, Stream
+
+
+class Backoff:
+    """Delays in seconds, from about `shortest` to about `longest`, each 25% up or down at random: members that lost
+    each other at the same moment don't come back at the same moment."""
+
+    def __init__(self, random: Random, shortest: float, longest: float) -> None:
+        self._random = random
+        self._shortest = shortest
+        self._longest = longest
+        self._failures = 0
+
+    def after(self, lived: float) -> float:
+        """The delay after a connection that lived for so many seconds (0: it never came about).
+
+        Only one that outlived the longest delay counts as a success: otherwise a peer that accepts and at once hangs up
+        would be dialled at the shortest delay for ever.
+        """
+        if lived >= self._longest:
+            self._failures = 0
+        delay = min(self._longest, self._shortest * 2.0 ** min(self._failures, 32))
+        self._failures += 1
+        return delay * (0.75 + 0.5 * self._random.random())
 
 
 class Dialler:

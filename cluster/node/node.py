@@ -287,42 +287,65 @@ class Node:
     # What follows from a step.
 
     def _follow(self) -> None:
-        syncs = self.persistence.send_out()
+        """What every step ends with, in this order:
+
+        1. Send what the engine has made. What depends on this disk is held, and a sync begins (`Persistence`).
+        2. Notice that the leader, the term, the role or the configuration changed: what was under way is lost or
+           refused before anything new is made.
+        3. A leader makes the next entry, and sends it, before it applies the last one: disks and members work
+           meanwhile, and need no processor of this node.
+        4. A leader that made none tells the commit index to the members that wait for it, before it applies: they
+           answer their clients meanwhile.
+        5. Apply what is committed and on this disk. A follower puts it off once where step 1 began a sync: its
+           acknowledgement, for which the leader waits, goes first.
+        6. Wake what waits for this: the age of the state, removed members, an operator's change.
+        """
+        began_sync = self.persistence.send_out()
         self._notice_changes()
-        engine, applier = self.engine, self.applier
-        leads, commit, made = engine.leads, engine.commit_index, False
-        if leads:
-            if engine.configuration.index == 0 and engine.takes_proposals:
-                self.peers.pin()
-                self.persistence.send_out()
-            made = self.intake.due()
-            if made:
-                # The next round is under way before this one is applied and answered: disks and members need no
-                # processor.
-                self.intake.make_entry()
-                self.persistence.send_out()
-        if leads and not made and commit > self._told_commit:
-            # Before it is applied here: who waits for it through another member is answered meanwhile.
-            self._told_commit = commit
-            if waiting := self.intake.take_waiting_members():
-                engine.tell_commit(self.loop.time(), waiting)
-                self.persistence.send_out()
-            if self._telling is None:
-                self._telling = self.loop.call_later(_TELL_AFTER, self._tell_commit)
+        leads, commit = self.engine.leads, self.engine.commit_index
+        if leads and not self._make_entry() and commit > self._told_commit:
+            self._tell_waiting_members(commit)
+        # Applying would keep the interpreter from the disk's thread. The next step applies, whatever it is for: at the
+        # latest the end of the sync.
+        self._put_off = began_sync and not leads and not self._put_off
         # Not beyond this disk: after a failed sync the journal is read again, and must hold what the state holds.
         safe = min(commit, self.journal.durable_index)
-        # A follower's disk goes first, and its acknowledgement, for which the leader waits: applying would keep the
-        # interpreter from the disk's thread. The next step applies, whatever it is for: at the latest the sync's end.
-        self._put_off = syncs and not leads and not self._put_off
-        if safe > applier.index and not self._put_off:
-            if applier.advance(self.journal, safe) and not self._more_planned:
-                self._more_planned = True
-                self.loop.call_soon(self._go_on)
-            self.compaction.consider()
-            if leads:
-                self.intake.plan_flush()
-        if self.freshness.waits_for(applier.index):
-            self.freshness.applied(applier.index, self._has_this_term)
+        if safe > self.applier.index and not self._put_off:
+            self._apply(safe, leads)
+        self._wake_waiting()
+
+    def _make_entry(self) -> bool:
+        """Whether it was time for one."""
+        engine = self.engine
+        if engine.configuration.index == 0 and engine.takes_proposals:
+            self.peers.pin()
+            self.persistence.send_out()
+        if not self.intake.due():
+            return False
+        self.intake.make_entry()
+        self.persistence.send_out()
+        return True
+
+    def _tell_waiting_members(self, commit: int) -> None:
+        self._told_commit = commit
+        if waiting := self.intake.take_waiting_members():
+            self.engine.tell_commit(self.loop.time(), waiting)
+            self.persistence.send_out()
+        if self._telling is None:
+            self._telling = self.loop.call_later(_TELL_AFTER, self._tell_commit)
+
+    def _apply(self, safe: int, leads: bool) -> None:
+        if self.applier.advance(self.journal, safe) and not self._more_planned:
+            self._more_planned = True
+            self.loop.call_soon(self._go_on)
+        self.compaction.consider()
+        if leads:
+            self.intake.plan_flush()
+
+    def _wake_waiting(self) -> None:
+        applied = self.applier.index
+        if self.freshness.waits_for(applied):
+            self.freshness.applied(applied, self._has_this_term)
         if self.peers.leaving:
             self.peers.part()
         if self.conditions:

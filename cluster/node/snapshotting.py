@@ -6,7 +6,7 @@ import asyncio
 import math
 
 from cluster.api import LogError
-from cluster.net.backoff import Backoff
+from cluster.net.dial import Backoff
 from cluster.node.applier import Applier
 from cluster.node.host import Host
 from cluster.node.transfer import FIRST_PATIENCE, MOST_PATIENCE, Sending

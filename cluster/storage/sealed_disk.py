@@ -12,9 +12,9 @@ import os
 import struct
 
 from cluster.ports import Disk, File
+from cluster.storage.disk_decorators import WrappedDisk
 from cluster.storage.records import NONCE_BYTES, JournalError
 from cluster.storage.sealing import TAG_BYTES, KeyMissing, Keyring, SealBroken
-from cluster.storage.wrapped_disk import WrappedDisk
 
 FORMAT_VERSION = 1
 MAGIC = b"SEALEDFL"

@@ -19,8 +19,8 @@ from cluster.net.tcp import TcpNetwork
 from cluster.options import Options
 from cluster.raft.engine import Timing
 from cluster.storage.disk import RealDisk
+from cluster.storage.disk_decorators import TimedDisk
 from cluster.storage.sealing import Keyring
-from cluster.storage.timed_disk import MeasuredDisk
 from volstore.agent.cluster_admin import LogAdmin, cluster_view
 from volstore.agent.config import AgentConfig, Server
 from volstore.agent.heartbeats import Heartbeats, HeartbeatSettings
@@ -94,7 +94,7 @@ class Agent:
                 keys=self._keys,
             ),
             self._machine,
-            disk=MeasuredDisk(disk, syncs.observe),
+            disk=TimedDisk(disk, syncs.observe),
             snapshot_disk=RealDisk(config.data_dir),
             network=self._network,
             random=random.SystemRandom(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from cluster.net.backoff import Backoff
+from cluster.net.dial import Backoff
 
 
 def test_delays_double_from_the_shortest_to_the_longest_within_a_quarter() -> None:

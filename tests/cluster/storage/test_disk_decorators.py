@@ -7,14 +7,14 @@ from random import Random
 
 import pytest
 
+from cluster.storage.disk_decorators import TimedDisk
 from cluster.storage.journal import Journal
-from cluster.storage.timed_disk import MeasuredDisk
 from tests.cluster.storage.memory_disk import MemoryDisk
 
 
 async def test_a_journal_on_it_is_the_same_and_each_sync_is_told() -> None:
     disk, seconds = MemoryDisk(Random(1)), list[float]()
-    measured = MeasuredDisk(disk, seconds.append)
+    measured = TimedDisk(disk, seconds.append)
     measured.lock()
     journal = Journal.open(measured, reserve_bytes=0)
     before = len(seconds)
@@ -39,5 +39,5 @@ def test_a_sync_that_fails_is_told_too() -> None:
     disk = MemoryDisk(Random(1))
     disk.open = lambda name, *, create=False: Failing()  # type: ignore[method-assign,assignment,return-value]  # fails
     with pytest.raises(OSError, match="no"):
-        MeasuredDisk(disk, seconds.append).open("x").sync()
+        TimedDisk(disk, seconds.append).open("x").sync()
     assert len(seconds) == 1
