@@ -162,55 +162,5 @@ class StateMachine(Protocol):
         ...
 
 
-class Log(Protocol):
-    """The replicated log as its user sees it. All methods belong to one event loop."""
-
-    async def start(self) -> None:
-        """Read the disk, restore the state machine, listen, and take part. Raises `LogError` where it can't."""
-        ...
-
-    async def stop(self) -> None:
-        """Hand leadership over where there is any, answer what waits, close everything."""
-        ...
-
-    async def propose(self, command: bytes, deadline: float) -> Outcome:
-        """Have `command` applied once, from any member.
-
-        `deadline` is in seconds of the loop's clock. While there is no leader it waits. The request id, (session,
-        number), is drawn here and rides along with every copy that a leader change makes necessary.
-        """
-        ...
-
-    async def read_barrier(self, mode: ReadMode, deadline: float) -> Barrier:
-        """Return when this node may answer a read of that mode. Raises NoLeader past the deadline."""
-        ...
-
-    async def ask_leader(self, question: bytes, deadline: float) -> bytes:
-        """What the leader's user answers to `question`, outside of the log and not linearizable.
-
-        A question whose answer is lost is put again, so it must be one that may be asked twice. Raises NoLeader past
-        the deadline.
-        """
-        ...
-
-    def status(self) -> Status: ...
-
-    async def transfer_leadership(self, to: str | None, deadline: float) -> str:
-        """Hand leadership to `to` (default: the member that is furthest); the new leader's name. Raises LogError."""
-        ...
-
-    async def add_member(self, member: Member, deadline: float) -> None:
-        """Add a learner, let it catch up, give it its vote. Raises LogError saying why not."""
-        ...
-
-    async def remove_member(self, name: str, deadline: float) -> str | None:
-        """Remove a member; a leader that removes itself hands over first. Raises LogError saying why not."""
-        ...
-
-    async def snapshot_now(self) -> int:
-        """Write a snapshot of the applied state and drop the log before it; its log index."""
-        ...
-
-
 class LogError(Exception):
     """The log refuses or can't; the text says what was wrong and what would be right."""

@@ -7,7 +7,6 @@ simulates it all.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
@@ -132,6 +131,3 @@ class Random(Protocol):
     def random(self) -> float: ...
 
     def randbytes(self, n: int) -> bytes: ...
-
-
-Loop = asyncio.AbstractEventLoop

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from cluster.net.frames import FrameError
 from cluster.net.greeting import Admit, Refused, introduce
 from cluster.net.handshake import Card, Identity
-from cluster.net.links import OutgoingLink, PeerStats, TransportLimits
+from cluster.net.links import OutgoingLink, TransportLimits
 from cluster.net.rate_limit import RateLimitedLog
 from cluster.ports import Network, Random, Stream
 
@@ -54,7 +54,6 @@ class Dialler:
         me: Card,
         limits: TransportLimits,
         log: RateLimitedLog,
-        stats: PeerStats,
         admit: Admit,
         use: Callable[[str, OutgoingLink], Awaitable[None]],
         refused: Callable[[str, str, Identity | None], None],
@@ -66,7 +65,6 @@ class Dialler:
         self._me = me
         self._limits = limits
         self._log = log
-        self._stats = stats
         self._admit = admit
         self._use = use
         self._refused = refused
@@ -85,7 +83,6 @@ class Dialler:
             link = await self._dial()
             began = loop.time()
             if link is not None:
-                self._stats.connects += 1
                 self._hurry.clear()
                 await self._use(self._name, link)
             now = loop.time()
@@ -112,9 +109,8 @@ class Dialler:
             async with asyncio.timeout(self._limits.handshake_timeout):
                 stream = await self._network.connect(self._address)
                 greeted = await introduce(stream, self._me, self._name, self._admit)
-            link = OutgoingLink(stream, greeted, self._limits, self._stats)
+            link = OutgoingLink(stream, greeted, self._limits)
         except Refused as refused:
-            self._stats.refused += 1
             self._warn("refused_by_peer" if refused.by_peer else "peer_refused", refused.cause, refused.reason)
             if refused.by_peer:
                 self._refused(self._name, refused.reason, refused.peer)

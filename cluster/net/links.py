@@ -41,48 +41,31 @@ class TransportLimits:
         return FrameLimits(self.frame_bytes, self.frame_items)
 
 
-@dataclass(slots=True)
-class PeerStats:
-    """Counters of one peer. `dropped` frames were not sent: not connected, or the queue was full; `connects` counts
-    connections that we dialled and it accepted, `refused` the handshakes that either side refused."""
-
-    frames_out: int = 0
-    bytes_out: int = 0
-    frames_in: int = 0
-    bytes_in: int = 0
-    dropped: int = 0
-    connects: int = 0
-    refused: int = 0
-
-
 class Link:
     """A connection that a peer dialled: its frames come in. Also what both directions share: reading, noticing
     silence, ending once and knowing why."""
 
-    def __init__(self, stream: Stream, greeted: Greeted, limits: TransportLimits, stats: PeerStats) -> None:
+    def __init__(self, stream: Stream, greeted: Greeted, limits: TransportLimits) -> None:
         self.card = greeted.card
         self.end: str | None = None
         self.heard_at = asyncio.get_running_loop().time()
         self._stream = stream
         self._decoder = greeted.decoder
         self._decoder.limits = limits.frames()
-        self._stats = stats
         self._silent = 0
         self._silence_allowed = math.ceil(limits.dead_after / limits.keep_alive)
 
     async def read(self, deliver: Callable[[Frame], None]) -> None:
         """Hand over frames in order, until the link ends; `end` then says why. Raises nothing of its own."""
-        loop, decoder, stats = asyncio.get_running_loop(), self._decoder, self._stats
+        loop, decoder = asyncio.get_running_loop(), self._decoder
 
         def hand_over() -> None:
             while self.end is None and decoder.unread and (frame := decoder.take()) is not None:
-                stats.frames_in += 1
                 deliver(frame)
 
         def take(data: bytes) -> None:
             self.heard_at = loop.time()
             self._silent = 0
-            stats.bytes_in += len(data)
             decoder.feed(data)
             hand_over()
 
@@ -98,7 +81,7 @@ class Link:
             self.close("stopped")
 
     def tick(self) -> None:
-        """A keep-alive period has passed: end the link if it was silent for too long, else show that we live."""
+        """A keep-alive period has passed: end the link if it was silent for too long; otherwise show that we live."""
         self._silent += 1
         if self._silent > self._silence_allowed:
             self.close(f"silent for {self._silence_allowed} keep-alive periods")
@@ -118,19 +101,18 @@ class Link:
 class OutgoingLink(Link):
     """We dialled a peer: our frames go out, in the order of `put`, through one queue with a bound.
 
-    One queue, no lanes: order is a promise, and what must not wait long behind a snapshot is kept short by its
-    sender, who cuts it in pieces and waits with `below` for each to leave.
+    One queue, no lanes: order is a promise. A snapshot is cut in pieces by its sender, so that nothing waits long
+    behind it.
     """
 
-    def __init__(self, stream: Stream, greeted: Greeted, limits: TransportLimits, stats: PeerStats) -> None:
-        super().__init__(stream, greeted, limits, stats)
+    def __init__(self, stream: Stream, greeted: Greeted, limits: TransportLimits) -> None:
+        super().__init__(stream, greeted, limits)
         self.queued = 0
         self._under_way = 0
         """Bytes of the queue that were written, and that the kernel may not have taken yet."""
         self._queue_bytes = limits.queue_bytes
         self._pending: deque[bytes] = deque()
         self._filled = asyncio.Event()
-        self._drained = asyncio.Event()
 
     def put(self, data: bytes, *, at_once: bool = False) -> bool:
         """Queue an encoded frame; False when it doesn't fit. Never blocks.
@@ -142,8 +124,6 @@ class OutgoingLink(Link):
             return False
         if at_once and not self.queued and self._stream.is_drained():
             self._stream.write(data)
-            self._stats.frames_out += 1
-            self._stats.bytes_out += len(data)
             if self._stream.is_drained():
                 return True
             self._under_way = len(data)
@@ -167,7 +147,6 @@ class OutgoingLink(Link):
                 await self._stream.drain()
                 self.queued -= self._under_way
                 self._under_way = 0
-                self._wake()
         except ConnectionError as error:
             self.close(str(error))
 
@@ -177,27 +156,13 @@ class OutgoingLink(Link):
             batch.append(self._pending.popleft())
             self._under_way += len(batch[-1])
         self._stream.write(batch[0] if len(batch) == 1 else b"".join(batch))
-        self._stats.frames_out += len(batch)
-        self._stats.bytes_out += self._under_way
-
-    async def below(self, size: int) -> None:
-        """Return when at most `size` bytes are queued. ConnectionError when the link has ended."""
-        while self.end is None and self.queued > size:
-            await self._drained.wait()
-        if self.end is not None:
-            raise ConnectionError(self.end)
 
     def close(self, reason: str) -> None:
         super().close(reason)
         self._pending.clear()
         self._filled.set()
-        self._wake()
 
     def _keep_alive(self) -> None:
         # Bytes that are on their way say as much; and between two of them is no place for a keep-alive.
         if not self.queued:
             super()._keep_alive()
-
-    def _wake(self) -> None:
-        self._drained.set()
-        self._drained.clear()

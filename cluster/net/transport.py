@@ -20,12 +20,12 @@ from cluster.net.dial import Dialler
 from cluster.net.frames import Frame, FrameError, encode
 from cluster.net.greeting import Admit
 from cluster.net.handshake import Card, Identity
-from cluster.net.links import Link, OutgoingLink, PeerStats, TransportLimits
+from cluster.net.links import Link, OutgoingLink, TransportLimits
 from cluster.net.pairs import Pairs
 from cluster.net.rate_limit import Logger, RateLimitedLog
 from cluster.ports import Listener, Network, Random, Stream
 
-__all__ = ["Frame", "FrameError", "Identity", "PeerInfo", "PeerStats", "Transport", "TransportLimits"]
+__all__ = ["Frame", "FrameError", "Identity", "PeerInfo", "Transport", "TransportLimits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,6 @@ class Transport:
         self._on_failure = on_failure
         self._on_refused = on_refused
         self._reception = Reception(self._random, self._me, self._limits, self._limited_log, self._admit)
-        self.stats: dict[str, PeerStats] = {}
         self._pairs = Pairs(self._limited_log, lambda name, connected: self._call(self._on_peer, name, connected))
         self._addresses: dict[str, str] = {}
         self._diallers: dict[str, tuple[Dialler, asyncio.Task[None]]] = {}
@@ -125,16 +124,12 @@ class Transport:
         if self._me.identity.name in peers:
             raise ValueError(f"{self._me.identity.name!r} is this member: it can't be its own peer")
         before, self._addresses = self._addresses, dict(peers)
-        for name in peers:
-            self.stats.setdefault(name, PeerStats())
         for name, address in before.items():
             if peers.get(name) == address:
                 continue
             if name in self._diallers:
                 self._diallers.pop(name)[1].cancel()
-            if name not in peers:
-                self.stats.pop(name, None)
-            elif (link := self._pairs.dialled(name)) is not None:
+            if name in peers and (link := self._pairs.dialled(name)) is not None:
                 self._pairs.lose(name, link, "its address changed")
         self._pairs.set_peers(self._addresses.keys())
         for name in list(self._addresses):
@@ -148,8 +143,8 @@ class Transport:
         """Queue `frame` ([type: str or int, …]). False: not connected, or its queue is full; it was dropped.
 
         With `at_once` it leaves before this returns, where nothing is before it: for what somebody waits for and
-        comes alone. One queue per peer, in order. Whoever sends much (a snapshot) cuts it in pieces of some 100 KiB
-        and awaits `writable` before each, so that a heartbeat between two of them leaves within a few milliseconds.
+        comes alone. One queue per peer, in order. A large thing (a snapshot) is to be cut in pieces of some 100 KiB,
+        one under way at a time: so a heartbeat between two of them leaves within milliseconds.
         Raises FrameError for a frame that the peer would refuse.
         """
         link = self._pairs.outgoing(peer)
@@ -162,21 +157,7 @@ class Transport:
             self._limited_log.warning(
                 self._loop.time(), peer, "frame_dropped", peer=peer, reason="its queue is full", queued=link.queued
             )
-        if peer in self.stats:
-            self.stats[peer].dropped += 1
         return False
-
-    def queued_bytes(self, peer: str) -> int:
-        """Bytes that the kernel hasn't taken yet; 0 when not connected."""
-        link = self._pairs.outgoing(peer)
-        return link.queued if link is not None else 0
-
-    async def writable(self, peer: str, below_bytes: int) -> None:
-        """Wait until at most `below_bytes` are queued. ConnectionError when its connection isn't there, or is lost."""
-        link = self._pairs.outgoing(peer)
-        if link is None:
-            raise ConnectionError(f"{peer!r} is not connected")
-        await link.below(below_bytes)
 
     def connected(self) -> frozenset[str]:
         """Peers with both directions alive."""
@@ -207,7 +188,6 @@ class Transport:
             me=self._me,
             limits=self._limits,
             log=self._limited_log,
-            stats=self.stats[name],
             admit=self._admit,
             use=self._use_outgoing,
             refused=self._refused,
@@ -230,8 +210,7 @@ class Transport:
         if greeted is None:
             return
         name = greeted.card.identity.name
-        # A name that the configuration lets in though it is no peer yet has no statistics to keep.
-        link = Link(stream, greeted, self._limits, self.stats.get(name) or PeerStats())
+        link = Link(stream, greeted, self._limits)
         if name in self._diallers:
             self._diallers[name][0].hurry()
 

@@ -93,6 +93,11 @@ class Member:
         self.address = await self.transport.start()
         return self
 
+    def queued(self, peer: str) -> int:
+        """Bytes for `peer` that the kernel hasn't taken yet; 0 when it isn't connected."""
+        link = self.transport._pairs.outgoing(peer)
+        return link.queued if link is not None else 0
+
     def _admit(self, name: str, incarnation: bytes, meta: Mapping[str, str]) -> str | None:
         self._fail_in("admit")
         assert incarnation
