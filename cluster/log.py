@@ -1,4 +1,4 @@
-"""The replicated log of one member, as `api.Log` promises it: starts, proposes, reads, stops."""
+"""One member of a replicated log, as its user sees it: start, propose, read, change members, stop."""
 
 from __future__ import annotations
 
@@ -107,17 +107,19 @@ class ReplicatedLog:
             return Barrier(node.last_contact(), node.knows_its_age)
         try:
             async with asyncio.timeout_at(deadline):
-                await node.applier.reached(await node.questions.ask())
+                await node.applier.reached(await node.reads.ask())
         except TimeoutError:
             raise NoLeader("no leader confirmed the read before its deadline") from None
         return Barrier(0.0, True)
 
     async def ask_leader(self, question: bytes, deadline: float) -> bytes:
-        """What the leader's user answers to `question`, outside of the log. Raises NoLeader past the deadline."""
-        return await self._node.asks.ask(question, deadline)
+        """Send `question` to the leader's application and return its answer; not replicated. A question whose answer is
+        lost is sent again, so it must be idempotent. Raises NoLeader past the deadline."""
+        return await self._node.leader_questions.ask(question, deadline)
 
     def on_ask(self, answer: Answer) -> None:
-        """Have `answer` called, while this member leads, with what any member asks. To be set before the start."""
+        """Call `answer`, while this member leads, with the questions of all members. To be set before the start. It
+        gets any bytes, and an exception in it ends this member."""
         self._node.answer = answer
 
     def status(self) -> Status:
@@ -135,10 +137,10 @@ class ReplicatedLog:
         return await self._node.changes.remove_member(name, deadline)
 
     async def snapshot_now(self) -> int:
-        return await self._node.compaction.write()
+        return await self._node.snapshotting.write()
 
     def on_leadership(self, told: Callable[[], None]) -> None:
-        """Have `told` called whenever role, term or leader changed."""
+        """Call `told` whenever role, term or leader changes."""
         self._node.leadership_listeners.append(told)
 
 
@@ -155,7 +157,7 @@ def _describe(node: Node) -> Status:
         durable_index=journal.durable_index,
         commit_index=max(engine.commit_index, node.applier.index),
         applied_index=node.applier.index,
-        snapshot_index=node.compaction.snapshot_index,
+        snapshot_index=node.snapshotting.snapshot_index,
         last_contact=node.last_contact(),
         members=tuple(_member(node, member) for member in engine.configuration.members),
         fault=node.persistence.fault,
@@ -190,6 +192,6 @@ def _member(node: Node, member: Member) -> MemberStatus:
         match_index=match,
         lag=node.journal.last_index - match,
         last_contact=node.loop.time() - progress.contact,
-        snapshot_progress=node.compaction.progress_of(member.name),
+        snapshot_progress=node.snapshotting.progress_of(member.name),
         last_meta=last_meta,
     )

@@ -1,4 +1,4 @@
-"""What a member of the log is told when it is made; the defaults suit one LAN."""
+"""Options of a member; the defaults suit one LAN."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Disk(Protocol):
         ...
 
     def begin(self, work: Callable[[], object], done: Callable[[BaseException | None], None]) -> None:
-        """As `run`, for who doesn't wait in a task: `done` gets what `work` raised, if anything, in a later turn of
+        """As `run`, without a task that waits: `done` gets what `work` raised, if anything, in a later turn of
         the loop."""
         ...
 
@@ -109,7 +109,7 @@ class Stream(Protocol):
 
 class Listener(Protocol):
     async def close(self) -> None:
-        """Accept nothing more, and return when every `serve` has ended; who serves must end them first."""
+        """Accept nothing more, and return when every `serve` has ended; the caller must end them first."""
         ...
 
     def address(self) -> str:

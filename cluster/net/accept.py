@@ -1,4 +1,4 @@
-"""Receives whoever dials this member: few at a time, for a short time, and only members get further."""
+"""Accepts connections: bounds the handshakes in number and time, and lets only members through."""
 
 from __future__ import annotations
 

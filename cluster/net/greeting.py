@@ -35,7 +35,7 @@ class Greeted:
 
 
 async def receive(stream: Stream, me: Card, nonce: bytes, admit: Admit) -> Greeted:
-    """Greet whoever dialled us. Raises Refused, FrameError, ConnectionError; the caller bounds the time and closes."""
+    """Greet a peer that dialled. Raises Refused, FrameError, ConnectionError; the caller bounds the time and closes."""
     decoder = Decoder(handshake.LIMITS)
     await _write(stream, handshake.invitation_frame(Invitation(me, nonce)))
     hello = handshake.read_hello(await _read(stream, decoder))

@@ -1,4 +1,4 @@
-"""Decides who may speak: the three frames of a handshake, and the judgement on each of them, without I/O.
+"""Decides which peers may connect: the three frames of a handshake, and the judgement on each of them, without I/O.
 
     acceptor → dialler   invitation: who I am, and a nonce
     dialler  → acceptor  hello: who I am, whom I believe to reach, your nonce
@@ -24,7 +24,7 @@ NONCE_BYTES = 16
 RUN_BYTES = 16
 
 LIMITS = FrameLimits(max_bytes=4096, max_items=64, keep_alives=False)
-"""What is read from a stranger, before it has proven who it is."""
+"""Limits for frames of a peer that hasn't proven its identity yet."""
 
 _TEXT = 255
 _INCARNATION = 64
@@ -86,7 +86,7 @@ class Refuse:
 
 
 def judge_hello(hello: Hello, expected: Expectation, nonce: bytes) -> Accept | Refuse:
-    """The acceptor's judgement on who dialled it; `nonce` is the one of its invitation.
+    """The acceptor's judgement on the dialler; `nonce` is the one of its invitation.
 
     Whether this name and incarnation is a member's is the caller's to ask.
     """

@@ -1,4 +1,4 @@
-"""Who comes from outside this node's configuration: why it may be let in, and what is taken from it.
+"""Peers from outside this node's configuration: why they may connect, and which of their messages count.
 
 A member that was away may meet a leader that it has never heard of, and must listen to it (Raft dissertation §4.1);
 all else is for members alone. A certificate of the cluster's authority proves a name, not that its bearer is a member,

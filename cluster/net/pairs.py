@@ -61,7 +61,7 @@ class Pairs:
             self.lose(name, older, "replaced by a newer connection")
         if opposite is not None and not _same_run(opposite.card, link.card):
             self.lose(name, opposite, "left over from an earlier run of the peer")
-        # Asked for again: those who were told of a loss may have changed the peers, and ours with them.
+        # Asked for again: the callbacks for a loss may have changed the peers, and this one with them.
         pair = self._pairs.setdefault(name, Pair())
         if isinstance(link, OutgoingLink):
             pair.outgoing = link
@@ -92,7 +92,7 @@ class Pairs:
             self._pairs.pop(name, None)
 
     def keep_only(self, name: str, incarnation: bytes) -> None:
-        """End the connections with who came under this name with another disk than that of `incarnation`."""
+        """End this name's connections that came from another disk than that of `incarnation`."""
         pair = self._pairs.get(name)
         for link in pair.links() if pair is not None else ():
             if link.card.identity.incarnation != incarnation:

@@ -27,7 +27,7 @@ class RateLimit:
         self._seen: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
 
     def admit(self, cause: Hashable, now: float) -> int | None:
-        """None: keep silent. Else log it, and say that so many of the same cause were kept back since the last one."""
+        """None: keep silent. Otherwise log it, with this number of lines of its cause held back since the last one."""
         last = self._seen.get(cause)
         if last is not None and now - last[0] < self._period:
             self._seen[cause] = (last[0], last[1] + 1)

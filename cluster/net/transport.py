@@ -136,7 +136,7 @@ class Transport:
             self._start_dialling(name)
 
     def keep_only(self, peer: str, incarnation: bytes) -> None:
-        """End the connections with who came under this name with another disk than that of `incarnation`."""
+        """End this name's connections that came from another disk than that of `incarnation`."""
         self._pairs.keep_only(peer, incarnation)
 
     def send(self, peer: str, frame: Frame, *, at_once: bool = False) -> bool:

@@ -1,4 +1,4 @@
-"""What waits on the leader to become an entry: commands that arrive together share one (hole 14)."""
+"""The leader's queue of commands for the next entry: commands that arrive together share one (hole 14)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_ENTRY_ITEMS = 512
 
 
 Waiting = tuple[int, Pending | None, str, Item | None]
-"""Its size in bytes, and a proposal of this node, or else a member and the item that it sent."""
+"""Its size in bytes, and either a proposal of this node or a member and the item that it sent."""
 
 
 class Batching:

@@ -25,7 +25,7 @@ _NOT_YET = "this member doesn't take proposals now"
 _ITEM_OVERHEAD = 64
 """Bytes that an item takes beside its command, about."""
 _TURNS = 40
-"""Turns of the loop for which an entry waits at most for those who were just answered: some 0.1 ms of an idle loop."""
+"""Turns of the loop that an entry waits at most for clients that were just answered: about 0.1 ms of an idle loop."""
 _MOST_COME_BACK = 0.9
 _ENOUGH = 64
 """Commands in an entry from which on it gets hardly cheaper by more of them."""
@@ -83,7 +83,7 @@ class Intake:
         return self._caught_up
 
     def take_waiting_members(self) -> set[str]:
-        """Those whose proposals were in the entry that was made last, once it is committed: they wait to apply it."""
+        """Members with proposals in the last committed entry, waiting for its commit index."""
         if not self._members_in_it or self._host.engine.commit_index < self._entry_under_way:
             return set()
         members, self._members_in_it = self._members_in_it, set()
@@ -148,7 +148,7 @@ class Intake:
         return False
 
     def lost(self) -> None:
-        """Who leads, or the way to it, changed: what waits is sent again, soon."""
+        """The leader or our connection to it changed: resend all pending proposals."""
         self.proposals.lost()
         self._open_again_at = self._next_resend = 0.0
 
@@ -250,7 +250,7 @@ class Intake:
         return True
 
     def end_removed_sessions(self) -> None:
-        """Have the sessions of those who are no members any more ended, once their removal is committed."""
+        """End the sessions of removed members, once their removal is committed."""
         host = self._host
         configuration = host.engine.configuration
         if not self.takes or not (self._caught_up or self._catches_up()):
@@ -299,8 +299,8 @@ class Intake:
         """Whether what waits is to become an entry now. If not, each turn of the loop asks again, from when the entry
         before it is applied here: nobody was answered by it before.
 
-        Whoever is answered mostly asks again at once. Clients that come as fast as they are answered else fall into two
-        halves, one on its way through the log while the other is read, so that every entry carries half as much.
+        Clients usually send their next request as soon as they're answered. Without waiting for them, they split into
+        two groups that alternate, and each entry carries half as many commands.
         """
         waiting = len(self._batching.queue)
         if self._items_under_way and self._host.engine.commit_index >= self._entry_under_way:

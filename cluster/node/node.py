@@ -22,9 +22,9 @@ from cluster.node.conditions import Conditions
 from cluster.node.intake import Intake
 from cluster.node.peers import Peers
 from cluster.node.persistence import Persistence
-from cluster.node.reads import Answer, Asks, Freshness, Questions
+from cluster.node.reads import Answer, Freshness, LeaderQuestions, LinearizableReads
 from cluster.node.sessions import ReplicatedState
-from cluster.node.snapshotting import Compaction
+from cluster.node.snapshotting import Snapshotting
 from cluster.node.transfer import Receiving
 from cluster.options import Options
 from cluster.ports import Disk, Network, Random
@@ -37,8 +37,8 @@ from cluster.storage.journal import JournalFailed
 from cluster.storage.snapshots import SnapshotMeta
 
 _TELL_AFTER = 0.005
-"""Seconds after which members learn of a commit when no entry has told them before: only who waits for a change
-through them could notice, while telling at once would cost as much as the write itself."""
+"""Seconds after which members learn of a commit that no entry has told them of. Only clients that wait for a change
+through them could notice, and telling at once would cost as much as the write itself."""
 _AT_ONCE = frozenset(messages.RAFT) | {"read?", "read"}
 """What somebody waits for, and comes one at a time; of the others many may come in one turn of the loop."""
 
@@ -119,9 +119,9 @@ class Node:
         except ValueError as error:  # An entry of the log that this version can't read.
             raise LogError(f"the data directory can't be used: {error}") from error
         self.persistence = Persistence(self, self.journal, self._let_log_go)
-        self.questions = Questions(self)
-        self.asks = Asks(self, self.answer)
-        self.compaction = Compaction(self, self.applier, self.journal, self.store, self.random)
+        self.reads = LinearizableReads(self)
+        self.leader_questions = LeaderQuestions(self, self.answer)
+        self.snapshotting = Snapshotting(self, self.applier, self.journal, self.store, self.random)
         self.changes = Changes(self, self.conditions, self.intake, self.applier, self.peers, self.journal)
         self._receiving = Receiving(self.store, self.send, self._install, self._snapshot_refused, self._has)
         self.freshness = Freshness(self.loop.time())
@@ -151,7 +151,7 @@ class Node:
         for timer in (self._timer, self._telling):
             if timer is not None:
                 timer.cancel()
-        await self.compaction.stop()
+        await self.snapshotting.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*list(self._tasks), return_exceptions=True)
@@ -178,7 +178,7 @@ class Node:
         """Stop acting at once. The user of the log sees `failed` and ends the process."""
         if self.failed.done():
             return
-        # Before anything else is tried, also a line in the log: what comes after it may fail, too.
+        # First of all, even before the line in the log: that may fail, too.
         self.running = False
         self.conditions.end()
         self.failed.set_exception(error)
@@ -253,7 +253,7 @@ class Node:
     async def _let_log_go(self) -> None:
         """Write a snapshot of what is applied, and drop the log that it covers."""
         try:
-            await self.compaction.write()
+            await self.snapshotting.write()
         except LogError:
             # It was logged. Nothing of ours can go, but others that share the disk may have made room meanwhile.
             return
@@ -278,11 +278,11 @@ class Node:
         self.persistence.judge(now)
         self.engine.tick(now)
         self.intake.resend(now)
-        self.questions.repeat()
-        self.asks.repeat()
+        self.reads.repeat()
+        self.leader_questions.repeat()
         if self.engine.leads:
             self.intake.end_removed_sessions()
-        self.compaction.consider()
+        self.snapshotting.consider()
 
     # What follows from a step.
 
@@ -338,7 +338,7 @@ class Node:
         if self.applier.advance(self.journal, safe) and not self._more_planned:
             self._more_planned = True
             self.loop.call_soon(self._go_on)
-        self.compaction.consider()
+        self.snapshotting.consider()
         if leads:
             self.intake.plan_flush()
 
@@ -352,12 +352,12 @@ class Node:
             self.conditions.look()
 
     def connection_lost(self, peer: str) -> None:
-        self.compaction.lost(peer)
+        self.snapshotting.lost(peer)
 
     def leader_reconnected(self) -> None:
         self.intake.lost()
-        self.questions.lost()
-        self.asks.lost()
+        self.reads.lost()
+        self.leader_questions.lost()
 
     def _tell_commit(self) -> None:
         self._telling = None
@@ -398,9 +398,9 @@ class Node:
         self.freshness.leader_changed()
         self.intake.lost()
         self.intake.resend(self.loop.time())
-        self.questions.lost()
-        self.questions.repeat()
-        self.asks.lost()
+        self.reads.lost()
+        self.reads.repeat()
+        self.leader_questions.lost()
 
     # Messages.
 
@@ -428,11 +428,11 @@ class Node:
             "prop": lambda peer, frame: self.intake.take(peer, frame[1]),
             "no": lambda _peer, frame: self.intake.refused(frame[1], frame[2]),
             "read?": self._on_read,
-            "read": lambda _peer, frame: self.questions.answered(frame[1], frame[2]),
+            "read": lambda _peer, frame: self.reads.answered(frame[1], frame[2]),
             "ask": self._on_ask,
-            "told": lambda _peer, frame: self.asks.answered(frame[1], frame[2]),
+            "told": lambda _peer, frame: self.leader_questions.answered(frame[1], frame[2]),
             "snap": self._on_piece,
-            "snapack": lambda peer, frame: self.compaction.acknowledged(peer, *frame[1:]),
+            "snapack": lambda peer, frame: self.snapshotting.acknowledged(peer, *frame[1:]),
             "known?": lambda peer, frame: self.peers.asked_about(peer, frame[1], frame[2]),
             "known": lambda _peer, frame: self.peers.told_of(frame[1], frame[2], frame[3]),
             "gone": self._on_gone,
@@ -463,7 +463,7 @@ class Node:
         self.engine.read(self.loop.time(), answer)
 
     def _on_ask(self, peer: str, frame: Frame) -> None:
-        self.send(peer, ["told", frame[1], self.asks.taken(frame[2])])
+        self.send(peer, ["told", frame[1], self.leader_questions.taken(frame[2])])
 
     def _on_piece(self, peer: str, frame: Frame) -> None:
         if self.engine.heard_in_term(self.loop.time(), peer, frame[1]):
@@ -517,7 +517,7 @@ class Node:
         self.engine.rebased(meta.index, Configurations(Configuration.decode(meta.membership, meta.index, meta.extra)))
         self.engine.heard_leader(self.loop.time())
         self.applier.installed(meta.index)
-        self.compaction.installed(meta.index)
+        self.snapshotting.installed(meta.index)
         self.intake.snapshot_installed()
         await self.journal.sync()
         self.log.info("snapshot_installed", index=meta.index, bytes=meta.size)

@@ -1,4 +1,4 @@
-"""Who is let in and who parts: the other members as the log names them, the disks they come with, what they tell."""
+"""The other members: whom the log names, which disks they have, who may connect, and who was removed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cluster.raft.engine import CONFIGURATION
 from cluster.raft.membership import Configuration
 
 OTHER_DISK = "comes with another disk than the one that this cluster knows"
-"""In the reason of a refusal: a member that is told so by those who know better can't be one as it is, and stops."""
+"""In the reason of a refusal: a member that is refused so by peers with a later configuration stops."""
 
 _COMES_WITHIN = 4
 """Election time-outs in which an outsider that was let in must be connected, both ways."""
@@ -70,13 +70,13 @@ class Peers:
         host = self._host
         before, self.adopted = self.adopted, configuration
         leaving = (*self.leaving, *before.members) if before is not None and host.engine.leads else self.leaving
-        # A removal that was lost with its leadership is none: who was to leave is a member as before.
+        # A removal that was lost with its leadership is none: its member is one as before.
         self.leaving = tuple(m for m in leaving if configuration.member(m.name) is None)
         self.card["configuration"] = str(configuration.index)
         self._staying.clear()
         for member in before.members if before is not None else ():
             if not is_disk_of(configuration.member(member.name), member.incarnation):
-                # Who comes back under this name is another member.
+                # The next one to come under this name is another member.
                 self._metas.pop(member.name, None)
                 self._incarnations.pop(member.name, None)
         self._judge_outsiders_anew(configuration)
@@ -120,7 +120,7 @@ class Peers:
         host.transport.set_peers(peers)
 
     def _keep_pinned(self, name: str) -> None:
-        """Who was let in before its disk was known to this node's log may have come with another one (hole 23)."""
+        """A peer connected before its incarnation was in our log may have a different disk: recheck (hole 23)."""
         host = self._host
         member = host.engine.configuration.member(name)
         if name in self._outsiders:
@@ -256,7 +256,7 @@ class Peers:
         return host.loop.time() >= engine.last_contact + host.options.timing.election_max
 
     def _judge_outsiders_anew(self, configuration: Configuration) -> None:
-        """Whom the new configuration names is a member; who knew of no later one is nobody."""
+        """Outsiders that the new configuration names are members now; those without a later one are dropped."""
         self._vouched = {who: index for who, index in self._vouched.items() if index > configuration.index}
         self._claimants.clear()
         for name, outsider in list(self._outsiders.items()):

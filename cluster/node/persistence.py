@@ -85,7 +85,7 @@ class Persistence:
     def _let_go(self, held: list[Message]) -> None:
         host = self._host
         if not self._journal.unsynced:
-            # What was held meanwhile depends on nothing else, and no other sync may come for long.
+            # Messages held meanwhile depend on no other sync, and the next one may be far off.
             held, self._held = held + self._held, []
         for message in held:
             host.send(message.peer, message.frame)

@@ -1,4 +1,4 @@
-"""This node's own proposals: numbered, sent to whoever leads, sent again when that changes, ended at their deadline."""
+"""This node's own proposals: numbered, sent to the leader, resent when the leader changes, ended at their deadline."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Proposals:
         return proposal(self.session, pending.number, below, pending.command)
 
     def refused(self, number: int) -> None:
-        """The one who got it didn't take it. If that was the only copy, it is nowhere."""
+        """The member that got it didn't take it. If that was the only copy, no log can have it."""
         if (pending := self._pending.get(number)) is not None:
             pending.sent = False
             pending.copies -= 1

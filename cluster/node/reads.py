@@ -35,7 +35,7 @@ def _ask_leader(host: Host, frame: Frame, here: Callable[[], None]) -> bool:
     return host.send(leader, frame)
 
 
-class Questions:
+class LinearizableReads:
     """Linearizable reads: asks the leader for a read index; waiting reads share one request."""
 
     def __init__(self, host: Host) -> None:
@@ -103,11 +103,11 @@ class _Asked:
     again_at: float = 0.0
 
 
-class Asks:
-    """Questions of a member's application to the leader's: bytes there and bytes back, outside of the log.
+class LeaderQuestions:
+    """LinearizableReads of a member's application to the leader's: bytes there and bytes back, outside of the log.
 
     Nothing of it is replicated, durable or linearizable. The answerer believes that it leads; it may be wrong.
-    Questions are retried, so they must be idempotent.
+    LinearizableReads are retried, so they must be idempotent.
     """
 
     def __init__(self, host: Host, answer: Answer | None) -> None:
@@ -179,7 +179,7 @@ class Freshness:
         self._awaited: tuple[int, float] | None = None
 
     def waits_for(self, index: int) -> bool:
-        """Whether what the leader said is covered by `index`, and wasn't when `applied` was told last."""
+        """Whether `index` covers what the leader said, and didn't at the last call of `applied`."""
         return self._awaited is not None and index >= self._awaited[0]
 
     def heard(self, now: float, commit_index: int, applied: int, same_term: bool) -> None:

@@ -66,7 +66,7 @@ def encode_batch(items: list[Item]) -> bytes:
 
 
 class ReplicatedState:
-    """A state machine and the sessions of those who write to it: together what every member holds alike."""
+    """A state machine and the sessions of the members that write to it: together the state that all members share."""
 
     def __init__(self, machine: StateMachine) -> None:
         self.machine = machine
@@ -84,7 +84,7 @@ class ReplicatedState:
         return held.member if held is not None else None
 
     def without_member(self, members: Collection[str]) -> list[Item]:
-        """What ends the sessions of those who are not among `members`, where they have not been ended yet."""
+        """The items that end the sessions of all but `members`; none for a session that is ended already."""
         return [
             ending(session.member, session.id)
             for session in self._by_member.values()
@@ -92,7 +92,7 @@ class ReplicatedState:
         ]
 
     def outcome(self, session: bytes, number: int) -> Applied | None:
-        """The remembered outcome, for one who missed its entry because a snapshot covered it."""
+        """The remembered outcome, for a member that missed its entry because a snapshot covered it."""
         held = self._by_id.get(session)
         return held.outcomes.get(number) if held is not None else None
 

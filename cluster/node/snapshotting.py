@@ -1,4 +1,4 @@
-"""Writes snapshots of the state beside the log's work, drops the log behind them, and sends them to who needs one."""
+"""Writes snapshots of the state in the background, drops the log behind them, and sends them to members far behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RETRY_MIN, _RETRY_MAX = 0.1, 5.0
 """Seconds until a snapshot that couldn't be sent is tried again: doubling from the one to the other."""
 
 
-class Compaction:
+class Snapshotting:
     def __init__(self, host: Host, applier: Applier, journal: Journal, store: SnapshotStore, random: Random) -> None:
         self.snapshot_index = applier.index
         self._host = host
@@ -40,7 +40,7 @@ class Compaction:
 
         To be called whenever something was applied, and often besides."""
         host = self._host
-        # After a failed disk was read again the log may lack what was applied, until the leader has sent it anew.
+        # After a failed disk was read again the log may lack what was applied, until the leader has sent it again.
         if self._writing is None and self._due() and self._applier.index <= self._journal.last_index:
             self._start_writing()
         engine = host.engine

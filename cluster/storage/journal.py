@@ -30,7 +30,7 @@ class JournalFailed(JournalError):
 
 
 Synced = Callable[[BaseException | None], None]
-"""Told of the end of a sync: None when it worked, else JournalFailed, or whatever broke it off."""
+"""Sync callback: None on success, otherwise the exception."""
 
 
 class Journal:
@@ -225,7 +225,7 @@ class Journal:
         await future
 
     def when_synced(self, told: Synced) -> None:
-        """As `sync`, for who doesn't wait in a task: begins at once, and calls `told` in a later turn of the loop."""
+        """As `sync`, without a task that waits: begins at once, and calls `told` in a later turn of the loop."""
         refusal: JournalError | None = None
         unsynced = self.unsynced
         if self.failed is not None:

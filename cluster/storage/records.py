@@ -1,4 +1,4 @@
-"""The bytes of the journal: what a record looks like on disk, and what can be told of a bad one. Pure.
+"""The bytes of the journal: what a record looks like on disk, and what a bad one still reveals. Pure.
 
 A segment file is a preamble (magic, format version, CRC32C of both) and records. A record, little-endian:
 
@@ -154,7 +154,7 @@ def encode(
     key_id: int = 0,
     nonce: bytes = b"",
 ) -> bytes:
-    """A record for `offset` of the segment with that seed. `nonce` has NONCE_BYTES when key_id is not 0, else none."""
+    """A record for `offset` of the segment with that seed. `nonce` has NONCE_BYTES if key_id isn't 0, or none."""
     if len(nonce) != (NONCE_BYTES if key_id else 0):
         raise ValueError(f"a record has a nonce of {NONCE_BYTES} bytes if, and only if, it has a key id")
     if nonce:

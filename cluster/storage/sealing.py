@@ -73,7 +73,7 @@ class Keyring:
         self.use(keys)
 
     def use(self, keys: Sequence[bytes]) -> None:
-        """From now on. Those of before can be opened with until the node ends: what they sealed is still there."""
+        """Encrypt with `keys` from now on; earlier keys still decrypt until the process ends."""
         for key in keys:
             if len(key) != KEY_BYTES:
                 raise ValueError(f"a key has {KEY_BYTES} bytes, not {len(key)}")

@@ -70,7 +70,7 @@ def _work(jobs: SimpleQueue[_Job | None]) -> None:
         except RuntimeError:
             if not loop.is_closed():
                 raise
-            # Whoever waited went with the loop.
+            # The loop is closed, and all that waited on it is gone.
         del job, loop, work, tell, result, error
 
 

@@ -61,7 +61,7 @@ class Pending:
             segment.last_index = 0
 
     def take(self) -> list[Batch]:
-        """What is to be written and synced now. Later records take it as synced: they must not be written otherwise."""
+        """Take the batches to write. The caller must sync them before any later record is written."""
         taken, self._batches = self._batches, [Batch(self.segments[-1].number)]
         self._synced = self._position
         return taken

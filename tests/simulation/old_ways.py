@@ -9,7 +9,7 @@ import pytest
 
 from cluster.node.intake import Intake
 from cluster.node.sessions import Item, ReplicatedState
-from cluster.node.snapshotting import Compaction
+from cluster.node.snapshotting import Snapshotting
 from cluster.node.transfer import Sending
 from cluster.raft.progress import Progress
 from cluster.raft.rounds import RoundTimes
@@ -72,14 +72,14 @@ def commands_are_written_again(patch: Patch) -> None:
 
 def unreadable_snapshots_end(patch: Patch) -> None:
     """Whatever error keeps a leader from reading its snapshot ends it."""
-    put_off = Compaction._put_off
+    put_off = Snapshotting._put_off
 
-    def failing(self: Compaction, peer: str, sending: Sending, error: Any) -> None:
+    def failing(self: Snapshotting, peer: str, sending: Sending, error: Any) -> None:
         if not isinstance(error, TimeoutError | ConnectionError | FileNotFoundError):
             self._host.fail(error)
         put_off(self, peer, sending, error)
 
-    patch.setattr(Compaction, "_put_off", failing)
+    patch.setattr(Snapshotting, "_put_off", failing)
 
 
 OldWay = Callable[[Patch], None]

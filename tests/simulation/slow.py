@@ -157,7 +157,7 @@ class Laggards:
         follower = world.servers.get(peer)
         if match >= node.journal.last_index or follower is None or not self._reaches(node, server, follower):
             return None
-        stand = _Stand(world.scheduler.now, (match, node.compaction.progress_of(peer)))
+        stand = _Stand(world.scheduler.now, (match, node.snapshotting.progress_of(peer)))
         if before is None or before.progress != stand.progress:
             return stand
         patience = _STANDSTILL + 3 * self._round_trip(server, follower)

@@ -55,7 +55,7 @@ async def test_many_questions_at_once_get_their_own_answers(three: Answering) ->
     await three.led()
     answers = await asyncio.gather(*(three["s1"].ask_leader(b"%d" % n, later(5)) for n in range(200)))
     assert [answer.rpartition(b" ")[2] for answer in answers] == [b"%d" % n for n in range(200)]
-    assert not three["s1"]._node.asks._asked
+    assert not three["s1"]._node.leader_questions._asked
 
 
 async def test_a_leader_that_can_not_answer_yet_is_asked_again(three: Answering) -> None:
@@ -87,12 +87,12 @@ async def test_without_a_leader_a_question_ends_at_its_deadline(three: Answering
     await until(lambda: three[leader].status().leader is None)
     with pytest.raises(NoLeader):
         await three[leader].ask_leader(b"x", later(0.05))
-    assert not three[leader]._node.asks._asked
+    assert not three[leader]._node.leader_questions._asked
 
 
 async def test_a_member_that_does_not_lead_answers_none(three: Answering) -> None:
     leader = (await three.led()).options.name
     other = next(name for name in three.logs if name != leader)
     three.asked.clear()
-    assert three[other]._node.asks.taken(b"x") is None
+    assert three[other]._node.leader_questions.taken(b"x") is None
     assert three.asked == []

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from cluster.api import Applied
+from cluster.api import Applied, Unknown
 from cluster.log import ReplicatedLog
-from cluster.net.frames import Frame
+from cluster.net.frames import Frame, FrameError
 from cluster.node.batching import MAX_ENTRY_BYTES
 from cluster.node.node import Node
 from cluster.node.sessions import opening, proposal
@@ -143,6 +143,36 @@ async def test_a_follower_acknowledges_before_it_applies_and_puts_that_off_once(
     await three.agree()
     assert steps
     assert set(steps) == {(True, False)}
+
+
+async def test_what_fails_while_proposals_are_forwarded_ends_the_node(
+    three: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They leave in a turn of their own, outside of any step; the loop would only log it."""
+    asked = follower(three, await three.led())
+
+    def broken(_items: object) -> bool:
+        raise FrameError("too many items")
+
+    monkeypatch.setattr(asked._node.intake, "_forward", broken)
+    proposal = asyncio.create_task(three.propose(asked.options.name, b"x", 0.5))
+    with pytest.raises(FrameError, match="too many items"):
+        await asyncio.wait_for(asked.failed, 5)
+    assert isinstance(await proposal, Unknown)
+
+
+async def test_what_fails_after_a_removal_ends_the_node(three: Members, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection of a removed member is let go by a timer, outside of any step."""
+    leader = await three.led()
+    gone = follower(three, leader).options.name
+
+    def broken(_peers: object) -> None:
+        raise RuntimeError("a defect")
+
+    await leader.remove_member(gone, asyncio.get_running_loop().time() + 5)
+    monkeypatch.setattr(leader._node.transport, "set_peers", broken)
+    with pytest.raises(RuntimeError, match="a defect"):
+        await asyncio.wait_for(leader.failed, 5)
 
 
 async def test_no_member_proposes_in_the_session_of_another(three: Members) -> None:

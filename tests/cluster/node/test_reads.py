@@ -25,7 +25,7 @@ async def test_reads_that_wait_at_one_moment_share_a_question(three: Members, le
     leader = await three.led()
     await three.propose(leader.options.name, b"x")
     log = leader if leads else next(log for log in three.logs.values() if log is not leader)
-    questions = log._node.questions
+    questions = log._node.reads
     first = questions._question
     barriers = await asyncio.gather(*(log.read_barrier(ReadMode.LINEARIZABLE, later(5)) for _ in range(2000)))
     assert all(barrier.known_leader for barrier in barriers)
@@ -38,5 +38,5 @@ async def test_reads_that_gave_up_without_a_leader_are_forgotten(three: Members)
     for _ in range(3):
         reads = [leader.read_barrier(ReadMode.LINEARIZABLE, later(0.05)) for _ in range(100)]
         assert {type(end) for end in await asyncio.gather(*reads, return_exceptions=True)} == {NoLeader}
-    questions = leader._node.questions
+    questions = leader._node.reads
     await until(lambda: not questions._waiting and not questions._asked, what="no reader is remembered")

@@ -257,7 +257,7 @@ async def test_each_try_waits_longer_for_an_answer_until_one_comes(
     leader = await lagging.led()
     monkeypatch.setattr("cluster.node.snapshotting.FIRST_PATIENCE", 0.05)
     answers = 0
-    acknowledged = leader._node.compaction.acknowledged
+    acknowledged = leader._node.snapshotting.acknowledged
     loop = asyncio.get_running_loop()
 
     def slow(*answer: Any) -> None:
@@ -265,7 +265,7 @@ async def test_each_try_waits_longer_for_an_answer_until_one_comes(
         answers += 1
         loop.call_later(0.12, acknowledged, *answer)
 
-    monkeypatch.setattr(leader._node.compaction, "acknowledged", slow)
+    monkeypatch.setattr(leader._node.snapshotting, "acknowledged", slow)
     await _catches_up(lagging)
     assert answers > 10
 
