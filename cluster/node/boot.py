@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ async def _boot(options: Options, state: ReplicatedState, disk: Disk, snapshot_d
     )
     try:
         return await _restore_from(options, state, snapshot_disk, who, journal)
-    except BaseException:
+    except (Exception, asyncio.CancelledError):  # not GeneratorExit: then nothing may be awaited
         with suppress(JournalFailed):  # What was acknowledged was synced before.
             await journal.close()
         raise
