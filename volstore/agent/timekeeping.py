@@ -50,10 +50,14 @@ class LogClock:
         return max(self.wall(), state.log_time)
 
     def needed_before(self, command: Command, state: State) -> AdvanceTime | None:
-        """The command that must be applied before `command`, if any, so that a new token's TTL doesn't end too late."""
+        """The command that must be applied before `command`, if any, so that a new token's TTL counts from now.
+
+        However little this member measured: it may have started after log time advanced last. From this command on all
+        members measure anew, so that no later leader adds time from before the token.
+        """
         if type(command) is not PutAclToken or not command.ttl or not state.timers.measured:
             return None
-        return self.measure(state) if self.elapsed() > LOOK_EVERY * 1e9 else None
+        return self.measure(state)
 
     def measure(self, state: State) -> AdvanceTime:
         return AdvanceTime(state.log_time, self.elapsed())
