@@ -98,7 +98,7 @@ def test_it_never_runs_faster_than_real_time_whoever_measures_and_however_late(
     machine, now, late = ready(), 0.0, list[AdvanceTime]()
     clocks = [LogClock(lambda: now, lambda: 0) for _ in range(3)]
     for each in clocks:
-        each.follow(machine.state.log_time)
+        each.follow(machine.state)
     began = machine.state.log_time
     for member, seconds, lies, years in acts:
         now += seconds
@@ -108,7 +108,7 @@ def test_it_never_runs_faster_than_real_time_whoever_measures_and_however_late(
                 machine.do(command, time=machine.clock + years * YEARS)
                 for each in clocks:
                     if each.base != machine.state.log_time:
-                        each.follow(machine.state.log_time)
+                        each.follow(machine.state)
             late.clear()
         assert machine.state.log_time - began <= now * SECOND
 
@@ -117,7 +117,7 @@ def test_a_member_that_was_not_there_counts_nothing_for_that_time() -> None:
     machine, now = ready(), [0.0]
     clock = LogClock(lambda: now[0], lambda: machine.clock + YEARS)
     now[0] = 1000.0  # it starts, and applies what it missed
-    clock.follow(machine.state.log_time)
+    clock.follow(machine.state)
     assert clock.measure(machine.state) == AdvanceTime(machine.state.log_time, 0)
     now[0] += 7.0
     assert clock.now(machine.state) == machine.state.log_time + 7 * SECOND

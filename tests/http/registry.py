@@ -77,8 +77,8 @@ class InProcessRegistry:
     def apply(self, command: Command, idempotency: Idempotency | None = None, caller: Caller | None = None) -> Outcome:
         """The way of a committed entry: apply, then wake who is concerned."""
         result = self.fsm.apply(encode(Stamped(time.time_ns(), command, idempotency, caller)))
-        if self.state.log_time != self.clock.base:
-            self.clock.follow(self.state.log_time)
+        if self.state.log_time != self.clock.base or self.state.timers.measured is not self.clock.measured:
+            self.clock.follow(self.state)
         events = self.fsm.take_events()
         self._watch.notify(events)
         self.leading.applied(events)

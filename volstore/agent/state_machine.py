@@ -27,8 +27,9 @@ class WatchedFsm:
         started = time.perf_counter()
         outcome = self.fsm.apply(command)
         self.applies.observe(time.perf_counter() - started)
-        if self.fsm.state.log_time != self.clock.base:
-            self.clock.follow(self.fsm.state.log_time)
+        state = self.fsm.state
+        if state.log_time != self.clock.base or state.timers.measured is not self.clock.measured:
+            self.clock.follow(state)
         events = self.fsm.take_events()
         self._watch.notify(events)
         self.applied(events)
@@ -42,7 +43,7 @@ class WatchedFsm:
 
         def adopt_and_wake() -> None:
             adopt()
-            self.clock.follow(self.fsm.state.log_time)
+            self.clock.follow(self.fsm.state)
             self._watch.wake_all()
 
         return adopt_and_wake

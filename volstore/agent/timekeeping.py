@@ -26,7 +26,7 @@ class LogClock:
     `clock` is monotonic, in seconds. `wall` is the time of day in nanoseconds since 1970; no measurement uses it.
     """
 
-    __slots__ = ("_at", "_clock", "base", "wall")
+    __slots__ = ("_at", "_clock", "base", "measured", "wall")
 
     def __init__(self, clock: Callable[[], float], wall: Callable[[], int]) -> None:
         self._clock = clock
@@ -34,10 +34,14 @@ class LogClock:
         self._at = clock()
         self.base = 0
         """The last log time."""
+        self.measured = False
+        """Whether measured time has begun."""
 
-    def follow(self, log_time: int) -> None:
-        """Start again at a new log time. Call this at once; time that passed on other members before doesn't count."""
-        self.base, self._at = log_time, self._clock()
+    def follow(self, state: State) -> None:
+        """Start again at a new log time, or as measured time begins. Call this at once; time that passed on other
+        members before doesn't count.
+        """
+        self.base, self.measured, self._at = state.log_time, state.timers.measured, self._clock()
 
     def elapsed(self) -> int:
         """A lower bound of the nanoseconds since log time advanced."""
