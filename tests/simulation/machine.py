@@ -11,10 +11,20 @@ import msgpack
 from msgspec.structs import replace
 
 from cluster.api import Captured, StateMachine
-from tests.core.machine import allocation, fingerprint, node, volume
+from tests.core.machine import allocation, controller, fingerprint, node, volume
 from volstore.agent.state_machine import WatchedFsm
 from volstore.agent.timekeeping import LogClock
 from volstore.core import commands
+from volstore.core.attach.commands import (
+    DrainNode,
+    FenceNode,
+    PutManagedNode,
+    ReportAttachments,
+    ReportOutcome,
+    TargetState,
+    VolumeState,
+)
+from volstore.core.attach.rows import DETACH
 from volstore.core.commands import (
     ClaimVolume,
     DeleteNode,
@@ -170,6 +180,26 @@ class RegisterFlavour:
         return machine.values.get(key)
 
 
+def _of_a_fleet(draw: Random, number: int) -> tuple[commands.Command, ...]:
+    """Hosts whose agents manage their volumes, with plugin q: what they and their users say, true or not."""
+    host, id = f"host-{draw.randrange(3)}", f"mount-{draw.randrange(4)}"
+    there = (VolumeState("q", "ext-managed", draw.random() < 0.5, (TargetState(id, "published"),)),)
+    return (
+        PutManagedNode(
+            node(host, node_plugins={"q": fingerprint()}, controller_plugins={"q": controller()} if number % 2 else {})
+        ),
+        RegisterVolumes("default", (volume("managed", plugin_id="q", access_mode="single-node-writer"),)),
+        PutAllocations((allocation(id, node_id=host, client_status=draw.choice(_STATUSES)),)),
+        TakeClaim("default", "managed", id, draw.choice((0, 1)), "", "/srv/x"),
+        TakeClaim("default", "managed", id, 1),
+        ReleaseClaim("default", "managed", id, 3),
+        ReportAttachments(host, "boot", draw.randrange(2 * number + 1), there if draw.random() < 0.3 else ()),
+        ReportOutcome(f"op-{draw.randrange(2 * number + 1)}-0", 1, draw.choice(("OK", "INTERNAL"))),
+        FenceNode(host, draw.random() < 0.3, "simulated", True),
+        DrainNode(host, draw.random() < 0.2),
+    )
+
+
 class RegistryFlavour:
     """The real FSM: a register is a volume, its value the volume's name."""
 
@@ -215,6 +245,7 @@ class RegistryFlavour:
             DetachVolume("default", shared, name),
             SetNodeStatus(name, draw.choice(("ready", "down"))),
             DeleteNode(name),
+            *_of_a_fleet(draw, number),
         )
         return commands.encode(Stamped(EPOCH + int(time * 1e9), draw.choice(kinds)))
 
@@ -230,6 +261,13 @@ class RegistryFlavour:
             nodes = sorted({c.node_id for c in (*found.read_claims.values(), *found.write_claims.values())})
             if _SHARED[id].startswith("single-node") and len(nodes) > 1:
                 return f"volume {id} of a single node is claimed from {nodes}"
+        attachments = machine.fsm.state.attachments
+        if len(there := attachments.of_volume("q", "ext-managed")) > 1:
+            return f"volume managed of a single node is had by {there}"
+        for call in attachments.calls:
+            row = attachments.get(call.attachment_key)
+            if row is None or row.operation_id != call.id or (call.kind == DETACH and row.claims):
+                return f"operation {call} is not what {row} needs"
         return None
 
     def output(self, input: tuple[object, ...], result: bytes) -> object:

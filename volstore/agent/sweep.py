@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain, islice
 
+from volstore.core.attach.apply import departure_refusal
 from volstore.core.commands import ClaimKey, Command, SweepClaims, SweepNode
 from volstore.core.holders import is_alive
 from volstore.core.model import Volume
@@ -36,7 +37,7 @@ def _sweeps(orphaned: Iterator[ClaimKey]) -> Iterator[Command]:
 def _nodes_down_for_long(state: State, down_for: int, running: bool) -> Iterator[Command]:
     """Removing a node removes its plugin instances and claims too. It is refused if the node reported meanwhile."""
     for node in state.nodes():
-        if node.status == "down":
+        if node.status == "down" and departure_refusal(state, node.id) is None:
             command = SweepNode(node.id, node.modify_index, down_for, running)
             if check_sweep_node(state, command) is None:
                 yield command

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 from volstore.core.acl.commands import PutAclToken
+from volstore.core.attach.commands import ReportOutcome
 from volstore.core.commands import AdvanceTime, Command
 from volstore.core.errors import NoLeader, NotKnownToAll, Overloaded
 from volstore.core.logtime import TICK_EVERY
@@ -54,12 +55,15 @@ class LogClock:
         return max(self.wall(), state.log_time)
 
     def needed_before(self, command: Command, state: State) -> AdvanceTime | None:
-        """The command that must be applied before `command`, if any, so that a new token's TTL counts from now.
+        """The command that must be applied before `command`, if any, so that a new token's TTL counts from now, and so
+        that the pause before a controller's call is made again isn't too short.
 
-        However little this member measured: it may have started after log time advanced last. From this command on all
-        members measure anew, so that no later leader adds time from before the token.
+        For a token however little this member measured: it may have started after log time advanced last. From this
+        command on all members measure anew, so that no later leader adds time from before the token.
         """
-        if type(command) is not PutAclToken or not command.ttl or not state.timers.measured:
+        token = isinstance(command, PutAclToken) and bool(command.ttl)
+        outcome = isinstance(command, ReportOutcome) and self.elapsed() > LOOK_EVERY * 1e9
+        if not (token or outcome) or not state.timers.measured:
             return None
         return self.measure(state)
 
@@ -69,7 +73,12 @@ class LogClock:
 
 def is_due(state: State, elapsed: int, down_for: int) -> bool:
     """Whether log time must advance, `elapsed` nanoseconds after the last time. Nodes are swept after `down_for`."""
-    expiries = (state.outcomes.next_expiry(), state.access.next_expiry(), state.staging.next_expiry())
+    expiries = (
+        state.outcomes.next_expiry(),
+        state.access.next_expiry(),
+        state.staging.next_expiry(),
+        state.attachments.next_due(),
+    )
     waited_for = [expiry for expiry in expiries if expiry is not None]
     if waited_for and state.log_time + elapsed >= min(waited_for):
         return True

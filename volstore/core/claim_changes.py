@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from volstore.core.model import Claim, Volume
+from volstore.core.attach import claiming
+from volstore.core.holders import claims_of
+from volstore.core.model import RELEASE, UNPUBLISHING, Claim, Volume
 from volstore.core.queries import Key
 from volstore.core.state import State
 
@@ -23,8 +25,20 @@ class ClaimChanges:
         self._state = state
         self._drafts: dict[Key, _Draft] = {}
 
-    def release(self, volume: Volume, allocation_id: str, node_id: str | None = None) -> None:
-        """End the claims of an allocation, only those from `node_id` where it is given. None is no change."""
+    def release(self, volume: Volume, allocation_id: str, node_id: str | None = None, *, force: bool = False) -> None:
+        """End the claims of an allocation, only those from `node_id` where it is given. None is no change.
+
+        Those that a node's agent holds become past ones, and end once it reports that nothing of them is left.
+        """
+        for claim in list(claims_of(volume, allocation_id)):
+            if node_id in (None, claim.node_id) and claiming.holds(self._state, volume, claim.node_id, allocation_id):
+                self._draft(volume).unpublish(allocation_id)
+                claiming.release(self._state, volume, claim.node_id, allocation_id, force=force)
+                return
+        self.free(volume, allocation_id, node_id)
+
+    def free(self, volume: Volume, allocation_id: str, node_id: str | None = None) -> None:
+        """As `release`, at once."""
         left = self._draft(volume).release(allocation_id, node_id)
         if left:
             self._state.volume_left(volume, left)
@@ -70,6 +84,28 @@ class _Draft:
         self.shown = False
         self._copied = [False, False, False]
 
+    def unpublish(self, allocation_id: str) -> None:
+        """The allocation's claim is a past one from now on, if it isn't already."""
+        held = [by_allocation.get(allocation_id) for by_allocation in self.claims]
+        claim = held[1] or held[0]
+        if claim is None:
+            return
+        self._without(0, allocation_id)
+        self._without(1, allocation_id)
+        self._copy(2)[allocation_id] = replace(claim, mode=RELEASE, state=UNPUBLISHING)
+        self.nodes[claim.node_id] += 1 - sum(one is not None for one in held)
+        self.released.append(allocation_id)
+
+    def _copy(self, kind: int) -> dict[str, Claim]:
+        if not self._copied[kind]:
+            self._copied[kind] = True
+            self.claims[kind] = self.claims[kind].copy()
+        return self.claims[kind]
+
+    def _without(self, kind: int, allocation_id: str) -> None:
+        if allocation_id in self.claims[kind]:
+            del self._copy(kind)[allocation_id]
+
     def release(self, allocation_id: str, node_id: str | None) -> set[str]:
         """The nodes that have no claim any more."""
         ended: list[Claim] = []
@@ -77,10 +113,7 @@ class _Draft:
             claim = by_allocation.get(allocation_id)
             if claim is None or node_id not in (None, claim.node_id):
                 continue
-            if not self._copied[kind]:
-                self._copied[kind] = True
-                self.claims[kind] = by_allocation = by_allocation.copy()
-            del by_allocation[allocation_id]
+            self._without(kind, allocation_id)
             ended.append(claim)
         left = set()
         for claim in ended:

@@ -6,6 +6,7 @@ Functions of the state and a command; nothing here changes anything.
 
 from __future__ import annotations
 
+from volstore.core.attach import claiming
 from volstore.core.commands import (
     ClaimVolume,
     Command,
@@ -109,7 +110,7 @@ def check_delete_allocation(state: State, command: DeleteAllocation) -> Refusal 
 # Claims.
 
 
-def check_claim(state: State, command: ClaimVolume) -> Refusal | None:
+def check_claim(state: State, command: ClaimVolume, path: str = "") -> Refusal | None:
     refusal = _claim_form_refusal(command)
     if refusal is not None:
         return refusal
@@ -124,6 +125,7 @@ def check_claim(state: State, command: ClaimVolume) -> Refusal | None:
     return (
         _node_refusal(command, allocation.node_id)
         or _terminal_refusal(allocation)
+        or claiming.check_take(state, volume, allocation, command.mode, path)
         or _other_node_refusal(state, volume, allocation)
         or (None if already_claimed(volume, command) else _capacity_refusal(state, volume, allocation, command.mode))
     )
@@ -139,7 +141,7 @@ def check_take(state: State, command: TakeClaim) -> Refusal | None:
         allocation = state.allocation(command.allocation_id)
         if allocation is None or allocation.namespace != command.namespace:
             refusal = _unknown_allocation(command)
-    return refusal or check_claim(state, asked)
+    return refusal or check_claim(state, asked, command.path)
 
 
 def check_release(state: State, command: ReleaseClaim) -> Refusal | None:

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from volstore.core import claim_rules
+from volstore.core.attach import claiming
 from volstore.core.claim_changes import ClaimChanges
 from volstore.core.commands import (
     ClaimVolume,
@@ -90,23 +91,34 @@ def _claim_volume(state: State, command: ClaimVolume) -> Refusal | None:
 def _take_claim(state: State, command: TakeClaim) -> Refusal | None:
     refusal = claim_rules.check_take(state, command)
     if refusal is None:
-        _carry_out(state, taking(command))
+        _carry_out(state, taking(command), path=command.path)
     return refusal
 
 
 def _release_claim(state: State, command: ReleaseClaim) -> Refusal | None:
     refusal = claim_rules.check_release(state, command)
     if refusal is None:
-        _carry_out(state, releasing(command))
+        _carry_out(state, releasing(command), force=command.force)
     return refusal
 
 
-def _carry_out(state: State, command: ClaimVolume) -> None:
+def _carry_out(state: State, command: ClaimVolume, *, path: str = "", force: bool = False) -> None:
     """A claim or release that passed the rules."""
     volume = state.volume(command.namespace, command.id)
     if volume is None:
         raise ValueError("a volume that is claimed is there")
-    if command.mode == RELEASE:
+    allocation = state.allocation(command.allocation_id)
+    if command.mode != RELEASE and allocation is not None:
+        claiming.take(state, volume, allocation, command.mode, path)
+    held = [claim.node_id for claim in claims_of(volume, command.allocation_id)]
+    if command.mode == RELEASE and any(
+        claiming.holds(state, volume, node_id, command.allocation_id) for node_id in held
+    ):
+        changes = ClaimChanges(state)
+        changes.release(volume, command.allocation_id, force=force)
+        changes.put()
+        moved = state.volume(command.namespace, command.id) or volume
+    elif command.mode == RELEASE:
         moved = _released(volume, command)
     elif claim_rules.already_claimed(volume, command):
         moved = volume

@@ -21,6 +21,15 @@ from volstore.core.acl.commands import (
     PutNamespace,
 )
 from volstore.core.acl.rights import level_of_rules
+from volstore.core.attach.commands import (
+    AttachCommand,
+    CancelOperation,
+    DrainNode,
+    FenceNode,
+    PutManagedNode,
+    ReportAttachments,
+    ReportOutcome,
+)
 from volstore.core.frozen import Frozen
 from volstore.core.levels import LEVEL
 from volstore.core.model import RELEASE, TAKEN, Allocation, Node, Volume
@@ -90,24 +99,26 @@ class ClaimVolume(Frozen, frozen=True, tag="claim-volume"):
 
 class TakeClaim(Frozen, frozen=True, tag="take-claim"):
     """Claim a volume for an allocation of its own namespace. `mode` as in model.Claim: read or write. `node_id` empty:
-    the allocation's."""
+    the allocation's. `path`: where the node's agent shows it, beside its own target."""
 
     namespace: str
     id: str
     allocation_id: str
     mode: int
     node_id: str = ""
+    path: str = ""
 
 
 class ReleaseClaim(Frozen, frozen=True, tag="release-claim"):
     """Release a claim that is held, or note how far its unmounting has come (`state` as in model.Claim). `node_id`
-    empty: the claim's."""
+    empty: the claim's. `force`: the node's agent unmounts it even without the plugin."""
 
     namespace: str
     id: str
     allocation_id: str
     state: int
     node_id: str = ""
+    force: bool = False
 
 
 class ReportAllocations(Frozen, frozen=True, tag="report-allocations"):
@@ -225,6 +236,7 @@ Command = (
     | ReleaseClaim
     | ReportAllocations
     | AdoptRestore
+    | AttachCommand
     | AclCommand
 )
 
@@ -256,6 +268,12 @@ CAME_AT: dict[type, int] = {
     AdoptRestore: 2,
     SweepNode: 2,
     AdvanceTime: 2,
+    PutManagedNode: 2,
+    ReportAttachments: 2,
+    ReportOutcome: 2,
+    FenceNode: 2,
+    DrainNode: 2,
+    CancelOperation: 2,
 }
 """The level with which each kind came. It is proposed only where every member knows that level."""
 
@@ -284,9 +302,9 @@ def releasing(command: ReleaseClaim) -> ClaimVolume:
 def for_level_one(command: Command) -> Command | None:
     """What does the same, though it is less strict, while a member is still at level 1; None where nothing does."""
     match command:
-        case TakeClaim():
+        case TakeClaim() if not command.path:
             return taking(command)
-        case ReleaseClaim():
+        case ReleaseClaim() if not command.force:
             return releasing(command)
         case ReportAllocations():
             return PutAllocations(command.allocations)

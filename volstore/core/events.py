@@ -46,6 +46,12 @@ class NamespacesChanged(Struct, frozen=True):
     """A namespace came, changed, or went."""
 
 
+class HostChanged(Struct, frozen=True):
+    """What a node's agent is to do changed."""
+
+    id: str
+
+
 class AccessChanged(Struct, frozen=True):
     """A policy or token (`kind`, as access.POLICY and access.TOKEN) came, changed, or went.
 
@@ -56,4 +62,13 @@ class AccessChanged(Struct, frozen=True):
     id: str
 
 
-Event = AllocationChanged | VolumeChanged | PluginChanged | NodeChanged | Restored | NamespacesChanged | AccessChanged
+Event = (
+    AllocationChanged
+    | VolumeChanged
+    | PluginChanged
+    | NodeChanged
+    | Restored
+    | NamespacesChanged
+    | HostChanged
+    | AccessChanged
+)

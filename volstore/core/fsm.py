@@ -16,6 +16,9 @@ from msgspec.structs import replace
 from volstore.core import claims, commands, rules
 from volstore.core.acl import apply as acl_tables
 from volstore.core.acl.check import check_caller
+from volstore.core.attach import apply as attach
+from volstore.core.attach import calls, claiming
+from volstore.core.attach.commands import PutManagedNode
 from volstore.core.commands import (
     AbandonRestore,
     AdoptRestore,
@@ -142,6 +145,8 @@ def _register_volumes(state: State, command: RegisterVolumes) -> Refusal | None:
         return refusal
     for volume in command.volumes:
         state.put_volume(_registered(state, command.namespace, volume))
+        for row in state.attachments.of_volume(volume.plugin_id, volume.external_id):
+            state.attachments.touch(row.node_id, state.index)  # its secrets may be others
     return None
 
 
@@ -174,11 +179,21 @@ def _registered(state: State, namespace: str, volume: Volume) -> Volume:
 
 def _deregister_volume(state: State, command: DeregisterVolume) -> Refusal | None:
     volume = state.volume(command.namespace, command.id)
-    refusal = rules.check_deregister(state, command)
+    refusal = rules.check_deregister(state, command) or _attached_refusal(state, volume)
     if refusal is not None or volume is None:
         return refusal
     state.remove_volume(volume.namespace, volume.id)
     release_plugin(state, volume.plugin_id)
+    return None
+
+
+def _attached_refusal(state: State, volume: Volume | None) -> Refusal | None:
+    """Also where it is forced: its secrets are needed until every node has given it up."""
+    if volume is None:
+        return None
+    for row in state.attachments.of_volume(volume.plugin_id, volume.external_id):
+        if (row.namespace, row.volume_id) == (volume.namespace, volume.id):
+            return Refusal(409, f"volume in use: {volume.id}: {claiming.words(row)}")
     return None
 
 
@@ -224,13 +239,22 @@ def _move_node(state: State, old: Node | None, new: Node) -> None:
             state.timers.node_up(new.id)
     state.put_node(moved)
     follow_node(state, old, moved)
+    calls.follow_node(state, moved.id)
+
+
+def _put_managed_node(state: State, command: PutManagedNode) -> Refusal | None:
+    refusal = _put_node(state, PutNode(command.node))
+    if refusal is None:
+        attach.manage(state, command.node.id)
+    return refusal
 
 
 def _delete_node(state: State, command: DeleteNode) -> Refusal | None:
     old = state.node(command.id)
-    refusal = rules.check_delete_node(state, command)
+    refusal = rules.check_delete_node(state, command) or attach.departure_refusal(state, command.id)
     if refusal is not None or old is None:
         return refusal
+    state.attachments.remove_host(command.id)
     state.remove_node(command.id)
     follow_node(state, old, None)
     claims.release_node(state, command.id)
@@ -253,6 +277,7 @@ def _advance_time(state: State, command: AdvanceTime) -> Refusal | None:
     state.outcomes.forget_expired(state.log_time, FORGOTTEN_BY_A_MOVE)
     state.access.remove_expired(state.log_time, state.index, FORGOTTEN_BY_A_MOVE)
     state.staging.forget_expired(state.log_time)
+    calls.follow_time(state)
     return None
 
 
@@ -309,6 +334,8 @@ _APPLIERS: dict[type, Callable[[State, Any], Refusal | None]] = {
     CommitRestore: _commit_restore,
     AdoptRestore: _commit_restore,
     AbandonRestore: _abandon_restore,
+    PutManagedNode: _put_managed_node,
     **claims.APPLIERS,
+    **attach.APPLIERS,
     **acl_tables.APPLIERS,
 }

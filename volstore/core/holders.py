@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from volstore.core.errors import shortened
-from volstore.core.model import DEFAULT_NAMESPACE, Claim, Volume
+from volstore.core.model import DEFAULT_NAMESPACE, UNPUBLISHING, Claim, Volume
 from volstore.core.state import State
 
 SHOWN = 3
@@ -85,6 +85,8 @@ def since(claim: Claim) -> str:
 
 def _freeing(state: State, volume: Volume, claim: Claim) -> str:
     """A release says that one allocation has unmounted the volume, a detach that nothing runs on the node any more."""
+    if claim.state == UNPUBLISHING:
+        return f"nothing, its node is unmounting it; if that host is off for good, volstore node fence {claim.node_id}"
     namespace = [] if volume.namespace == DEFAULT_NAMESPACE else [f"-namespace={volume.namespace}"]
     verb, whom = ("release", claim.allocation_id) if is_alive(state, claim) else ("detach", claim.node_id)
     return shlex.join(["volstore", "volume", verb, *namespace, volume.id, whom])

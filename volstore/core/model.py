@@ -29,8 +29,8 @@ DESIRED_STATUSES = ("run", "stop", "evict")
 
 READ, WRITE, RELEASE = 0, 1, 2
 """A claim's modes."""
-TAKEN, NODE_DETACHED, CONTROLLER_DETACHED, READY_TO_FREE = 0, 1, 2, 3
-"""A claim's states."""
+TAKEN, NODE_DETACHED, CONTROLLER_DETACHED, READY_TO_FREE, UNPUBLISHING = 0, 1, 2, 3, 4
+"""A claim's states. The last is of one that was released, and that the node's agent hasn't reported gone yet."""
 
 
 class Topology(Frozen, frozen=True):
@@ -62,7 +62,8 @@ class TopologyRequest(Frozen, frozen=True):
 class Claim(Frozen, frozen=True, kw_only=True):
     """An allocation's right to a volume (Nomad's CSIVolumeClaim), with what must be known once the allocation is gone.
 
-    `mode`: 0 read, 1 write, 2 release; `state`: 0 taken, 1 node detached, 2 controller detached, 3 ready to free.
+    `mode`: 0 read, 1 write, 2 release; `state`: 0 taken, 1 node detached, 2 controller detached, 3 ready to free,
+    4 being unmounted by the node's agent.
     `taken_at`: a date, nanoseconds since 1970.
     """
 

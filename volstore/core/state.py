@@ -13,6 +13,7 @@ from typing import Any
 from volstore.core import departures, snapshot
 from volstore.core.acl.tables import Access
 from volstore.core.allocations import Allocations
+from volstore.core.attach.tables import Attachments
 from volstore.core.claim_counts import Job
 from volstore.core.departures import Departures
 from volstore.core.events import (
@@ -69,6 +70,7 @@ class State:
         self._instances = Instances()
         self._events: list[Event] = []
         self.access = Access(self.departures, self.timers, self._note)
+        self.attachments = Attachments(self._note)
         self._namespaces.put(Namespace(name=DEFAULT_NAMESPACE, create_index=1, modify_index=1))
 
     # What is there.
@@ -328,6 +330,7 @@ class State:
             self.staging.table,
             *self.timers.tables(),
             *self.access.tables(),
+            *self.attachments.tables(),
         )
 
     def digest(self) -> bytes:
@@ -391,6 +394,7 @@ class State:
             "staged": state.staging.load,
             **({timers: state.timers.load} if timers in names else {}),
             **state.access.loaders(),
+            **(state.attachments.loaders() if state.attachments.hosts.name in names else {}),
         }
         if names != list(loaders):
             raise ValueError(

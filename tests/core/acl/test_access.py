@@ -22,6 +22,14 @@ from volstore.core.acl.commands import (
 )
 from volstore.core.acl.policy import parse_policy
 from volstore.core.acl.tables import POLICY, TOKEN
+from volstore.core.attach.commands import (
+    CancelOperation,
+    DrainNode,
+    FenceNode,
+    PutManagedNode,
+    ReportAttachments,
+    ReportOutcome,
+)
 from volstore.core.commands import (
     AbandonRestore,
     AdoptRestore,
@@ -160,6 +168,12 @@ COMMANDS: list[tuple[Command, set[str]]] = [
     (SweepClaims(()), set()),
     (SweepNode("n1", 0, 0), set()),
     (AdvanceTime(0, 10**9), set()),
+    (PutManagedNode(node("n1", secret_hash=b"")), {"nodes", "n1"}),
+    (ReportAttachments("n1", "boot", 1), {"n1"}),
+    (ReportOutcome("op-1-0", 1, "OK"), {"n1", "n2"}),  # one that is over; it changes nothing
+    (FenceNode("n1", True), set()),
+    (DrainNode("n1", True), set()),
+    (CancelOperation("op-1-0"), set()),
     (BootstrapAcl("accessor", b"hash"), set(CALLERS)),
     (PutAclPolicy("p", "", "", parse_policy("")), set()),
     (DeleteAclPolicy("write"), set()),

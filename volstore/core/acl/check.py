@@ -21,6 +21,14 @@ from volstore.core.acl.commands import (
 )
 from volstore.core.acl.rights import MANAGEMENT, Acl
 from volstore.core.acl.tables import AclToken
+from volstore.core.attach.commands import (
+    CancelOperation,
+    DrainNode,
+    FenceNode,
+    PutManagedNode,
+    ReportAttachments,
+    ReportOutcome,
+)
 from volstore.core.commands import (
     AbandonRestore,
     AdoptRestore,
@@ -134,7 +142,7 @@ def _detach(state: State, rights: Rights, command: DetachVolume) -> bool:
     return _may_mount(rights, command.namespace) or _is_node_of_all(state, rights, {command.node_id})
 
 
-def _put_node(state: State, rights: Rights, command: PutNode) -> bool:
+def _put_node(state: State, rights: Rights, command: PutNode | PutManagedNode) -> bool:
     """A known node proves itself by its secret, in the report or as its token; an unknown one can't yet."""
     if rights.acl.allows_area("node", "write"):
         return True
@@ -212,6 +220,18 @@ def sees_allocation(state: State, rights: Rights, allocation: Allocation) -> boo
     return bool(rights.node_secret_hash) and node is not None and node.secret_hash == rights.node_secret_hash
 
 
+def _report_attachments(state: State, rights: Rights, command: ReportAttachments) -> bool:
+    return _is_node_of_all(state, rights, {command.node_id})
+
+
+def _report_outcome(state: State, rights: Rights, command: ReportOutcome) -> bool:
+    """Of an operation that is over, any node may hear so."""
+    call = state.attachments.call(command.id)
+    if call is None:
+        return bool(rights.node_secret_hash)
+    return any(_is_node_of_all(state, rights, {node_id}) for node_id in call.executors)
+
+
 ALLOWED: dict[type, Callable[[State, Rights, Any], bool]] = {
     RegisterVolumes: _register,
     DeregisterVolume: _deregister,
@@ -220,6 +240,9 @@ ALLOWED: dict[type, Callable[[State, Rights, Any], bool]] = {
     ReleaseClaim: _claim,
     DetachVolume: _detach,
     PutNode: _put_node,
+    PutManagedNode: _put_node,
+    ReportAttachments: _report_attachments,
+    ReportOutcome: _report_outcome,
     SetNodeStatus: _change_node,
     DeleteNode: _change_node,
     PutAllocations: _put_allocations,
@@ -241,6 +264,9 @@ MANAGEMENT_ALONE: frozenset[type] = frozenset(
         AdoptRestore,
         SweepNode,
         AdvanceTime,
+        FenceNode,
+        DrainNode,
+        CancelOperation,
     )
 )
 """Named only so that a test can tell a decision from a command that was forgotten."""
