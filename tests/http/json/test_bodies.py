@@ -166,9 +166,9 @@ def test_a_secret_enters_no_text_and_no_repr() -> None:
     assert read.secrets == {"password": secret}
     assert secret not in repr(read)
     node = read_node(json.dumps({"ID": "n", "SecretID": secret}).encode())
-    assert len(node.secret_hash) == 32
+    assert len(node.node.secret_hash) == 32
     assert secret not in repr(node)
-    assert secret.encode() not in node.secret_hash
+    assert secret.encode() not in node.node.secret_hash
     for body in (
         bodies(Secrets={"password": secret, "other": 5}),
         bodies(Secrets=secret),

@@ -458,6 +458,7 @@ def test_every_write_with_a_body_says_who_may_send_one() -> None:
         "changeAclToken",
         "putNamespace",
         "putNamedNamespace",
+        "fenceNode",
     }
 
 

@@ -18,7 +18,7 @@ from volstore.http.endpoints.volume_body import IDENTIFIER
 from volstore.http.endpoints.volumes import MISSING_ID, no_body
 from volstore.http.json.reader import read_json
 from volstore.http.json.replies import Json
-from volstore.http.json.shape import Integer, Misshapen, Nullable, Object, expected, printable
+from volstore.http.json.shape import Boolean, Integer, Misshapen, Nullable, Object, Text, expected, printable
 from volstore.http.server.call import Call
 from volstore.http.server.caller import Denied
 from volstore.http.server.declaration import Write
@@ -50,6 +50,8 @@ class ClaimRequest:
     node_id: str = ""
     mode: int | None = None
     state: int | None = None
+    path: str = ""
+    force: bool = False
 
 
 class _RequestKind(Object[ClaimRequest]):
@@ -66,6 +68,8 @@ REQUEST = _RequestKind(
         "NodeID": ("node_id", IDENTIFIER),
         "Mode": ("mode", ModeKind()),
         "State": ("state", Nullable(Integer(minimum=TAKEN, maximum=READY_TO_FREE))),
+        "Path": ("path", Text(longest=1024)),
+        "Force": ("force", Boolean()),
     },
 )
 
@@ -77,11 +81,11 @@ def _claim(call: Call) -> Command:
     namespace, id, state = call.query.namespace, call.path_id(MISSING_ID), asked.state
     if asked.mode == RELEASE:
         return ReleaseClaim(
-            namespace, id, asked.allocation_id, READY_TO_FREE if state is None else state, asked.node_id
+            namespace, id, asked.allocation_id, READY_TO_FREE if state is None else state, asked.node_id, asked.force
         )
     if state not in (None, TAKEN):
         raise ApiError(400, f"validation: claim state {state} is for releases: a claim begins as 0 (taken)")
-    return TakeClaim(namespace, id, asked.allocation_id, asked.mode, asked.node_id)
+    return TakeClaim(namespace, id, asked.allocation_id, asked.mode, asked.node_id, asked.path)
 
 
 def _claimed(call: Call, command: Command, outcome: Outcome) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -91,6 +92,14 @@ _FINGERPRINTS = MapOf(FINGERPRINT, key=IDENTIFIER)
 _STATUS = Text(longest=LONGEST_NAME, one_line=True, one_of=NODE_STATUSES)
 
 
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """`manages`: the node's agent manages its volumes."""
+
+    node: Node
+    manages: bool
+
+
 class SecretKind:
     """A node's SecretID, as its SHA-256 (empty for none): the secret itself goes no further than here."""
 
@@ -109,19 +118,23 @@ def _node(**members: Any) -> Node:
     return Node(**{"id": "", **members, "status": members.get("status") or "initializing"})
 
 
-class _NodeKind(Object[Node]):
+def _report(manages: bool = False, **members: Any) -> NodeReport:
+    return NodeReport(_node(**members), manages)
+
+
+class _NodeKind(Object[NodeReport]):
     """A node; null is not one."""
 
     __slots__ = ()
 
-    def read(self, value: object) -> Node:
+    def read(self, value: object) -> NodeReport:
         if value is None:
             raise expected("an object", value)
         return Object.read(self, value)
 
 
 NODE = _NodeKind(
-    _node,
+    _report,
     {
         "ID": ("id", IDENTIFIER),
         "Name": ("name", NAME),
@@ -131,6 +144,7 @@ NODE = _NodeKind(
         "Status": ("status", _STATUS),
         "CSIControllerPlugins": ("controller_plugins", _FINGERPRINTS),
         "CSINodePlugins": ("node_plugins", _FINGERPRINTS),
+        "ManagesVolumes": ("manages", Boolean()),
     },
 )
 
@@ -139,7 +153,7 @@ REPORT = FlatOrWrapped("Node", NODE)
 STATUS: Object[str] = Object(lambda status="": status, {"Status": ("status", _STATUS)})
 
 
-def read_node(body: bytes) -> Node:
+def read_node(body: bytes) -> NodeReport:
     """A node's report. Raises InvalidBody."""
     return read_json(body, REPORT)
 

@@ -9,6 +9,7 @@ from operator import attrgetter
 from msgspec.structs import replace
 
 from volstore.core.acl.check import Rights
+from volstore.core.attach.commands import PutManagedNode
 from volstore.core.commands import Command, DeleteNode, Outcome, PutNode, SetNodeStatus
 from volstore.core.state import State
 from volstore.http.endpoints.filter_shapes import NODE
@@ -73,10 +74,12 @@ def _read(call: Call) -> Question:
 
 
 def _put(call: Call) -> Command:
-    path_id, node = call.path_id(_MISSING), read_node(call.body)
+    path_id, report = call.path_id(_MISSING), read_node(call.body)
+    node = report.node
     if node.id not in ("", path_id):
         raise path_disagrees("node", path_id, node.id)
-    return PutNode(replace(node, id=path_id))
+    named = replace(node, id=path_id)
+    return PutManagedNode(named) if report.manages else PutNode(named)
 
 
 def _set_status(call: Call) -> Command:

@@ -61,6 +61,8 @@ class Endpoint:
     """Bytes that are taken of a body that is no JSON; 0: none is."""
     batch: Batch[Any] | None = None
     """`body`, where it is a batch: a large one is read in turns, before the endpoint sees it."""
+    straight: bool = False
+    """`body` is read straight into structs, in a few milliseconds for a megabyte: it may be as large as any."""
     query: tuple[str, ...] = field(init=False)
     """Every query parameter that it knows; another is refused."""
     known: frozenset[str] = field(init=False)
@@ -79,7 +81,7 @@ class Endpoint:
         """
         if self.largest_body or self.body is None:
             return self.largest_body
-        return most if self.batch is not None else min(most, PIECE_BYTES)
+        return most if self.batch is not None or self.straight else min(most, PIECE_BYTES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,7 @@ class Write(Endpoint):
     caller may send it, never less than `core.acl.check.ALLOWED` grants; it is asked before any body is read.
     `need` is `nothing` for a write that proves itself in another way.
     `foresee`: why a command is certain to be refused, as the state has it: then it costs no entry of the log.
+    `unchanged`: the command would change nothing, as the state after a barrier has it: it succeeds without an entry.
     `index_only`: of the three headers of freshness the answer carries the index alone, as Nomad's does here.
     """
 
@@ -107,6 +110,7 @@ class Write(Endpoint):
     render: Callable[[Call, Command, Outcome], Json | None]
     foresee: Callable[[State, Command], Refusal | None] | None = None
     index_only: bool = False
+    unchanged: Callable[[State, Command], bool] | None = None
     always: ClassVar[tuple[str, ...]] = (*EVERYWHERE, *WRITING)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 
 from volstore.core.acl.check import may
-from volstore.core.commands import Command, Idempotency
+from volstore.core.commands import Command, Idempotency, Outcome
 from volstore.core.errors import ApiError, NoLeader
 from volstore.core.idempotency import TOO_MANY_OF_ONE
 from volstore.core.rules import Refusal
@@ -116,6 +116,12 @@ class Pipeline:
         if endpoint.foresee is not None:
             await self._refuse_here(call, endpoint.foresee, command, idempotency)
         deadline = asyncio.get_running_loop().time() + settings.deadline
+        if endpoint.unchanged is not None and endpoint.unchanged(registry.state, command):
+            # What is here may be old: another report may have been applied elsewhere meanwhile.
+            contact = await registry.barrier(stale=False, deadline=deadline)
+            if endpoint.unchanged(registry.state, command):
+                index = registry.state.index
+                return Reply(json=endpoint.render(call, command, Outcome(index)), headers=freshness(index, contact))
         outcome = await registry.submit(command, deadline, idempotency, caller.identity(registry.state))
         if outcome.status != 200:
             raise ApiError(outcome.status, outcome.text, retry_after=1 if outcome.status in (429, 503) else None)

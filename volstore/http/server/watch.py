@@ -21,6 +21,7 @@ from volstore.core.events import (
     AccessChanged,
     AllocationChanged,
     Event,
+    HostChanged,
     NamespacesChanged,
     NodeChanged,
     PluginChanged,
@@ -93,6 +94,13 @@ class AccessTopic:
     kind: str
 
 
+@dataclass(frozen=True, slots=True)
+class WorkTopic:
+    """What one node's agent is to do."""
+
+    node_id: str
+
+
 Topic = (
     VolumeTopic
     | VolumeQuery
@@ -103,6 +111,7 @@ Topic = (
     | AllocationsTopic
     | NamespacesTopic
     | AccessTopic
+    | WorkTopic
 )
 
 ALL_PLUGINS = PluginTopic("")
@@ -231,6 +240,9 @@ class Watch:
 
             case NamespacesChanged():
                 yield NamespacesTopic()
+
+            case HostChanged():
+                yield WorkTopic(event.id)
 
             case AccessChanged():
                 yield AccessTopic(event.kind)
