@@ -143,3 +143,30 @@ async def test_the_cli_line_of_what_to_try_next_works(registry: InProcessRegistr
     assert (await cli("volume", "register", "v.json")).stderr == ""
     line = shlex.split(try_next(os.environ["VOLSTORE_ADDR"])[2])
     assert "ID                   = volume-id1\n" in (await cli(*line[1:])).stdout
+
+
+async def test_nodes_and_allocations_are_reported_from_a_file(registry: InProcessRegistry, cli: Cli) -> None:
+    node = {"ID": "own", "Status": "ready", "CSINodePlugins": {"p": {"Healthy": True}}}
+    placed = {"ID": "a1", "NodeID": "own", "JobID": "web", "ClientStatus": "running", "DesiredStatus": "run"}
+    write("fleet.json", json.dumps({"Nodes": [node], "Allocations": [placed]}))
+    result = await cli("node", "report", "fleet.json")
+    assert (result.code, result.stdout) == (0, "Reported 1 nodes and 1 allocations\n")
+    assert registry.state.node("own") is not None
+    assert registry.state.allocation("a1") is not None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"Node": []}', '{"Nodes": [{}]}'])
+async def test_a_report_that_is_none_is_refused(registry: InProcessRegistry, cli: Cli, text: str) -> None:
+    write("fleet.json", text)
+    before = registry.state.index
+    result = await cli("node", "report", "fleet.json")
+    assert result.code == 1
+    assert "fleet.json" in result.stderr
+    assert registry.state.index == before
+
+
+async def test_mounting_without_an_agent_says_what_to_start(cli: Cli) -> None:
+    for command in (("mount", "v", "/srv/v"), ("unmount", "v"), ("mounts",)):
+        result = await cli(*command, "--socket", "none.sock")
+        assert result.code == 1
+        assert "start it with volstore node run" in result.stderr

@@ -1,5 +1,6 @@
 """The node agent's tests share a world."""
 
+from tests.csi.fleet import fleet
 from tests.csi.world import world
 
-__all__ = ["world"]
+__all__ = ["fleet", "world"]

@@ -22,6 +22,7 @@ from volstore.agent import logs
 from volstore.agent.agent import VERSION, Agent
 from volstore.agent.cluster_admin import cluster_to_serve
 from volstore.agent.config import AgentConfig, ConfigError
+from volstore.agent.dev_node import DevNode, try_mounting
 from volstore.agent.keys import KeysError
 from volstore.agent.sample import try_next
 from volstore.agent.tls import TlsError, members_client, tls_of
@@ -41,12 +42,15 @@ _OF_THE_NODE = ("volstore.http.server.watch", "volstore.http.server.deadlines")
 _log = structlog.get_logger("volstore.agent")
 
 
-def run(config: AgentConfig, reload: Reload) -> int:
-    """Run a node until SIGTERM, SIGINT (exit code 0) or a defect (1). SIGHUP reads the configuration again."""
+def run(config: AgentConfig, reload: Reload, *, with_node: bool = False) -> int:
+    """Run a node, `with_node` one with a node agent beside it, until SIGTERM, SIGINT (exit code 0) or a defect (1).
+
+    SIGHUP reads the configuration again.
+    """
     logs.configure(config.log_level, config.log_format)
     _fill_standard_descriptors()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(config, reload))
+        return runner.run(_run(config, reload, with_node))
 
 
 def _fill_standard_descriptors() -> None:
@@ -57,8 +61,9 @@ def _fill_standard_descriptors() -> None:
     os.close(descriptor)
 
 
-async def _run(config: AgentConfig, reload: Reload) -> int:
+async def _run(config: AgentConfig, reload: Reload, with_node: bool) -> int:
     loop = asyncio.get_running_loop()
+    dev_node = DevNode()
     loop.set_exception_handler(lambda loop, context: _report(context, lambda error: None))
     _raise_descriptor_limit()
     if exposed := config.exposed():
@@ -100,7 +105,9 @@ async def _run(config: AgentConfig, reload: Reload) -> int:
         _notify("READY=1")
         if config.dev:
             await agent.seed()
-            _greet(address)
+            if with_node:
+                await dev_node.start(address, agent)
+            _greet(address, with_node)
         await stopping.wait()
         if agent.log.failed.done():
             _log.error("agent_failed", reason=str(agent.log.failed.exception()))
@@ -110,8 +117,12 @@ async def _run(config: AgentConfig, reload: Reload) -> int:
     except NoLeader as error:
         _log.error("agent_cannot_seed", reason=error.text)
         return 1
+    except OSError as error:
+        _log.error("dev_node_can_not_start", reason=str(error))
+        return 1
     finally:
         _notify("STOPPING=1")
+        await dev_node.stop()
         await agent.stop()
 
 
@@ -142,9 +153,9 @@ def _end_soon(stopping: asyncio.Event) -> None:
     stopping.set()
 
 
-def _greet(address: str) -> None:
+def _greet(address: str, with_node: bool) -> None:
     try:
-        print(_welcome(address), flush=True)  # noqa: T201 - for the person at the terminal, not for the log
+        print(_welcome(address, with_node), flush=True)  # noqa: T201 - for the person at the terminal, not for the log
     except OSError as error:
         _log.warning("welcome_not_printed", reason=str(error))
 
@@ -213,8 +224,9 @@ def _notify(state: str) -> None:
         _log.warning("systemd_not_notified", state=state, reason=str(error))
 
 
-def _welcome(address: str) -> str:
-    lines = "\n".join(f"  {line}" for line in try_next(address, program=sys.argv[0]))
+def _welcome(address: str, with_node: bool) -> str:
+    shown = try_mounting(sys.argv[0]) if with_node else try_next(address, program=sys.argv[0])
+    lines = "\n".join(f"  {line}" for line in shown)
     return (
         f"volstore {VERSION} serves http://{address} (one node, for trying things; Ctrl-C stops it). Try next:\n{lines}"
     )

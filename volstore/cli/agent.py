@@ -51,8 +51,11 @@ def _settings(function: Callable[..., Any]) -> Callable[..., Any]:
     help=f"Run one node for experiments, on loopback, with a sample plugin; data in {DEV_DEFAULTS['data_dir']}.",
 )
 @click.option("--fresh", is_flag=True, help="With --dev: wipe its data first.")
+@click.option("--with-node", is_flag=True, help="With --dev, as root: a node agent, a small real plugin, and a volume.")
 @_settings
-def agent(config_file: str | None, dev: bool, fresh: bool, **flags: str | tuple[str, ...] | None) -> int:
+def agent(
+    config_file: str | None, dev: bool, fresh: bool, with_node: bool, **flags: str | tuple[str, ...] | None
+) -> int:
     """Run a node.
 
     Each setting is a flag, a variable and a key of the file; the brackets name them. Flags take precedence over
@@ -71,6 +74,10 @@ def agent(config_file: str | None, dev: bool, fresh: bool, **flags: str | tuple[
         config, warnings = read()
     except ConfigError as error:
         raise BadConfiguration(str(error)) from None
+    if with_node and not config.dev:
+        raise BadConfiguration("--with-node is for --dev; elsewhere run volstore node run on each host")
+    if with_node and os.geteuid() != 0:
+        raise BadConfiguration("--with-node mounts file systems: run it as root, or leave it out for the sample plugin")
     for warning in warnings:
         complain(f"Warning: {warning}")
     if config.dev:
@@ -80,4 +87,4 @@ def agent(config_file: str | None, dev: bool, fresh: bool, **flags: str | tuple[
             raise BadConfiguration(str(error)) from None
     from volstore.agent.process import run  # here: it imports the whole server
 
-    return run(config, lambda: read()[0])
+    return run(config, lambda: read()[0], with_node=with_node)

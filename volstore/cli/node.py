@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from volstore.cli.arguments import Group, complete_ids, connected, output_options
+from volstore.cli.node_agent import COMMANDS
 from volstore.cli.node_plugins import node_plugins
 from volstore.cli.output import Form, echo, failing, fields, only_match, table
 from volstore.cli.paging import Paging, list_options
@@ -19,6 +20,8 @@ def node() -> None:
 
 
 node.add_command(node_plugins)
+for _command in COMMANDS:
+    node.add_command(_command)
 
 
 @node.command()

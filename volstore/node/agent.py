@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -22,14 +22,14 @@ from volstore.node.journal import Journal
 from volstore.node.mountinfo import MountTable
 from volstore.node.mountwatch import MountWatch
 from volstore.node.operations import Operations
-from volstore.node.paths import VolumeKey
+from volstore.node.paths import Paths, VolumeKey
 from volstore.node.plugins import Plugins
 from volstore.node.record import ABSENT, Record, Seen
 from volstore.node.sight import look
 from volstore.node.steps import FORGET, Step, next_step, wanted
 from volstore.node.transitions import Outcome, doubts_over, loaded, rebuilt
 from volstore.node.volume import Volume
-from volstore.node.work import Attachment, RegistryUnavailable, Reports, Work, WorkSource
+from volstore.node.work import Attachment, HostReport, RegistryUnavailable, Reports, Work, WorkSource
 from volstore.node.worker import CALL_SECONDS, NotWritten, Worker
 
 CLEAN_APART_SECONDS = 5.0
@@ -75,6 +75,9 @@ class Agent:
         )
         self.records: dict[VolumeKey, Record] = {}
         self.work: Work | None = None
+        self.seen: HostReport | None = None
+        """What was found here last."""
+        self._news = asyncio.Event()
         self._desired: dict[VolumeKey, Attachment] = {}
         self._revoked: set[VolumeKey] = set()
         self._volumes: dict[VolumeKey, Volume] = {}
@@ -134,6 +137,7 @@ class Agent:
         self._desired = desired
         self._revoked = {VolumeKey(one.plugin_id, one.external_id) for one in work.revoked}
         self.work = work
+        self._tell()
         self.reconcile()
         self._to_report.set()
 
@@ -280,6 +284,8 @@ class Agent:
                 work_index=self.work.index,
                 is_device=self._host.shows_block_device,
             )
+            self.seen = report
+            self._tell()
             try:
                 await self._reports.attachments(report)
                 failures = 0
@@ -287,6 +293,23 @@ class Agent:
                 failures += 1
                 await asyncio.sleep(REGISTRY_RETRY.after(failures))
                 self._to_report.set()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def news(self) -> None:
+        """Until `work` or `seen` changed."""
+        await self._news.wait()
+
+    @property
+    def paths(self) -> Paths:
+        return self._host.paths
+
+    def waits(self, key: VolumeKey) -> Mapping[str, str]:
+        """Why items of a volume aren't as they are wanted, in words."""
+        volume = self._volumes.get(key)
+        return volume.reasons() if volume is not None else {}
 
     def status(self) -> dict[str, Any]:
         """For tests and the status socket: how many volumes there are, and what waits."""

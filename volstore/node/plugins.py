@@ -137,6 +137,9 @@ class Plugins:
         for plugin in self._plugins.values():
             plugin.close()
 
+    def all(self) -> list[Plugin]:
+        return list(self._plugins.values())
+
     def get(self, plugin_id: str) -> Plugin | None:
         return self._plugins.get(plugin_id)
 

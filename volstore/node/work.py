@@ -42,12 +42,14 @@ class Claim(_Shape, frozen=True, kw_only=True):
     released: bool = False
     reported: bool = False
     force: bool = False
+    job_id: str = ""
 
 
 class Attachment(_Shape, frozen=True, kw_only=True):
     """A physical volume that this node has, or is to have or to lose. Only `attached` ones are staged and published.
 
-    `staged`: as this node last reported it. `epoch` is the index at which the attachment was made.
+    `staged`: as this node last reported it. `error`: why a controller's call for it failed, in words. `epoch` is the
+    index at which the attachment was made.
     """
 
     plugin_id: str
@@ -63,6 +65,7 @@ class Attachment(_Shape, frozen=True, kw_only=True):
     publish_context: dict[str, str] = {}
     secrets: dict[str, str] = {}
     claims: list[Claim] = []
+    error: str = ""
 
     def __repr__(self) -> str:
         return f"Attachment({self.plugin_id}, {self.external_id}, {self.state}, {self.claims})"
