@@ -12,6 +12,7 @@ from volstore.agent.state_machine import WatchedFsm
 from volstore.agent.timekeeping import LogClock, Timekeeper
 from volstore.core import commands
 from volstore.core.commands import Command, Stamped
+from volstore.core.errors import NoLeader
 from volstore.core.state import State
 from volstore.http.registry import Registry
 
@@ -60,8 +61,7 @@ class Duties:
 
     async def submit(self, command: Command, deadline: float) -> commands.Outcome | None:
         """As `Agent.submit`; None when it isn't known to be applied."""
-        if (first := self._machine.clock.needed_before(command, self.state)) is not None:
-            await self.submit(first, deadline)
+        await self._machine.clock.prepare(command, self.state, lambda first: self._measured(first, deadline))
         self._number += 1
         # Nanoseconds that make it unlike all others: the observer looks for commands that are applied twice.
         serial = self._number * 1000 + int(self._server.name[1:])
@@ -69,6 +69,10 @@ class Duties:
         outcome = await self._log.propose(encoded, deadline)
         self._server.world.observer.answered(encoded, outcome)
         return commands.decode_outcome(outcome.result) if isinstance(outcome, Applied) else None
+
+    async def _measured(self, first: Command, deadline: float) -> None:
+        if await self.submit(first, deadline) is None:
+            raise NoLeader(may_happen=False)
 
     async def sweep(self) -> None:
         """Now and then, while this process leads."""

@@ -85,7 +85,7 @@ def _small_sizes(settings: Settings) -> Iterator[None]:
         (idempotency, "KEPT_FOR", 20 * 10**9),
         (timekeeping, "TICK_EVERY", 10**9),
         (timekeeping, "LOOK_EVERY", 0.2),
-        *((module, "MAX_STEP", 2 * 10**9) for module in (logtime, fsm, state)),
+        *((module, "MAX_STEP", 2 * 10**9) for module in (logtime, fsm, state, timekeeping)),
     )
     before = [(module, name, getattr(module, name)) for module, name, _ in small]
     for module, name, value in small:

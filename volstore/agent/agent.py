@@ -29,7 +29,7 @@ from volstore.agent.leading import Leading, hear
 from volstore.agent.logs import CountedLog
 from volstore.agent.sample import PLUGIN_ID, sample_nodes
 from volstore.agent.state_machine import WatchedFsm
-from volstore.agent.timekeeping import LogClock, Timekeeper
+from volstore.agent.timekeeping import MEASURED, LogClock, Timekeeper
 from volstore.agent.tls import Tls, TlsError, members_client, tls_of, warn_of_expiry
 from volstore.backup.sealed import BackupKeys
 from volstore.core import commands
@@ -161,9 +161,9 @@ class Agent:
             if known is None:
                 raise NotKnownToAll(why)
             command = known
-        if (first := self._clock.needed_before(command, self.state)) is not None:
+        if type(command) in MEASURED:
             try:
-                await self.submit(first, deadline)
+                await self._clock.prepare(command, self.state, lambda first: self.submit(first, deadline))
             except NoLeader:
                 raise NoLeader(may_happen=False) from None  # what was asked for was not proposed yet
         stamped = Stamped(time.time_ns(), command, idempotency, caller)

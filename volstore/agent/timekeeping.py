@@ -6,19 +6,24 @@ The clock is the event loop's, which is monotonic: nobody can set it, and it sta
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from volstore.core.acl.commands import PutAclToken
 from volstore.core.attach.commands import ReportOutcome
 from volstore.core.commands import AdvanceTime, Command
 from volstore.core.errors import NoLeader, NotKnownToAll, Overloaded
-from volstore.core.logtime import TICK_EVERY
+from volstore.core.logtime import MAX_STEP, TICK_EVERY
 from volstore.core.state import State
 from volstore.http.registry import Registry
 
 LOOK_EVERY = 1.0
 """Seconds between two checks whether log time must advance, and the maximal age of log time where it matters."""
 _DEADLINE = 10.0
+_MEASURES = 5
+"""Attempts to measure before a command: others advance log time once in many seconds."""
+
+MEASURED = (PutAclToken, ReportOutcome)
+"""Commands that may need a measure first."""
 
 
 class LogClock:
@@ -61,11 +66,26 @@ class LogClock:
         For a token however little this member measured: it may have started after log time advanced last. From this
         command on all members measure anew, so that no later leader adds time from before the token.
         """
+        if type(command) not in MEASURED:
+            return None
         token = isinstance(command, PutAclToken) and bool(command.ttl)
         outcome = isinstance(command, ReportOutcome) and self.elapsed() > LOOK_EVERY * 1e9
         if not (token or outcome) or not state.timers.measured:
             return None
         return self.measure(state)
+
+    async def prepare(self, command: Command, state: State, submit: Callable[[AdvanceTime], Awaitable[object]]) -> None:
+        """Have applied what is needed before `command`. A measure from another moment that came first voids ours: then
+        this member measures again. Raises NoLeader if that happens too often.
+        """
+        for _ in range(_MEASURES):
+            first = self.needed_before(command, state)
+            if first is None:
+                return
+            await submit(first)
+            if state.log_time - first.base == min(first.elapsed, MAX_STEP):
+                return
+        raise NoLeader(may_happen=False)
 
     def measure(self, state: State) -> AdvanceTime:
         return AdvanceTime(state.log_time, self.elapsed())
