@@ -170,3 +170,17 @@ async def test_a_node_without_an_agent_has_no_work(fleet: Api) -> None:
     status, _, text = await fleet.get("/v1/node/n4/work", **with_token(MANAGEMENT))
     assert status == 404
     assert "none that manages its volumes" in text
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64, 10**30, -1])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/operation/o1/outcome", '{"Attempt": %d, "Code": "OK"}'),
+        ("/v1/node/n1/attachments", '{"BootID": "b", "WorkIndex": %d}'),
+    ],
+)
+async def test_a_number_that_no_command_holds_is_refused(api: Api, path: str, body: str, number: int) -> None:
+    """Beyond 64 bits it was answered with 500."""
+    status, _, text = await api.do("PUT", path, data=(body % number).encode())
+    assert (status, "int" in text) == (400, True), text

@@ -6,7 +6,7 @@ thousand volumes is too much for the reader of small things, and is read in a fe
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -97,6 +97,10 @@ class AttachmentBody(_Shape, frozen=True, kw_only=True):
     error: str = ""
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""What a command can hold: a number beyond 64 bits is refused where it comes in."""
+
+
 class UnexpectedBody(_Shape, frozen=True, kw_only=True):
     path: str
     plugin_id: str = ""
@@ -106,7 +110,7 @@ class UnexpectedBody(_Shape, frozen=True, kw_only=True):
 
 class HostReportBody(_Shape, frozen=True, kw_only=True):
     boot_id: str
-    work_index: int
+    work_index: Count
     attachments: list[AttachmentBody] = []
     unexpected: list[UnexpectedBody] = []
 
@@ -118,7 +122,7 @@ class ReportedView(_Shape, frozen=True, kw_only=True):
 
 
 class OutcomeBody(_Shape, frozen=True, kw_only=True):
-    attempt: int
+    attempt: Count
     code: str
     message: str = ""
     result: dict[str, Any] = {}
