@@ -15,7 +15,9 @@ from volstore.core.commands import (
     DeleteNode,
     DeregisterVolume,
     DetachVolume,
+    FreeClaims,
     Idempotency,
+    MergeVolumes,
     PutAllocations,
     PutNode,
     RegisterVolumes,
@@ -29,7 +31,7 @@ from volstore.core.commands import (
     encode,
 )
 from volstore.core.fsm import Fsm
-from volstore.core.model import Namespace
+from volstore.core.model import Capability, MountOptions, Namespace, Topology, TopologyRequest
 
 VOLUME_IDS = ("a", "ab", "b\u00e9")
 PLUGIN_IDS = ("p", "pq", "q")
@@ -97,11 +99,51 @@ _nodes = st.builds(
 )
 
 _registers = st.builds(RegisterVolumes, _namespaces, st.lists(_volumes, min_size=1, max_size=3).map(tuple))
+_capabilities = st.lists(
+    st.builds(
+        Capability,
+        st.sampled_from(
+            (
+                "single-node-reader-only",
+                "single-node-writer",
+                "multi-node-multi-writer",
+                "single-node-multi-writer",
+                "single-node-reader",
+            )
+        ),
+        st.sampled_from(("file-system", "file-system", "block-device")),
+    ),
+    max_size=3,
+).map(tuple)
+_requests = st.sampled_from(
+    (None, None, None, TopologyRequest(required=(Topology({"zone": "a"}),)), TopologyRequest((Topology(),)))
+)
+_merged = st.builds(
+    lambda row, namespace, capabilities, request, context, options, bytes: replace(
+        row,
+        namespace=namespace,
+        requested_capabilities=capabilities,
+        requested_topologies=request,
+        context=context,
+        mount_options=options,
+        requested_capacity_min=bytes,
+    ),
+    _volumes,
+    _namespaces,
+    _capabilities,
+    _requests,
+    st.sampled_from(({}, {}, {"share": "a"})),
+    st.sampled_from((None, None, MountOptions("ext4"), MountOptions("", ("[REDACTED]",)))),
+    st.sampled_from((0, 0, 5)),
+)
+_merges = st.builds(MergeVolumes, st.lists(_merged, min_size=1, max_size=3).map(tuple))
 _node_ids = st.sampled_from(("n1", *NODE_IDS))
 _rarely_an_index = st.one_of(st.just(0), st.just(0), st.integers(1, 9))
 _commands: st.SearchStrategy[Command] = st.one_of(
     _registers,
     _registers,
+    _merges,
+    _merges,
     st.builds(DeregisterVolume, _namespaces, _volume_ids, st.booleans()),
     st.builds(PutNode, _nodes),
     st.builds(SetNodeStatus, _node_ids, _mostly(("down", "ready"), ("x",)), _rarely_an_index),
@@ -143,10 +185,21 @@ _claims: st.SearchStrategy[Command] = st.one_of(
     ),
     st.builds(ReportAllocations, st.lists(_allocations, min_size=1, max_size=2).map(tuple)),
     st.builds(TakeClaim, _namespaces, _volume_ids, _allocation_ids, st.sampled_from((0, 1, 1, 2)), _maybe_node_ids),
+    st.builds(
+        TakeClaim,
+        _namespaces,
+        _volume_ids,
+        _allocation_ids,
+        st.sampled_from((0, 1)),
+        st.just(""),
+        st.sampled_from(("", "single-node-writer", "multi-node-multi-writer", "nonsense")),
+        st.sampled_from(("", "", "file-system", "block-device")),
+    ),
     st.builds(ReleaseClaim, _namespaces, _volume_ids, _allocation_ids, st.integers(-1, 4), _maybe_node_ids),
     st.builds(DetachVolume, _namespaces, _volume_ids, _node_ids),
     st.builds(DeleteAllocation, _allocation_ids),
     st.builds(SweepClaims, st.lists(_claim_keys, max_size=3).map(tuple)),
+    st.builds(FreeClaims, st.lists(_claim_keys, max_size=3).map(tuple)),
 )
 
 _time: st.SearchStrategy[Command] = st.one_of(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from tests.core.claimable import claimable, take
 from tests.core.machine import Machine, allocation, machine_with_plugin, volume
 from volstore.core import departures
-from volstore.core.commands import ClaimVolume, DeleteAllocation, PutAllocations
+from volstore.core.claim_rules import MOST_REFUSED
+from volstore.core.commands import ClaimVolume, DeleteAllocation, PutAllocations, ReportAllocations, TakeClaim
 from volstore.core.model import WRITE, Allocation
+from volstore.core.rules import refused_parts
 
 
 def put(machine: Machine, *allocations: Allocation) -> tuple[int, str]:
@@ -126,3 +129,35 @@ def test_below_the_departures_that_are_remembered_any_allocation_may_have_gone(m
     assert machine.state.allocation_moved_since("a1", floor - 1)
     assert not machine.state.allocation_moved_since("a1", floor)
     assert machine.state.allocations_moved_since("x", None, floor - 1)
+
+
+def test_one_that_contradicts_its_claim_refuses_no_others_of_its_report() -> None:
+    machine = claimable()
+    take(machine, "web1")
+    good = allocation("new"), allocation("web2", client_status="complete")
+    moved = allocation("web1", node_id="n2")
+    outcome = machine.do(ReportAllocations((good[0], moved, good[1])))
+    assert outcome.status == 200
+    assert list(refused_parts(outcome)) == ["web1"]
+    assert 'its node cannot be updated from "n1" to "n2"' in refused_parts(outcome)["web1"]
+    rows = [stored(machine, id) for id in ("new", "web1", "web2")]
+    assert [(row.node_id, row.client_status) for row in rows] == [
+        ("n1", "running"),
+        ("n1", "running"),
+        ("n1", "complete"),
+    ]
+    alone = machine.do(ReportAllocations((moved,)))
+    assert (alone.status, alone.text[:23]) == (409, "allocation exists: web1")
+    assert refused_parts(machine.done(ReportAllocations(good))) == {}
+
+
+def test_a_report_with_too_many_that_are_refused_stores_none() -> None:
+    many = [f"m{number:03}" for number in range(MOST_REFUSED + 1)]
+    machine = claimable("multi-node-multi-writer", *(allocation(id) for id in many))
+    for id in many:
+        machine.done(TakeClaim("default", "v", id, 0))
+    moved = tuple(allocation(id, node_id="n2") for id in many)
+    outcome = machine.do(ReportAllocations((*moved, allocation("new"))))
+    assert (outcome.status, outcome.text.endswith("; 50 more are refused, and none was stored")) == (409, True)
+    assert machine.state.allocation("new") is None
+    assert machine.do(ReportAllocations((*moved[1:], allocation("new")))).status == 200

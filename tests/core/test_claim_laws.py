@@ -14,12 +14,15 @@ from volstore.agent import sweep
 from volstore.core.acl.commands import PutNamespace
 from volstore.core.claim_rules import READER_ONLY_MODES, SINGLE_NODE_MODES
 from volstore.core.commands import (
+    ClaimKey,
     ClaimVolume,
     Command,
     DeleteAllocation,
     DeleteNode,
     DeregisterVolume,
     DetachVolume,
+    FreeClaims,
+    MergeVolumes,
     PutAllocations,
     RegisterVolumes,
     ReleaseClaim,
@@ -27,7 +30,7 @@ from volstore.core.commands import (
     SetNodeStatus,
     TakeClaim,
 )
-from volstore.core.model import ACCESS_MODES, READ, RELEASE, WRITE, Claim, Volume
+from volstore.core.model import ACCESS_MODES, READ, RELEASE, WRITE, Capability, Claim, Volume
 from volstore.core.queries import VolumeQuery
 from volstore.core.state import State
 from volstore.http.endpoints.render import volume_item
@@ -87,7 +90,7 @@ def check(state: State) -> None:
     for found in state.volumes(VolumeQuery(None)):
         writers = {(claim.namespace, claim.job_id) for claim in found.write_claims.values()}
         nodes = {claim.node_id for claim in claims_of(found)}
-        assert len(writers) <= 1, "writers of two jobs"
+        assert len(writers) <= 1 or found.access_mode.endswith("multi-writer"), "writers of two jobs"
         assert len(nodes) <= 1 or found.access_mode not in SINGLE_NODE_MODES, "claims from two nodes"
         assert not (found.write_claims and found.access_mode in READER_ONLY_MODES)
         assert not found.read_claims.keys() & found.write_claims.keys()
@@ -101,6 +104,68 @@ def check(state: State) -> None:
             assert row is None or (row.node_id, row.job_id) == (claim.node_id, claim.job_id)
             assert found in state.volumes_claimed_by(claim.allocation_id)
             assert found in state.volumes_claimed_on(claim.node_id)
+
+
+_MODES = (
+    Capability("single-node-reader-only", "file-system"),
+    Capability("single-node-writer", "block-device"),
+    Capability("single-node-single-writer", "file-system"),
+    Capability("single-node-multi-writer", "file-system"),
+    Capability("multi-node-single-writer", "file-system"),
+    Capability("multi-node-multi-writer", "file-system"),
+)
+
+
+def _open_to(capabilities: list[Capability]) -> MergeVolumes:
+    given = volume("v", access_mode="", attachment_mode="", requested_capabilities=tuple(capabilities))
+    return MergeVolumes((given,))
+
+
+_some_modes = st.lists(st.sampled_from(_MODES), min_size=1, max_size=4)
+_open: st.SearchStrategy[Command] = st.one_of(
+    *(
+        st.builds(
+            TakeClaim,
+            st.just("default"),
+            st.just("v"),
+            _ids,
+            st.sampled_from((READ, WRITE)),
+            st.just(""),
+            st.sampled_from(("", "", *(mode.access_mode for mode in _MODES))),
+        )
+        for _ in range(3)
+    ),
+    st.builds(ReleaseClaim, st.just("default"), st.just("v"), _ids, st.sampled_from((1, 3, 3))),
+    st.builds(_reported, _ids, st.sampled_from(("running", "complete"))),
+    st.builds(DeleteAllocation, _ids),
+    st.builds(FreeClaims, st.just(tuple(ClaimKey("default", "v", row.id, row.node_id) for row in ALLOCATIONS))),
+    st.builds(DetachVolume, st.just("default"), st.just("v"), _nodes),
+    st.builds(_open_to, _some_modes),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(_some_modes, st.lists(_open, max_size=40))
+def test_the_mode_in_use_is_one_of_the_capabilities_and_stays_while_others_hold_the_volume(
+    modes: list[Capability], commands: list[Command]
+) -> None:
+    machine = prepared("multi-node-multi-writer")
+    machine.done(DeregisterVolume("default", "v"))
+    machine.done(_open_to(modes))
+    for command in commands:
+        before = machine.volume("v")
+        machine.do(command)
+        check(machine.state)
+        after = machine.volume("v")
+        used = Capability(after.access_mode, after.attachment_mode)
+        if after.in_use:
+            assert used in after.requested_capabilities
+            assert len(after.write_claims) <= 1 or not used.access_mode.endswith("single-writer")
+        holders = {claim.allocation_id for claim in claims_of(before)} & {
+            claim.allocation_id for claim in claims_of(after)
+        }
+        if holders - {command.allocation_id if isinstance(command, TakeClaim) else ""}:
+            assert used == Capability(before.access_mode, before.attachment_mode)
 
 
 @pytest.mark.parametrize("mode", ACCESS_MODES)

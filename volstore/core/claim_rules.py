@@ -16,7 +16,6 @@ from volstore.core.commands import (
     ReportAllocations,
     TakeClaim,
     releasing,
-    taking,
 )
 from volstore.core.holders import claims_of, claims_on, holders, is_alive
 from volstore.core.model import (
@@ -34,15 +33,52 @@ from volstore.core.model import (
 from volstore.core.rules import Refusal, id_refusal, quoted, short
 from volstore.core.state import State
 
-SINGLE_NODE_MODES = ("single-node-reader-only", "single-node-writer")
+SINGLE_NODE_MODES = (
+    "single-node-reader-only",
+    "single-node-writer",
+    "single-node-single-writer",
+    "single-node-multi-writer",
+)
+SINGLE_WRITER = "single-node-single-writer"
 READER_ONLY_MODES = ("single-node-reader-only", "multi-node-reader-only")
 
 
 # Allocations.
 
 
-def check_put_allocations(state: State, command: PutAllocations | ReportAllocations) -> Refusal | None:
+MOST_REFUSED = 50
+"""Allocations of one report that are refused while the others are stored: outcomes are remembered, so they stay small.
+Of more, all are refused."""
+
+
+def check_put_allocations(state: State, command: PutAllocations) -> Refusal | None:
     """Every allocation by its form and against what it holds; the first that fails."""
+    refusal = _forms_refusal(command)
+    if refusal is not None:
+        return refusal
+    refused = refused_allocations(state, command)
+    return next(iter(refused.values()), None)
+
+
+def check_report(state: State, command: ReportAllocations) -> Refusal | None:
+    """As check_put_allocations, but one that contradicts what it holds refuses no others."""
+    refusal = _forms_refusal(command)
+    if refusal is not None:
+        return refusal
+    refused = refused_allocations(state, command)
+    if len(refused) < min(len(command.allocations), MOST_REFUSED + 1):
+        return None
+    first, more = next(iter(refused.values())), len(refused) - 1
+    return first._replace(text=f"{first.text}; {more} more are refused, and none was stored") if more else first
+
+
+def refused_allocations(state: State, command: PutAllocations | ReportAllocations) -> dict[str, Refusal]:
+    """Those that contradict what they hold, by ID, in the command's order."""
+    found = ((allocation.id, _change_refusal(state, allocation)) for allocation in command.allocations)
+    return {id: refusal for id, refusal in found if refusal is not None}
+
+
+def _forms_refusal(command: PutAllocations | ReportAllocations) -> Refusal | None:
     if not command.allocations:
         return Refusal(400, "validation: missing allocation definition")
     seen: set[str] = set()
@@ -53,9 +89,6 @@ def check_put_allocations(state: State, command: PutAllocations | ReportAllocati
         if allocation.id in seen:
             return Refusal(400, f"validation: allocation id {quoted(allocation.id)} is given twice")
         seen.add(allocation.id)
-        change = _change_refusal(state, allocation)
-        if change is not None:
-            return change
     return None
 
 
@@ -110,7 +143,7 @@ def check_delete_allocation(state: State, command: DeleteAllocation) -> Refusal 
 
 
 def check_claim(state: State, command: ClaimVolume) -> Refusal | None:
-    refusal = _claim_form_refusal(command)
+    refusal = claim_form_refusal(command)
     if refusal is not None:
         return refusal
     volume = state.volume(command.namespace, command.id)
@@ -122,24 +155,11 @@ def check_claim(state: State, command: ClaimVolume) -> Refusal | None:
     if allocation is None:
         return Refusal(404, f"Unknown allocation: {short(command.allocation_id)}")
     return (
-        _node_refusal(command, allocation.node_id)
-        or _terminal_refusal(allocation)
-        or _other_node_refusal(state, volume, allocation)
+        node_refusal(command, allocation.node_id)
+        or terminal_refusal(allocation)
+        or other_node_refusal(state, volume, volume.access_mode, allocation)
         or (None if already_claimed(volume, command) else _capacity_refusal(state, volume, allocation, command.mode))
     )
-
-
-def check_take(state: State, command: TakeClaim) -> Refusal | None:
-    """As check_claim, and the allocation must be of the volume's namespace: rights end with that."""
-    asked = taking(command)
-    if command.mode == RELEASE:
-        return Refusal(400, "validation: a claim is taken to read (0) or to write (1)")
-    refusal = _claim_form_refusal(asked)
-    if refusal is None and state.volume(command.namespace, command.id) is not None:
-        allocation = state.allocation(command.allocation_id)
-        if allocation is None or allocation.namespace != command.namespace:
-            refusal = _unknown_allocation(command)
-    return refusal or check_claim(state, asked)
 
 
 def check_release(state: State, command: ReleaseClaim) -> Refusal | None:
@@ -167,10 +187,10 @@ def foreseen_refusal(state: State, command: Command) -> Refusal | None:
         return check_release(state, command) if not any(claims_of(volume, command.allocation_id)) else None
     allocation = state.allocation(command.allocation_id)
     elsewhere = allocation is not None and allocation.namespace != command.namespace
-    return _unknown_allocation(command) if elsewhere else None
+    return unknown_allocation(command) if elsewhere else None
 
 
-def _unknown_allocation(command: TakeClaim) -> Refusal:
+def unknown_allocation(command: TakeClaim) -> Refusal:
     """The same words whether it is in another namespace or nowhere: who may not see it there learns nothing."""
     return Refusal(
         404,
@@ -198,7 +218,7 @@ def is_held(volume: Volume, command: TakeClaim) -> bool:
     return claim is not None and claim.state == TAKEN
 
 
-def _claim_form_refusal(command: ClaimVolume) -> Refusal | None:
+def claim_form_refusal(command: ClaimVolume) -> Refusal | None:
     if not command.id:
         return Refusal(400, "missing volume ID")
     if not command.allocation_id:
@@ -219,12 +239,12 @@ def _claim_form_refusal(command: ClaimVolume) -> Refusal | None:
 def _check_release(state: State, volume: Volume, command: ClaimVolume) -> Refusal | None:
     """An allocation that vanished may be released too; its claim still knows its node."""
     for claim in claims_of(volume, command.allocation_id):
-        return _node_refusal(command, claim.node_id)
+        return node_refusal(command, claim.node_id)
     allocation = state.allocation(command.allocation_id)
-    return None if allocation is None else _node_refusal(command, allocation.node_id)
+    return None if allocation is None else node_refusal(command, allocation.node_id)
 
 
-def _node_refusal(command: ClaimVolume, node_id: str) -> Refusal | None:
+def node_refusal(command: ClaimVolume, node_id: str) -> Refusal | None:
     if command.node_id in ("", node_id):
         return None
     return Refusal(
@@ -234,7 +254,7 @@ def _node_refusal(command: ClaimVolume, node_id: str) -> Refusal | None:
     )
 
 
-def _terminal_refusal(allocation: Allocation) -> Refusal | None:
+def terminal_refusal(allocation: Allocation) -> Refusal | None:
     if not allocation.terminal:
         return None
     return Refusal(
@@ -242,28 +262,51 @@ def _terminal_refusal(allocation: Allocation) -> Refusal | None:
     )
 
 
-def _other_node_refusal(state: State, volume: Volume, allocation: Allocation) -> Refusal | None:
-    if volume.access_mode not in SINGLE_NODE_MODES:
+def other_node_refusal(state: State, volume: Volume, access_mode: str, allocation: Allocation) -> Refusal | None:
+    if access_mode not in SINGLE_NODE_MODES:
         return None
     if not state.claimed_nodes(volume).keys() - {allocation.node_id}:
         return None
     elsewhere = claims_on(volume, allocation.node_id, elsewhere=True)
     return Refusal(
         409,
-        f"volume max claim reached: {volume.access_mode} is for one node at a time: claimed by "
+        f"volume max claim reached: {access_mode} is for one node at a time: claimed by "
         f"{holders(state, volume, elsewhere)}",
     )
 
 
 def _capacity_refusal(state: State, volume: Volume, allocation: Allocation, mode: int) -> Refusal | None:
     """Whether the plugin and the access mode have room for one more."""
+    refusal = health_refusal(state, volume)
+    if refusal is not None or mode == READ:
+        return refusal
+    if volume.access_mode in READER_ONLY_MODES:
+        return Refusal(409, f"unschedulable: access mode {volume.access_mode} takes no writers")
+    if volume.access_mode == SINGLE_WRITER:
+        return other_writer_refusal(state, volume, SINGLE_WRITER, allocation)
+    return other_job_refusal(state, volume, volume.access_mode, allocation)
+
+
+def health_refusal(state: State, volume: Volume) -> Refusal | None:
     plugin = state.plugin_row(volume.plugin_id)
     if plugin is None or not plugin.schedulable:
         return Refusal(409, f"unschedulable: the volume's plugin {volume.plugin_id} is {_ill_health(plugin)}")
-    if mode == READ:
+    return None
+
+
+def other_writer_refusal(state: State, volume: Volume, access_mode: str, allocation: Allocation) -> Refusal | None:
+    """For modes that take one writer, whatever its job."""
+    others = [volume.write_claims[id] for id in sorted(volume.write_claims) if id != allocation.id]
+    if not others:
         return None
-    if volume.access_mode in READER_ONLY_MODES:
-        return Refusal(409, f"unschedulable: access mode {volume.access_mode} takes no writers")
+    return Refusal(
+        409,
+        f"volume max claim reached: {access_mode} takes one writer: claimed by {holders(state, volume, others)}",
+    )
+
+
+def other_job_refusal(state: State, volume: Volume, access_mode: str, allocation: Allocation) -> Refusal | None:
+    """For modes that take writers of one job."""
     if not state.writing_jobs(volume).keys() - {(allocation.namespace, allocation.job_id)}:
         return None
     others = [
@@ -274,7 +317,7 @@ def _capacity_refusal(state: State, volume: Volume, allocation: Allocation, mode
     others.sort(key=lambda claim: claim.allocation_id)
     return Refusal(
         409,
-        f"volume max claim reached: {volume.access_mode} takes writers of one job at a time: claimed by "
+        f"volume max claim reached: {access_mode} takes writers of one job at a time: claimed by "
         f"{holders(state, volume, others)}",
     )
 
@@ -287,6 +330,18 @@ def _ill_health(plugin: Plugin | None) -> str:
 
 
 # Detaching.
+
+
+def nothing_to_detach(state: State, command: Command) -> Refusal | None:
+    """Whether a detach would free nothing, and so was meant for another node, or done before."""
+    if not isinstance(command, DetachVolume):
+        return None
+    volume = state.volume(command.namespace, command.id)
+    if volume is None or command.node_id in state.claimed_nodes(volume):
+        return None
+    return Refusal(
+        404, f"nothing to detach: nothing on node {short(command.node_id)} has a claim on volume {short(command.id)}"
+    )
 
 
 def check_detach(state: State, command: DetachVolume) -> Refusal | None:

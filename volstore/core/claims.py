@@ -6,7 +6,7 @@ namespace. It ends by a release, by its allocation's end (`complete`, `failed`),
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ from volstore.core.commands import (
     ClaimVolume,
     DeleteAllocation,
     DetachVolume,
+    FreeClaims,
     PutAllocations,
     ReleaseClaim,
     ReportAllocations,
@@ -26,17 +27,31 @@ from volstore.core.commands import (
     taking,
 )
 from volstore.core.holders import claims_of, claims_on, is_alive
-from volstore.core.model import READ, READY_TO_FREE, RELEASE, Allocation, Claim, Volume
-from volstore.core.rules import Refusal
+from volstore.core.model import READ, READY_TO_FREE, RELEASE, Allocation, Capability, Claim, Volume
+from volstore.core.rules import Refusal, partly
 from volstore.core.state import State
+from volstore.core.taking import check_take, mode_of_use
 
 
-def _put_allocations(state: State, command: PutAllocations | ReportAllocations) -> Refusal | None:
+def _put_allocations(state: State, command: PutAllocations) -> Refusal | None:
     refusal = claim_rules.check_put_allocations(state, command)
+    if refusal is None:
+        _store(state, command.allocations)
+    return refusal
+
+
+def _report_allocations(state: State, command: ReportAllocations) -> Refusal | None:
+    refusal = claim_rules.check_report(state, command)
     if refusal is not None:
         return refusal
+    refused = claim_rules.refused_allocations(state, command)
+    _store(state, [allocation for allocation in command.allocations if allocation.id not in refused])
+    return partly({id: why.text for id, why in refused.items()}) if refused else None
+
+
+def _store(state: State, allocations: Iterable[Allocation]) -> None:
     changes = ClaimChanges(state)
-    for allocation in command.allocations:
+    for allocation in allocations:
         old = state.allocation(allocation.id)
         state.put_allocation(
             replace(
@@ -47,7 +62,6 @@ def _put_allocations(state: State, command: PutAllocations | ReportAllocations) 
         )
         _follow_allocation(state, allocation, changes)
     changes.put()
-    return None
 
 
 def _follow_allocation(state: State, allocation: Allocation, changes: ClaimChanges) -> None:
@@ -88,9 +102,9 @@ def _claim_volume(state: State, command: ClaimVolume) -> Refusal | None:
 
 
 def _take_claim(state: State, command: TakeClaim) -> Refusal | None:
-    refusal = claim_rules.check_take(state, command)
+    refusal = check_take(state, command)
     if refusal is None:
-        _carry_out(state, taking(command))
+        _carry_out(state, taking(command), command)
     return refusal
 
 
@@ -101,8 +115,8 @@ def _release_claim(state: State, command: ReleaseClaim) -> Refusal | None:
     return refusal
 
 
-def _carry_out(state: State, command: ClaimVolume) -> None:
-    """A claim or release that passed the rules."""
+def _carry_out(state: State, command: ClaimVolume, taken: TakeClaim | None = None) -> None:
+    """A claim or release that passed the rules; `taken` where it fixes the mode in which the volume is used."""
     volume = state.volume(command.namespace, command.id)
     if volume is None:
         raise ValueError("a volume that is claimed is there")
@@ -112,6 +126,9 @@ def _carry_out(state: State, command: ClaimVolume) -> None:
         moved = volume
     else:
         moved = _claimed(state, volume, command)
+        used = None if taken is None else mode_of_use(state, volume, taken)
+        if isinstance(used, Capability) and used != Capability(volume.access_mode, volume.attachment_mode):
+            moved = replace(moved, access_mode=used.access_mode, attachment_mode=used.attachment_mode)
     # Also one that changed nothing: whoever claims sees its own write (contract.md).
     state.put_volume(replace(moved, modify_index=state.index, touch_index=state.index), (command.allocation_id,))
 
@@ -184,6 +201,24 @@ def _sweep_claims(state: State, command: SweepClaims) -> Refusal | None:
     return None
 
 
+def _free_claims(state: State, command: FreeClaims) -> Refusal | None:
+    """Each is judged again, as in _sweep_claims."""
+    changes = ClaimChanges(state)
+    for key in command.claims:
+        volume = state.volume(key.namespace, key.volume_id)
+        if volume is None:
+            continue
+        gone = state.node(key.node_id) is None
+        if any(
+            claim.node_id == key.node_id
+            and (state.allocation(claim.allocation_id) is None or (gone and not is_alive(state, claim)))
+            for claim in claims_of(volume, key.allocation_id)
+        ):
+            changes.release(volume, key.allocation_id, key.node_id)
+    changes.put()
+    return None
+
+
 def release_node(state: State, node_id: str) -> None:
     """Release all that is claimed on a node which has just been removed."""
     changes = ClaimChanges(state)
@@ -217,11 +252,12 @@ def _without(volume: Volume, allocation_id: str) -> Volume:
 
 APPLIERS: dict[type, Callable[[State, Any], Refusal | None]] = {
     PutAllocations: _put_allocations,
-    ReportAllocations: _put_allocations,
+    ReportAllocations: _report_allocations,
     DeleteAllocation: _delete_allocation,
     ClaimVolume: _claim_volume,
     TakeClaim: _take_claim,
     ReleaseClaim: _release_claim,
     DetachVolume: _detach_volume,
     SweepClaims: _sweep_claims,
+    FreeClaims: _free_claims,
 }

@@ -38,6 +38,13 @@ class RegisterVolumes(Frozen, frozen=True, tag="register-volumes"):
     volumes: tuple[Volume, ...]
 
 
+class MergeVolumes(Frozen, frozen=True, tag="merge-volumes"):
+    """Register all of `volumes` (unchecked, computed fields empty), each in its own namespace, or none; what is there
+    already takes what is given, and keeps what isn't (merging.py)."""
+
+    volumes: tuple[Volume, ...]
+
+
 class DeregisterVolume(Frozen, frozen=True, tag="deregister-volume"):
     namespace: str
     id: str
@@ -90,13 +97,15 @@ class ClaimVolume(Frozen, frozen=True, tag="claim-volume"):
 
 class TakeClaim(Frozen, frozen=True, tag="take-claim"):
     """Claim a volume for an allocation of its own namespace. `mode` as in model.Claim: read or write. `node_id` empty:
-    the allocation's."""
+    the allocation's; `access_mode` and `attachment_mode` empty: one in which the volume is or may be used."""
 
     namespace: str
     id: str
     allocation_id: str
     mode: int
     node_id: str = ""
+    access_mode: str = ""
+    attachment_mode: str = ""
 
 
 class ReleaseClaim(Frozen, frozen=True, tag="release-claim"):
@@ -111,7 +120,8 @@ class ReleaseClaim(Frozen, frozen=True, tag="release-claim"):
 
 
 class ReportAllocations(Frozen, frozen=True, tag="report-allocations"):
-    """As PutAllocations; a node's secret reports only those that were placed on that node before."""
+    """Take `allocations` as they were reported, but for those that contradict what they hold; a node's secret reports
+    only those that were placed on that node before."""
 
     allocations: tuple[Allocation, ...]
 
@@ -135,6 +145,12 @@ class ClaimKey(Frozen, frozen=True):
 
 class SweepClaims(Frozen, frozen=True, tag="sweep-claims"):
     """Release those of `claims` whose node is gone and whose allocation has ended or is gone; others stay."""
+
+    claims: tuple[ClaimKey, ...]
+
+
+class FreeClaims(Frozen, frozen=True, tag="free-claims"):
+    """As SweepClaims, and those whose allocation is gone, whether their node is there or not."""
 
     claims: tuple[ClaimKey, ...]
 
@@ -225,6 +241,8 @@ Command = (
     | ReleaseClaim
     | ReportAllocations
     | AdoptRestore
+    | MergeVolumes
+    | FreeClaims
     | AclCommand
 )
 
@@ -256,6 +274,8 @@ CAME_AT: dict[type, int] = {
     AdoptRestore: 2,
     SweepNode: 2,
     AdvanceTime: 2,
+    MergeVolumes: 2,
+    FreeClaims: 2,
 }
 """The level with which each kind came. It is proposed only where every member knows that level."""
 
@@ -290,6 +310,8 @@ def for_level_one(command: Command) -> Command | None:
             return releasing(command)
         case ReportAllocations():
             return PutAllocations(command.allocations)
+        case MergeVolumes(volumes) if len(namespaces := {volume.namespace for volume in volumes}) == 1:
+            return RegisterVolumes(namespaces.pop(), volumes)
         case AdoptRestore():
             return CommitRestore(command.id)
         case _:
@@ -340,7 +362,8 @@ def decode(data: bytes) -> Stamped:
 class Outcome(Frozen, frozen=True):
     """What became of a command: the FSM's index, and the refusal if it was refused.
 
-    `status` is HTTP's (200 applied), and `text` the refusal's words (never a secret).
+    `status` is HTTP's (200 applied), and `text` the refusal's words (never a secret); of one that was applied in part,
+    what wasn't (`rules.refused_parts`).
     """
 
     index: int

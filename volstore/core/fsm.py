@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from volstore.core import claims, commands, rules
+from volstore.core import claims, commands, merging, rules
 from volstore.core.acl import apply as acl_tables
 from volstore.core.acl.check import check_caller
 from volstore.core.commands import (
@@ -36,15 +36,12 @@ from volstore.core.commands import (
 from volstore.core.events import Event
 from volstore.core.idempotency import CAPACITY
 from volstore.core.logtime import FORGOTTEN_BY_A_MOVE, MAX_STEP
-from volstore.core.model import Node, Volume
+from volstore.core.model import NOTHING, Node, Volume
 from volstore.core.plugins import follow_node, release_plugin
 from volstore.core.rebuilding import Rebuilding
 from volstore.core.rules import Refusal
 from volstore.core.snapshot import Captured
 from volstore.core.state import State
-
-_NONE: dict[str, Any] = {}
-"""Of all rows that have nothing there: rows are never changed in place, and six dictionaries each are 480 bytes."""
 
 
 class Fsm:
@@ -160,12 +157,12 @@ def _registered(state: State, namespace: str, volume: Volume) -> Volume:
         requested_capabilities=capabilities,
         provider=plugin.provider,
         provider_version=plugin.version,
-        secrets=volume.secrets or _NONE,
-        parameters=volume.parameters or _NONE,
-        context=volume.context or _NONE,
-        read_claims=_NONE,
-        write_claims=_NONE,
-        past_claims=existing.past_claims if existing is not None else _NONE,
+        secrets=volume.secrets or NOTHING,
+        parameters=volume.parameters or NOTHING,
+        context=volume.context or NOTHING,
+        read_claims=NOTHING,
+        write_claims=NOTHING,
+        past_claims=existing.past_claims if existing is not None else NOTHING,
         create_index=existing.create_index if existing is not None else state.index,
         modify_index=state.index,
         touch_index=state.index,
@@ -310,5 +307,6 @@ _APPLIERS: dict[type, Callable[[State, Any], Refusal | None]] = {
     AdoptRestore: _commit_restore,
     AbandonRestore: _abandon_restore,
     **claims.APPLIERS,
+    **merging.APPLIERS,
     **acl_tables.APPLIERS,
 }

@@ -22,6 +22,16 @@ ACCESS_MODES = (
     "multi-node-single-writer",
     "multi-node-multi-writer",
 )
+READER_ONLY = "single-node-reader-only"
+READER_AS_INIT_WRITES = "single-node-reader"
+"""No mode of CSI, but what Nomad 1.1's `volume init` wrote: it is read as READER_ONLY."""
+ACCESS_MODES_TODAY = (
+    *ACCESS_MODES,
+    "single-node-single-writer",
+    "single-node-multi-writer",
+    READER_AS_INIT_WRITES,
+)
+"""What level 2 registers: also the modes that CSI 1.5 added."""
 ATTACHMENT_MODES = ("file-system", "block-device")
 NODE_STATUSES = ("initializing", "ready", "down")
 CLIENT_STATUSES = ("pending", "running", "complete", "failed", "lost", "unknown")
@@ -31,6 +41,10 @@ READ, WRITE, RELEASE = 0, 1, 2
 """A claim's modes."""
 TAKEN, NODE_DETACHED, CONTROLLER_DETACHED, READY_TO_FREE = 0, 1, 2, 3
 """A claim's states."""
+
+
+NOTHING: dict[str, Any] = {}
+"""Of all rows that have nothing there: rows are never changed in place, and six dictionaries each are 480 bytes."""
 
 
 class Topology(Frozen, frozen=True):
@@ -78,6 +92,9 @@ class Claim(Frozen, frozen=True, kw_only=True):
 class Volume(Frozen, frozen=True, kw_only=True):
     """A registered volume. `provider` and `provider_version` are the plugin's at its registration.
 
+    The modes are those in use while it is (`in_use`): the first claim fixes them among `requested_capabilities`, and
+    while nobody holds the volume they mean nothing.
+
     `create_index` and `modify_index` are the FSM's; `touch_index` also moves with what else shows in its answer (its
     allocations), and is what blocking queries wait for, together with the plugin's.
     """
@@ -117,6 +134,18 @@ class Volume(Frozen, frozen=True, kw_only=True):
     @property
     def in_use(self) -> bool:
         return bool(self.read_claims or self.write_claims or self.past_claims)
+
+
+class DatedVolume(Volume, frozen=True, kw_only=True):
+    """A volume as level 2 registers it. Both are dates, nanoseconds since 1970; 0: from before dates were kept."""
+
+    create_time: int = 0
+    modify_time: int = 0
+
+
+def dates(volume: Volume) -> tuple[int, int]:
+    """When it was made, and when it was registered last."""
+    return (volume.create_time, volume.modify_time) if isinstance(volume, DatedVolume) else (0, 0)
 
 
 class NodeInfo(Frozen, frozen=True):

@@ -151,15 +151,17 @@ class _Groups:
 
 
 class VolumeIndex:
-    """The keys of all volumes in the order of lists: whole, by plugin, by node and by allocation."""
+    """The keys of all volumes in the order of lists: whole, by plugin, by node and by allocation; and by disk."""
 
-    __slots__ = ("_all", "_by_allocation", "_by_node", "_by_plugin", "_counts")
+    __slots__ = ("_all", "_by_allocation", "_by_disk", "_by_node", "_by_plugin", "_counts")
 
     def __init__(self) -> None:
         self._all = _Keys()
         self._by_plugin = _Groups()
         self._by_node = _Groups()
         self._by_allocation: dict[str, set[Key]] = {}
+        self._by_disk: dict[str, Key | set[Key]] = {}
+        """By external ID; most have one key, and need no set for it."""
         self._counts: dict[Key, ClaimCounts] = {}
 
     def replace(
@@ -173,6 +175,10 @@ class VolumeIndex:
             self._all.add(key)
         elif new is None:
             self._all.remove(key)
+        old_disk = old.external_id if old else ""
+        new_disk = new.external_id if new else ""
+        if old_disk != new_disk:
+            self._follow_disk(key, old_disk, new_disk)
         old_plugin = old.plugin_id if old else None
         new_plugin = new.plugin_id if new else None
         if old_plugin != new_plugin:
@@ -181,6 +187,31 @@ class VolumeIndex:
             if new_plugin is not None:
                 self._by_plugin.add(new_plugin, key)
         return self._follow_claims(key, old, new, changed)
+
+    def _follow_disk(self, key: Key, old: str, new: str) -> None:
+        if old:
+            there = self._by_disk[old]
+            if isinstance(there, set):
+                there.remove(key)
+            if not isinstance(there, set) or not there:
+                del self._by_disk[old]
+        if new:
+            there = self._by_disk.setdefault(new, key)
+            if isinstance(there, set):
+                there.add(key)
+            elif there != key:
+                self._by_disk[new] = {there, key}
+
+    def on_disk(self, external_id: str) -> list[Key]:
+        """The volumes with this external ID, of whatever plugin, in order."""
+        there = self._by_disk.get(external_id)
+        if there is None:
+            return []
+        return sorted(there) if isinstance(there, set) else [there]
+
+    def claiming(self) -> list[str]:
+        """The allocations that claim anything, in order."""
+        return sorted(self._by_allocation)
 
     def _follow_claims(
         self, key: Key, old: Volume | None, new: Volume | None, changed: Collection[str] | None

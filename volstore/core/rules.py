@@ -14,10 +14,27 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from volstore.core.commands import DeleteNode, DeregisterVolume, PutNode, RegisterVolumes, SetNodeStatus, SweepNode
+from volstore.core.commands import (
+    DeleteNode,
+    DeregisterVolume,
+    Outcome,
+    PutNode,
+    RegisterVolumes,
+    SetNodeStatus,
+    SweepNode,
+)
 from volstore.core.errors import shortened
 from volstore.core.holders import claims, holders, is_alive, running_on
-from volstore.core.model import ACCESS_MODES, ATTACHMENT_MODES, NODE_STATUSES, Capability, Fingerprint, Node, Volume
+from volstore.core.model import (
+    ACCESS_MODES,
+    ACCESS_MODES_TODAY,
+    ATTACHMENT_MODES,
+    NODE_STATUSES,
+    Capability,
+    Fingerprint,
+    Node,
+    Volume,
+)
 from volstore.core.state import State
 
 ID_BYTES = 256
@@ -41,6 +58,17 @@ class Refusal(NamedTuple):
     text: str
 
 
+def partly(refused: dict[str, str]) -> Refusal:
+    """The outcome of a command that was done but for `refused`: why, by ID."""
+    return Refusal(200, json.dumps(refused))
+
+
+def refused_parts(outcome: Outcome) -> dict[str, str]:
+    """What `partly` was told; empty where all was done."""
+    parts: dict[str, str] = json.loads(outcome.text) if outcome.text else {}
+    return parts
+
+
 def id_refusal(what: str, id: str) -> str | None:
     """Why `id` can't be the ID of a volume, plugin or node: 1-256 bytes of UTF-8, nothing that a path can't hold."""
     if not id:
@@ -62,14 +90,18 @@ def id_refusal(what: str, id: str) -> str | None:
 
 def form_refusal(volume: Volume) -> str | None:
     """Why the volume as it came is malformed whatever the state (its namespace and computed fields aside)."""
+    return shape_refusal(volume, ACCESS_MODES) or _capacity_refusal(volume)
+
+
+def shape_refusal(volume: Volume, access_modes: tuple[str, ...]) -> str | None:
+    """The same of all but its capacities."""
     access, attachment, capabilities = volume.access_mode, volume.attachment_mode, volume.requested_capabilities
     if not (volume.id and volume.plugin_id and (capabilities or (access and attachment))):
         return _missing(volume)
     return (
         id_refusal("volume", volume.id)
-        or _modes_refusal("", access, attachment)
-        or (_capabilities_refusal(capabilities) if capabilities else None)
-        or _capacity_refusal(volume)
+        or _modes_refusal("", access, attachment, access_modes)
+        or (_capabilities_refusal(capabilities, access_modes) if capabilities else None)
     )
 
 
@@ -81,24 +113,24 @@ def _missing(volume: Volume) -> str:
     return "validation: " + ", ".join(missing)
 
 
-def _modes_refusal(where: str, access: str, attachment: str) -> str | None:
+def _modes_refusal(where: str, access: str, attachment: str, access_modes: tuple[str, ...]) -> str | None:
     """Absent modes pass here."""
-    if access in ACCESS_MODES and attachment in ATTACHMENT_MODES:
+    if access in access_modes and attachment in ATTACHMENT_MODES:
         return None
-    for kind, mode, known in (("access", access, ACCESS_MODES), ("attachment", attachment, ATTACHMENT_MODES)):
+    for kind, mode, known in (("access", access, access_modes), ("attachment", attachment, ATTACHMENT_MODES)):
         if mode and mode not in known:
             return f"validation: {where}unknown {kind} mode {quoted(mode)}, one of: {', '.join(known)}"
     return None
 
 
-def _capabilities_refusal(capabilities: tuple[Capability, ...]) -> str | None:
+def _capabilities_refusal(capabilities: tuple[Capability, ...], access_modes: tuple[str, ...]) -> str | None:
     for number, capability in enumerate(capabilities):
         where = f"RequestedCapabilities[{number}]: "
         modes = (("access", capability.access_mode), ("attachment", capability.attachment_mode))
         missing = [f"missing {kind} mode" for kind, mode in modes if not mode]
         if missing:
             return f"validation: {where}{', '.join(missing)}"
-        refusal = _modes_refusal(where, capability.access_mode, capability.attachment_mode)
+        refusal = _modes_refusal(where, capability.access_mode, capability.attachment_mode, access_modes)
         if refusal is not None:
             return refusal
     return None
@@ -109,11 +141,22 @@ def _capacity_refusal(volume: Volume) -> str | None:
     low, high = volume.requested_capacity_min, volume.requested_capacity_max
     if low == high == volume.capacity == 0:
         return None
-    for name, value in (("RequestedCapacityMin", low), ("RequestedCapacityMax", high), ("Capacity", volume.capacity)):
-        if value < 0:
-            return f"validation: {name} is {value}: it is a number of bytes, at least 0"
+    refusal = bytes_refusal(volume)
+    if refusal is not None:
+        return refusal
     if high and low > high:
         return f"validation: RequestedCapacityMin {low} is greater than RequestedCapacityMax {high}"
+    return None
+
+
+def bytes_refusal(volume: Volume) -> str | None:
+    for name, value in (
+        ("RequestedCapacityMin", volume.requested_capacity_min),
+        ("RequestedCapacityMax", volume.requested_capacity_max),
+        ("Capacity", volume.capacity),
+    ):
+        if value < 0:
+            return f"validation: {name} is {value}: it is a number of bytes, at least 0"
     return None
 
 
@@ -262,7 +305,7 @@ def modes_and_capabilities(volume: Volume) -> tuple[str, str, tuple[Capability, 
     return volume.access_mode or first.access_mode, volume.attachment_mode or first.attachment_mode, capabilities
 
 
-@lru_cache(maxsize=len(ACCESS_MODES) * len(ATTACHMENT_MODES))
+@lru_cache(maxsize=len(ACCESS_MODES_TODAY) * len(ATTACHMENT_MODES))
 def _capability(access_mode: str, attachment_mode: str) -> tuple[Capability, ...]:
     """One for all volumes with these modes: there are not many."""
     return (Capability(access_mode, attachment_mode),)

@@ -159,6 +159,14 @@ class State:
         """Those with any claim from this node, known or not, by namespace and ID."""
         return self._volumes.claimed_on(node_id)
 
+    def claiming_allocation_ids(self) -> list[str]:
+        """The allocations that claim anything, known or not, in order."""
+        return self._volumes.claiming()
+
+    def sharing_disk(self, volume: Volume) -> list[Volume]:
+        """Other volumes of this row's plugin with its external ID, by namespace and ID."""
+        return self._volumes.sharing_disk(volume)
+
     def claimed_nodes(self, volume: Volume) -> Mapping[str, int]:
         """How many claims of any kind the volume has from each node. Costs nothing for one with many claims."""
         return self._volumes.counts(volume).nodes

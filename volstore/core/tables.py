@@ -32,7 +32,10 @@ class Table(Generic[K, V]):
 
     __slots__ = ("_decode", "_empty_hash", "_frames", "_key", "_later", "_sum", "get", "name", "row_type", "rows")
 
-    def __init__(self, name: str, row_type: type[V], key: Callable[[V], K]) -> None:
+    def __init__(
+        self, name: str, row_type: type[V], key: Callable[[V], K], decode: Callable[[bytes], V] | None = None
+    ) -> None:
+        """`decode` reads a row's bytes, where its type alone doesn't say how."""
         self.name = name
         self.row_type = row_type
         self.rows: dict[K, V] = {}
@@ -42,7 +45,7 @@ class Table(Generic[K, V]):
         self._later: dict[K, None] = {}
         self._key = key
         self._empty_hash = blake2b(digest_size=16, person=name.encode())
-        self._decode = msgspec.msgpack.Decoder(row_type).decode
+        self._decode = decode or msgspec.msgpack.Decoder(row_type).decode
 
     def __len__(self) -> int:
         return len(self.rows)

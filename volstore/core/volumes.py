@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+import msgspec
+
 from volstore.core import departures
 from volstore.core.claim_counts import MANY, ClaimCounts, size
 from volstore.core.departures import Departure, Departures
-from volstore.core.model import Plugin, Volume
+from volstore.core.model import DatedVolume, Plugin, Volume
 from volstore.core.queries import Key, VolumeIndex, VolumeQuery
 from volstore.core.tables import Table
+
+_decode_first = msgspec.msgpack.Decoder(Volume).decode
+_decode_dated = msgspec.msgpack.Decoder(DatedVolume).decode
+_FIRST = msgspec.msgpack.encode([None] * len(msgspec.structs.fields(Volume)))[:3]
+"""How the bytes of a row of level 1 begin: with the number of its fields."""
+
+
+def _decode(encoded: bytes) -> Volume:
+    return _decode_first(encoded) if encoded[:3] == _FIRST else _decode_dated(encoded)
 
 
 class Volumes:
@@ -21,7 +32,7 @@ class Volumes:
     __slots__ = ("_departures", "_index", "_plugins", "_touched", "table")
 
     def __init__(self, plugins: Table[str, Plugin], left: Departures) -> None:
-        self.table: Table[Key, Volume] = Table("volumes", Volume, lambda row: (row.namespace, row.id))
+        self.table: Table[Key, Volume] = Table("volumes", Volume, lambda row: (row.namespace, row.id), _decode)
         self._index = VolumeIndex()
         self._touched: dict[str, int] = {}
         self._plugins = plugins
@@ -68,6 +79,14 @@ class Volumes:
 
     def claimed_on(self, node_id: str) -> list[Volume]:
         return [self.table.rows[key] for key in self._index.claimed_on(node_id)]
+
+    def claiming(self) -> list[str]:
+        return self._index.claiming()
+
+    def sharing_disk(self, volume: Volume) -> list[Volume]:
+        """Other volumes of the same plugin with the same external ID, by namespace and ID."""
+        found = (self.table.rows[key] for key in self._index.on_disk(volume.external_id))
+        return [row for row in found if row.plugin_id == volume.plugin_id and row is not volume]
 
     def claimed_node_ids(self) -> Iterator[str]:
         return self._index.nodes()

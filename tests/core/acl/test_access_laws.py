@@ -22,6 +22,7 @@ from volstore.core.acl.policy import parse_policy
 from volstore.core.commands import (
     DeleteNode,
     DeregisterVolume,
+    MergeVolumes,
     PutNode,
     RegisterVolumes,
     Stamped,
@@ -67,6 +68,7 @@ commands = st.one_of(
     st.builds(lambda secret: PutNode(node("n1", secret_hash=hashed(secret))), st.sampled_from(("s", "t"))),
     st.builds(DeleteNode, st.just("n1")),
     st.builds(lambda namespace: RegisterVolumes(namespace, (volume("v"),)), namespaces),
+    st.builds(lambda namespace: MergeVolumes((volume("v", namespace=namespace),)), namespaces),
     st.builds(DeregisterVolume, namespaces, st.just("v")),
 )
 callers = st.one_of(

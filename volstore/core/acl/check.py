@@ -33,6 +33,8 @@ from volstore.core.commands import (
     DeleteNode,
     DeregisterVolume,
     DetachVolume,
+    FreeClaims,
+    MergeVolumes,
     PutAllocations,
     PutNode,
     RegisterVolumes,
@@ -102,6 +104,13 @@ def may(state: State, rights: Rights, command: Command) -> bool:
 
 def _register(state: State, rights: Rights, command: RegisterVolumes) -> bool:
     return rights.acl.allows(WRITE_VOLUME, command.namespace) and rights.acl.allows_area("plugin", "read")
+
+
+def _merge(state: State, rights: Rights, command: MergeVolumes) -> bool:
+    namespaces = {volume.namespace for volume in command.volumes}
+    return rights.acl.allows_area("plugin", "read") and all(
+        rights.acl.allows(WRITE_VOLUME, namespace) for namespace in namespaces
+    )
 
 
 def _deregister(state: State, rights: Rights, command: DeregisterVolume) -> bool:
@@ -214,6 +223,7 @@ def sees_allocation(state: State, rights: Rights, allocation: Allocation) -> boo
 
 ALLOWED: dict[type, Callable[[State, Rights, Any], bool]] = {
     RegisterVolumes: _register,
+    MergeVolumes: _merge,
     DeregisterVolume: _deregister,
     ClaimVolume: _claim,
     TakeClaim: _claim,
@@ -238,6 +248,7 @@ MANAGEMENT_ALONE: frozenset[type] = frozenset(
         PutNamespace,
         DeleteNamespace,
         SweepClaims,
+        FreeClaims,
         AdoptRestore,
         SweepNode,
         AdvanceTime,
