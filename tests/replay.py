@@ -91,6 +91,8 @@ class Replay:
         request = exchange["request"]
         if self.covers(request["method"], request["path"]):
             url = self.urls[step.get("server", 0)] if step["step"] == "http" else self.urls[0]
+            if "body" in step.get("deviation", {}):
+                request = {**request, "body": step["deviation"]["body"]}
             self._take(exchange, await _send(session, url + self._path(exchange), request))
 
     async def must(self, session: aiohttp.ClientSession, method: str, path: str, body: Any) -> None:

@@ -11,6 +11,7 @@ from volstore.core.commands import (
     ClaimVolume,
     Command,
     DeleteAllocation,
+    FreeClaims,
     PutAllocations,
     PutNode,
     SetNodeStatus,
@@ -51,6 +52,18 @@ def test_claims_of_ended_allocations_on_unknown_nodes_are_freed(how: str) -> Non
     end(machine, how)
     (command,) = found(machine)
     assert command == SweepClaims((ClaimKey("default", "v", "a1", "n1"), ClaimKey("default", "w", "a1", "n1")))
+    machine.done(command)
+    assert not any(machine.volume(id).in_use for id in ("v", "w"))
+    assert found(machine) == []
+
+
+def test_claims_of_deleted_allocations_are_freed_though_their_node_is_there() -> None:
+    machine = claimed("v", "w")
+    machine.report("n1")
+    assert found(machine) == []
+    end(machine, "vanished")
+    (command,) = found(machine)
+    assert command == FreeClaims((ClaimKey("default", "v", "a1", "n1"), ClaimKey("default", "w", "a1", "n1")))
     machine.done(command)
     assert not any(machine.volume(id).in_use for id in ("v", "w"))
     assert found(machine) == []

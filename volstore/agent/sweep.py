@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain, islice
 
-from volstore.core.commands import ClaimKey, Command, SweepClaims, SweepNode
-from volstore.core.holders import is_alive
+from volstore.core.commands import ClaimKey, Command, FreeClaims, SweepClaims, SweepNode
+from volstore.core.holders import claims_of, is_alive
 from volstore.core.model import Volume
 from volstore.core.queries import Key
 from volstore.core.rules import check_sweep_node
@@ -25,12 +25,13 @@ def abandoned(state: State, node_gc_threshold: float, most: int, *, running: boo
     `node_gc_threshold` is in seconds; `running` is the field of SweepNode.
     """
     nodes = _nodes_down_for_long(state, round(node_gc_threshold * 1e9), running)
-    return list(islice(chain(nodes, _sweeps(_orphaned(state))), most))
+    orphaned = _in_parts(_orphaned(state))
+    return list(islice(chain(nodes, map(SweepClaims, orphaned), map(FreeClaims, _in_parts(_left(state)))), most))
 
 
-def _sweeps(orphaned: Iterator[ClaimKey]) -> Iterator[Command]:
-    while keys := tuple(islice(orphaned, CLAIMS_AT_ONCE)):
-        yield SweepClaims(keys)
+def _in_parts(keys: Iterator[ClaimKey]) -> Iterator[tuple[ClaimKey, ...]]:
+    while part := tuple(islice(keys, CLAIMS_AT_ONCE)):
+        yield part
 
 
 def _nodes_down_for_long(state: State, down_for: int, running: bool) -> Iterator[Command]:
@@ -57,6 +58,20 @@ def _orphaned(state: State) -> Iterator[ClaimKey]:
                 found[key] = _dead_by_node(state, volume)
             for allocation_id in sorted(found[key].get(node_id, ())):
                 yield ClaimKey(volume.namespace, volume.id, allocation_id, node_id)
+
+
+def _left(state: State) -> Iterator[ClaimKey]:
+    """Claims on nodes that are there, of allocations that aren't: nobody will say any more that they ended.
+
+    Whoever deletes an allocation says so much; Nomad frees such claims by itself, too.
+    """
+    for allocation_id in state.claiming_allocation_ids():
+        if state.allocation(allocation_id) is not None:
+            continue
+        for volume in state.volumes_claimed_by(allocation_id):
+            for node_id in sorted({claim.node_id for claim in claims_of(volume, allocation_id)}):
+                if state.node(node_id) is not None:
+                    yield ClaimKey(volume.namespace, volume.id, allocation_id, node_id)
 
 
 def _dead_by_node(state: State, volume: Volume) -> dict[str, set[str]]:

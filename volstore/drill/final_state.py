@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from volstore.drill.exchange import Answer, Exchange
 from volstore.drill.target import Access, TargetNode
-from volstore.drill.volumes import NAMESPACE
+from volstore.drill.volumes import NAMESPACE, value_of
 
 _EVERY = 0.1
 _WITHIN = 2.0
 _LIST_WITHIN = 60.0
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,17 @@ async def _final(exchange: Exchange, node: TargetNode, said: Answer, prefix: str
     answer = await exchange.ask("GET", node.url, "/v1/volumes", parameters, within=_LIST_WITHIN)
     if answer.status != 200:
         return Final(node.name, error=f"the request for its volumes was answered: {answer.status or ''} {answer.text}")
-    volumes = {one["ID"]: Held(one["Name"], one["ModifyIndex"]) for one in answer.json()}
-    own = said.json()
+    own, waiting = said.json(), asyncio.Semaphore(_AT_ONCE)
+    volumes: dict[str, Held] = {}
+
+    async def read(volume: str) -> tuple[str, Answer]:
+        async with waiting:
+            path = f"/v1/volume/csi/{volume}"
+            where = {"namespace": NAMESPACE, "consistent": "true"}
+            return volume, await exchange.ask("GET", node.url, path, where, within=_LIST_WITHIN)
+
+    for volume, found in await asyncio.gather(*(read(one["ID"]) for one in answer.json())):
+        if found.status != 200:
+            return Final(node.name, error=f"the request for {volume} was answered: {found.status or ''} {found.text}")
+        volumes[volume] = Held(value_of(found) or "", found.json()["ModifyIndex"])
     return Final(node.name, own["fsm_index"], own["digest"], volumes)

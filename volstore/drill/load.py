@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from random import Random
 
-from volstore.drill.exchange import Answer, Exchange, outcome_of
+from volstore.drill.exchange import Exchange, outcome_of
 from volstore.drill.leaders import Leaders, rest
 from volstore.drill.record import Absence, Event, Kind, Moment, Outcome, Rate, Request
 from volstore.drill.scenario import LoadSettings
 from volstore.drill.target import Access, TargetNode
-from volstore.drill.volumes import NAMESPACE, VolumePool, prepare, volume_body
+from volstore.drill.volumes import NAMESPACE, VolumePool, prepare, value_of, volume_body
 
 WRITES_PER_SECOND = 140.0
 """The most writes per second of all clients: the nodes store 100,000 Idempotency-Keys for ten minutes, and no more."""
@@ -268,7 +268,7 @@ class Load:
         if outcome is not Outcome.DONE:
             error = answer.text[:200]
         elif not kind.writes and answer.status == 200:
-            value = _value(answer)
+            value = value_of(answer)
         request = Request(
             number=number,
             client=client,
@@ -291,9 +291,3 @@ class Load:
             self._last[kind.writes] = end
         self._note(request)
         return request
-
-
-def _value(answer: Answer) -> str | None:
-    """The value of a volume, which is its name."""
-    name = answer.json()["Name"]
-    return name if isinstance(name, str) else None

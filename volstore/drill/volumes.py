@@ -17,6 +17,7 @@ PLUGIN = "volstore-drill"
 NODE = "d0011d00-0000-4000-8000-000000000001"
 OPERATIONS = 60
 """Operations on one volume before another takes its place: the checker's time grows faster than a history."""
+_VALUE = "value"
 _TIMEOUT = 5.0
 _TRY_EVERY = 0.1
 _AT_ONCE = 16
@@ -41,16 +42,23 @@ class VolumePool:
 
 
 def volume_body(volume: str, value: str) -> bytes:
-    """The body that registers `volume`. Its name holds the value, so that one list request reads all values."""
+    """The body that registers `volume`. Its context holds the value, as a volume that exists keeps its name."""
     body = {
         "ID": volume,
-        "Name": value,
+        "Name": volume,
+        "Context": {_VALUE: value},
         "ExternalID": volume,
         "PluginID": PLUGIN,
         "AccessMode": "single-node-writer",
         "AttachmentMode": "file-system",
     }
     return msgspec.json.encode({"Volumes": [body]})
+
+
+def value_of(volume: Answer) -> str | None:
+    """The value that a read volume has."""
+    value = volume.json()["Context"].get(_VALUE)
+    return value if isinstance(value, str) else None
 
 
 async def prepare(exchange: Exchange, nodes: Sequence[TargetNode], seconds: float) -> str:

@@ -211,3 +211,17 @@ async def test_a_plugin_shows_the_allocations_that_run_its_instances_and_its_rea
     assert not api.registry.state.volumes_moved_since(VolumeQuery(), volumes)
     await api.do("DELETE", "/v1/allocation/a1")
     assert (await api.get(path))[2]["Allocations"] is None
+
+
+async def test_a_report_of_many_answers_which_were_stored_and_which_not(api: Api) -> None:
+    await api.report_node()
+    await api.report_node("node-2")
+    await api.register("v")
+    await api.allocate("a1")
+    assert (await api.claim("v", "a1"))[0] == 200
+    body = {"Allocations": [stub("a1", NodeID="node-2"), stub("a2")]}
+    status, _, answer = await api.do("PUT", "/v1/allocations", json=body)
+    assert (status, answer["Stored"], [one["ID"] for one in answer["Refused"]]) == (200, ["a2"], ["a1"])
+    assert "its node cannot be updated" in answer["Refused"][0]["Error"]
+    status, _, answer = await api.do("PUT", "/v1/allocations", json={"Allocations": [stub("a2")]})
+    assert answer == {"Refused": [], "Stored": ["a2"]}

@@ -15,6 +15,7 @@ NOTHING = "nothing to release: allocation a1 has no claim on volume v"
 VOLUME = "/v1/volume/csi/v"
 SECRETS = {"key": "s3cr3t", "other": ""}
 OPTIONS = {"FSType": "ext4", "MountFlags": ["noatime", "password=s3cr3t"]}
+REDACTED = {"FSType": "ext4", "MountFlags": ["[REDACTED]"]}
 
 
 @pytest.fixture
@@ -32,15 +33,20 @@ async def test_a_claim_answers_the_volume_as_read_with_what_mounting_it_takes(cl
     assert status == 200
     _, headers, read = await claimable.get(VOLUME)
     assert claimed == {**read, "Secrets": SECRETS, "MountOptions": OPTIONS}
-    assert (read["Secrets"], read["MountOptions"]) == (None, None)
+    assert (read["Secrets"], read["MountOptions"]) == (None, REDACTED)
     assert read["WriteClaims"] == {"a1": {"AllocationID": "a1", "Mode": 1, "NodeID": "node-1", "State": 0}}
     assert (read["WriteAllocs"], read["ReadAllocs"], read["PastClaims"]) == ({"a1": None}, {}, {})
     assert [stub["ID"] for stub in read["Allocations"]] == ["a1"]
     assert read["ModifyIndex"] == int(headers["X-Nomad-Index"])
 
 
-async def test_secrets_are_in_no_other_answer(claimable: Api) -> None:
+async def of_one_job(claimable: Api) -> None:
+    await claimable.register("v", AccessMode="single-node-writer", Secrets=SECRETS, MountOptions=OPTIONS)
     await claimable.claim("v", "a1", "write")
+
+
+async def test_secrets_are_in_no_other_answer(claimable: Api) -> None:
+    await of_one_job(claimable)
     _, refusal = await claimable.claim("v", "d1", "write")
     seen = [str(refusal)]
     for path in (VOLUME, "/v1/volumes?type=csi", "/v1/allocations", "/v1/plugin/csi/plugin-id1", "/v1/nodes"):
@@ -72,7 +78,7 @@ async def test_a_release_without_a_state_frees_and_a_repeated_one_finds_nothing(
     await claimable.claim("v", "a1", "write")
     status, released = await claimable.claim("v", "a1", mode)
     assert (status, released["WriteClaims"], released["PastClaims"]) == (200, {}, {})
-    assert (released["Secrets"], released["MountOptions"]) == (None, None)
+    assert (released["Secrets"], released["MountOptions"]) == (None, REDACTED)
     index = released["ModifyIndex"]
     assert await claimable.claim("v", "a1", mode) == (404, NOTHING)
     assert (await claimable.get(VOLUME))[2]["ModifyIndex"] == index
@@ -147,7 +153,7 @@ async def test_what_is_not_there_is_a_404_and_what_another_holds_a_409(claimable
         'Unknown allocation: none: none of this ID is in namespace "default", where the volume is',
     )
     assert (await claimable.claim("", "a1")) == (400, "missing volume ID")
-    await claimable.claim("v", "a1", "write")
+    await of_one_job(claimable)
     status, text = await claimable.claim("v", "d1", "write")
     assert (status, text.split(":")[0]) == (409, "volume max claim reached")
     assert text.endswith("free it with: volstore volume release v a1)")

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from volstore.core.model import Capability, Claim, MountOptions, Plugin, Topology, TopologyRequest, Volume
+from volstore.core.model import Capability, Claim, DatedVolume, MountOptions, Plugin, Topology, TopologyRequest
 from volstore.core.state import State
 from volstore.http.endpoints.render import claimed_volume_view, nobody, volume_view
 from volstore.http.endpoints.views import ClaimView
@@ -24,7 +24,7 @@ PLUGIN = Plugin(
 READER = Claim(allocation_id="reader", node_id="n1", mode=0)
 WRITER = Claim(allocation_id="writer", node_id="n2", mode=1)
 PAST = Claim(allocation_id="past", node_id="n3", mode=0, state=1)
-VOLUME = Volume(
+VOLUME = DatedVolume(
     id="id",
     namespace="namespace",
     name="name",
@@ -52,6 +52,8 @@ VOLUME = Volume(
     create_index=8,
     modify_index=9,
     touch_index=10,
+    create_time=11,
+    modify_time=12,
 )
 
 
@@ -64,6 +66,7 @@ def test_every_field_stands_under_its_name() -> None:
         {"access_mode": "a2", "attachment_mode": "b2"},
     ]
     assert topologies == {"preferred": [{"rack": "r3"}], "required": [{"Segments": {"rack": "r2"}}]}
+    assert asdict(shown.pop("mount_options")) == {"fs_type": "ext4", "mount_flags": ["[REDACTED]"]}
     assert shown == {
         "access_mode": "access",
         "allocations": [],
@@ -75,10 +78,11 @@ def test_every_field_stands_under_its_name() -> None:
         "controllers_expected": 2,
         "controllers_healthy": 1,
         "create_index": 8,
+        "create_time": 11,
         "external_id": "external",
         "id": "id",
         "modify_index": 9,
-        "mount_options": None,
+        "modify_time": 12,
         "name": "name",
         "namespace": "namespace",
         "nodes_expected": 4,
@@ -92,7 +96,7 @@ def test_every_field_stands_under_its_name() -> None:
         "read_claims": {"reader": ClaimView(allocation_id="reader", mode=0, node_id="n1", state=0)},
         "requested_capacity_max": 6,
         "requested_capacity_min": 5,
-        "resource_exhausted": None,
+        "resource_exhausted": "0001-01-01T00:00:00Z",
         "schedulable": True,
         "secrets": None,
         "snapshot_id": "snapshot",
@@ -110,6 +114,7 @@ def test_only_the_answer_to_a_claim_that_is_held_shows_what_is_needed_to_mount()
     assert shown.pop("secrets") == {"password": "secret"}
     released = asdict(claimed_volume_view(State(), VOLUME, PLUGIN, "writer", nobody, held=False))
     for answer in (read, released):
-        assert (answer.pop("mount_options"), answer.pop("secrets")) == (None, None)
+        assert asdict(answer.pop("mount_options")) == {"fs_type": "ext4", "mount_flags": ["[REDACTED]"]}
+        assert answer.pop("secrets") is None
     others: dict[str, Any] = {key: {} for key in ("read_allocs", "read_claims", "past_claims")}
     assert shown == released == {**read, **others}

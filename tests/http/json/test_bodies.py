@@ -140,10 +140,12 @@ def test_what_go_clients_send_besides_is_no_mistake() -> None:
             CreateIndex=7,
             ReadAllocs=None,
             Namespace="elsewhere",
+            CurrentReaders=3,
+            A_field_of_a_newer_client=None,
         )
     )
     assert (read.topologies, read.mount_options, read.secrets, read.create_index) == ((), None, {}, 0)
-    assert read.namespace == "default"
+    assert read.namespace == "elsewhere"
 
 
 def test_topologies_are_taken_in_both_forms() -> None:

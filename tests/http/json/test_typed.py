@@ -38,6 +38,7 @@ objects = st.lists(st.tuples(st.sampled_from(NAMES), values, st.sampled_from([""
 likely = st.fixed_dictionaries(
     {"ID": texts},
     optional={
+        "Namespace": texts | st.none(),
         "Capacity": numbers | st.none(),
         "Topologies": st.none()
         | st.lists(
@@ -57,7 +58,20 @@ likely = st.fixed_dictionaries(
 bodies = st.builds(
     lambda volumes, more: ('{"Volumes":[' + ",".join(volumes) + "]" + more + "}").encode(),
     st.lists(objects | likely, max_size=3),
-    st.sampled_from(["", "", "", ',"Volumes":[]', ',"Other":[]', ',"Other":1', " ", ',"Region":"","Namespace":""']),
+    st.sampled_from(
+        [
+            "",
+            "",
+            "",
+            ',"Volumes":[]',
+            ',"Other":[]',
+            ',"Other":1',
+            " ",
+            ',"Region":"","Namespace":""',
+            ',"Namespace":"a"',
+            ',"region":"a"',
+        ]
+    ),
 )
 
 
@@ -78,6 +92,10 @@ def by_the_table(body: bytes) -> object:
 @example(b'{"Volumes":[{"ID":"a","Topologies":[{"Segments":{"a":"b"},"X":{"a":"b","a":"c"}}]}]}')
 @example(b'{"Volumes":[{"ID":"a"}],"Volumes":[{"ID":"b"}]}')
 @example(b'{"Volumes":[{"ID":"a"}],"Namespace":"a","Namespace":"b"}')
+@example(b'{"Volumes":[{"ID":"a"}],"Namespace":"a"}')
+@example(b'{"Volumes":[{"ID":"a","Namespace":"a"}],"Namespace":""}')
+@example(b'{"Volumes":[{"ID":"a","namespace":"a"}]}')
+@example(b'{"Volumes":[{"ID":"a","namespace":"a","Namespace":"b"}]}')
 def test_what_is_read_into_structs_is_what_the_table_reads(body: bytes) -> None:
     found = _typed.read(body)
     if found is not None:
@@ -91,6 +109,7 @@ def test_what_is_read_into_structs_is_what_the_table_reads(body: bytes) -> None:
         as_go_sends_it("v").replace(b'"x', b'"arn:aws:ec2:\\u0026:x'),
         b'{"Volumes":[{"ID":"v"}]}',
         b'{"Volumes":[{"Name":"v"}]}',
+        b'{"Volumes":[{"ID":"v","Namespace":"team"}],"Namespace":""}',
         b'{"Volumes":[{"ID":"v","Secrets":{"a":"b"},"MountOptions":{}}]}',
         b' { "Volumes" : [ {"ID" : "v", "Name":":"} , {"PluginID":"p","ID":"w"} ] }\n',
         json.dumps({"Volumes": [dict.fromkeys(NAMES[:6], "x"), {"ExternalID": "x" * 1024, "ID": "v" * 1024}]}).encode(),
@@ -112,6 +131,8 @@ def test_what_clients_send_is_read_into_structs(body: bytes) -> None:
         b'{"Volumes":[]}',
         b'{"Volumes":[null]}',
         b'{"Volumes":[{"ID":"v","Other":"x"}]}',
+        b'{"Volumes":[{"id":"v"}]}',
+        b'{"Volumes":[{"ID":"v"}],"Namespace":"team"}',
         b'{"Volumes":[{"ID":"v","ID":"v"}]}',
         b'{"Volumes":[{"ID":"v","Schedulable":[]}]}',
         b'{"Volumes":[{"ID":"v"}],"Other":[]}',

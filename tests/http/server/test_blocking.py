@@ -75,7 +75,7 @@ async def test_a_list_is_not_answered_for_what_it_does_not_list(api: Api) -> Non
         await waiting(api, f"{LIST}&node_id=node"),
     ]
     api.registry.apply(SetNodeStatus("node-1", "down"))
-    await api.register("v", Name="renamed")
+    await api.register("v", Context={"changed": "yes"})
     await until(lambda: len(api.registry.watch) == 4)
     assert not any(task.done() for task in tasks)
     await api.register("w1")
@@ -117,8 +117,8 @@ async def test_a_restored_snapshot_wakes_nobody_for_nothing_and_misses_nothing(a
     api.registry.restore()
     await until(lambda: api.registry.barriers > barriers and len(api.registry.watch) == 1)
     assert not task.done()
-    await api.register("v", Name="renamed")
-    assert (await task)[2]["Name"] == "renamed"
+    await api.register("v", Context={"changed": "yes"})
+    assert (await task)[2]["Context"] == {"changed": "yes"}
 
 
 async def test_an_index_of_the_future_waits_out_its_time(api: Api) -> None:
@@ -147,7 +147,7 @@ async def test_five_thousand_waiters_are_woken_by_one_write(api: Api) -> None:
         writer.write(request)
     await until(lambda: len(api.registry.watch) == len(clients))
     barriers = api.registry.barriers
-    await api.register("v", Name="renamed")
+    await api.register("v", Context={"changed": "yes"})
     async with asyncio.timeout(60):
         answers = await asyncio.gather(*(reader.readuntil(b"\r\n\r\n") for reader, _ in clients))
     assert all(f"X-Nomad-Index: {index + 1}".encode() in answer for answer in answers)

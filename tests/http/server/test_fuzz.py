@@ -118,7 +118,7 @@ def not_a_server_error_but_501(context: Any, response: Any, case: Any) -> None:
 
 
 VALID = {
-    "/v1/volume/csi/v": {"Volumes": [volume("v", Name="changed")]},
+    "/v1/volume/csi/v": {"Volumes": [volume("v", Context={"changed": "yes"})]},
     "/v1/volume/csi/v/claim": {"AllocationID": "a", "NodeID": "node-1", "Mode": "write", "State": 0},
     "/v1/allocation/a": stub("a", ModifyTime=1, TaskStates={"t": {"Events": [{"Time": 2}]}}),
     "/v1/allocations": {"Allocations": [stub("a"), stub("b")]},

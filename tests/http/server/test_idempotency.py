@@ -14,11 +14,11 @@ async def test_a_repeated_write_has_the_first_outcome(api: Api) -> None:
     await api.report_node()
     body = {"Volumes": [volume("v")]}
     first = await api.do("PUT", PATH, json=body, headers=KEY)
-    await api.register("v", Name="renamed")
+    await api.register("v", Context={"changed": "yes"})
     again = await api.do("PUT", PATH, json=body, headers=KEY)
     assert first[0] == again[0] == 200
     assert first[1]["X-Nomad-Index"] == again[1]["X-Nomad-Index"] == "3"
-    assert again[2]["Volumes"][0]["Name"] == "renamed"
+    assert again[2]["Volumes"][0]["Context"] == {"changed": "yes"}
     deleted = await api.do("DELETE", PATH, headers={"Idempotency-Key": "two"})
     repeated = await api.do("DELETE", PATH, headers={"Idempotency-Key": "two"})
     assert deleted[1]["X-Nomad-Index"] == repeated[1]["X-Nomad-Index"]

@@ -18,6 +18,7 @@ from volstore.http.endpoints.filter_shapes import ACL_POLICY
 from volstore.http.endpoints.paging import Asked, Order, answer, wanted
 from volstore.http.endpoints.views import encode
 from volstore.http.endpoints.volumes import no_body
+from volstore.http.json.names import REQUESTS
 from volstore.http.json.parameters import BLOCKING, LISTING
 from volstore.http.json.reader import read_json
 from volstore.http.json.replies import Json, Reply
@@ -98,6 +99,7 @@ POLICY_BODY: Object[PolicyBody] = Object(
         "Description": ("description", Text(longest=4096)),
         "Rules": ("text", Text()),
     },
+    passed=("Hash", "RulesJSON", "CreateIndex", "ModifyIndex", *REQUESTS),
 )
 
 

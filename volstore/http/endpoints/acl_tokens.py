@@ -175,6 +175,7 @@ TOKEN_BODY: Object[TokenBody] = Object(
         "Global": ("global_", Boolean()),
         "ExpirationTTL": ("ttl", TtlKind()),
     },
+    passed=("SecretID", "Hash", "CreateTime", "ExpirationTime", "CreateIndex", "ModifyIndex", "Region"),
 )
 
 

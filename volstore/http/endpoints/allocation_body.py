@@ -12,6 +12,7 @@ from typing import Any
 from volstore.core.model import CLIENT_STATUSES, DEFAULT_NAMESPACE, DESIRED_STATUSES, Allocation
 from volstore.http.endpoints.node_body import TimeKind
 from volstore.http.endpoints.volume_body import IDENTIFIER, NAME
+from volstore.http.json.names import REQUESTS, Names
 from volstore.http.json.reader import read_json
 from volstore.http.json.scan import DEEPEST
 from volstore.http.json.shape import (
@@ -240,10 +241,12 @@ class ManyKind:
     _list: ListOf[Allocation] = ListOf(ALLOCATION)
     list_name, most = "Allocations", _list.most
     member: Kind[Allocation] = ALLOCATION
+    names = Names(("Allocations",), REQUESTS)
 
     def read(self, value: object) -> tuple[Allocation, ...]:
         if not isinstance(value, dict):
             raise expected("an object", value)
+        value = self.names.exact(value)
         try:
             allocations = self._list.read(value.get("Allocations"))
         except Misshapen as error:

@@ -9,14 +9,15 @@ from typing import Any
 from msgspec.structs import replace
 
 from volstore.core.acl.check import READ_JOB, Rights
-from volstore.core.commands import Command, DeleteAllocation, ReportAllocations
+from volstore.core.commands import Command, DeleteAllocation, Outcome, ReportAllocations
 from volstore.core.errors import ApiError
 from volstore.core.model import Allocation
+from volstore.core.rules import refused_parts
 from volstore.core.state import State
 from volstore.http.endpoints.allocation_body import MANY, ONE, read_allocation, read_allocations, stub_of
 from volstore.http.endpoints.filter_shapes import ALLOCATION
 from volstore.http.endpoints.paging import Asked, Order, answer, by_index_and, wanted
-from volstore.http.endpoints.views import encode
+from volstore.http.endpoints.views import RefusedView, ReportedView, encode
 from volstore.http.endpoints.volumes import no_body
 from volstore.http.json.parameters import BLOCKING, LISTING
 from volstore.http.json.replies import Json, Reply
@@ -119,6 +120,21 @@ def _placed(call: Call, allocation: Allocation) -> Allocation:
     return replace(allocation, namespace=namespace)
 
 
+def _stored(call: Call, command: Command, outcome: Outcome) -> Json:
+    """Which were stored, and which weren't and why."""
+    if not isinstance(command, ReportAllocations):
+        raise TypeError(f"{type(command).__name__} reports no allocations")
+    refused = refused_parts(outcome)
+    return Json(
+        encode(
+            ReportedView(
+                refused=[RefusedView(error=error, id=id) for id, error in refused.items()],
+                stored=[allocation.id for allocation in command.allocations if allocation.id not in refused],
+            )
+        )
+    )
+
+
 def _delete(call: Call) -> Command:
     return DeleteAllocation(call.path_id(_MISSING))
 
@@ -159,12 +175,13 @@ PUT = Write(
 PUT_MANY = Write(
     name="reportAllocations",
     before_body=speaks_for_nodes,
-    summary="Report allocations, all or none",
+    summary="Report allocations; one that contradicts what it claims is refused, the others are stored",
+    answer=ReportedView,
     parameters=("namespace",),
     body=MANY,
     batch=MANY,
     command=_put_many,
-    render=no_body,
+    render=_stored,
 )
 DELETE = Write(
     name="deleteAllocation", summary="Forget an allocation", statuses=(404,), command=_delete, render=no_body

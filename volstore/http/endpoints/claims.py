@@ -7,14 +7,14 @@ from functools import partial
 from typing import Any
 
 from volstore.core.acl.check import MOUNT, Rights, sees_allocation
-from volstore.core.claim_rules import foreseen_refusal, is_held
+from volstore.core.claim_rules import foreseen_refusal, is_held, nothing_to_detach
 from volstore.core.commands import Command, DetachVolume, Outcome, ReleaseClaim, TakeClaim
 from volstore.core.errors import ApiError
 from volstore.core.model import READY_TO_FREE, RELEASE, TAKEN
 from volstore.core.state import State
 from volstore.http.endpoints.render import Sees, claimed_volume_view, nobody
 from volstore.http.endpoints.views import ClaimedVolumeView, encode
-from volstore.http.endpoints.volume_body import IDENTIFIER
+from volstore.http.endpoints.volume_body import IDENTIFIER, NAME
 from volstore.http.endpoints.volumes import MISSING_ID, no_body
 from volstore.http.json.reader import read_json
 from volstore.http.json.replies import Json
@@ -44,12 +44,14 @@ class ModeKind:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
-    """`mode` None: it wasn't given."""
+    """`mode` None: it wasn't given. `access_mode` and `attachment_mode`: in which the volume is to be used."""
 
     allocation_id: str = ""
     node_id: str = ""
     mode: int | None = None
     state: int | None = None
+    access_mode: str = ""
+    attachment_mode: str = ""
 
 
 class _RequestKind(Object[ClaimRequest]):
@@ -66,6 +68,8 @@ REQUEST = _RequestKind(
         "NodeID": ("node_id", IDENTIFIER),
         "Mode": ("mode", ModeKind()),
         "State": ("state", Nullable(Integer(minimum=TAKEN, maximum=READY_TO_FREE))),
+        "AccessMode": ("access_mode", NAME),
+        "AttachmentMode": ("attachment_mode", NAME),
     },
 )
 
@@ -81,7 +85,9 @@ def _claim(call: Call) -> Command:
         )
     if state not in (None, TAKEN):
         raise ApiError(400, f"validation: claim state {state} is for releases: a claim begins as 0 (taken)")
-    return TakeClaim(namespace, id, asked.allocation_id, asked.mode, asked.node_id)
+    return TakeClaim(
+        namespace, id, asked.allocation_id, asked.mode, asked.node_id, asked.access_mode, asked.attachment_mode
+    )
 
 
 def _claimed(call: Call, command: Command, outcome: Outcome) -> Json:
@@ -140,5 +146,6 @@ DETACH = Write(
     parameters=("namespace", "node"),
     statuses=(404,),
     command=_detach,
+    foresee=nothing_to_detach,
     render=no_body,
 )

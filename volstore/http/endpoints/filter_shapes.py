@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from volstore.bexpr.shapes import DYNAMIC, INT64, STRING, UINT64, Getter, Nullable, Record, Sequence, Shape, Table
-from volstore.core.model import Plugin, Volume
+from volstore.core.model import Plugin, Volume, dates
 from volstore.core.state import State
 from volstore.http.endpoints.acl_views import AclPolicyItem, AclTokenView
 from volstore.http.endpoints.filters import shape_of
@@ -74,6 +74,8 @@ def _volume_shape() -> Record:
         else:
             slow = _viewed(of_view) if name in views else _listed(of_view)
             fields[name] = shape, _of_plugin(python, slow) if python in _PLUGINS else slow
+    fields["CreateTime"] = INT64, lambda row: dates(row[0])[0]
+    fields["ModifyTime"] = INT64, lambda row: dates(row[0])[1]
     fields["MountOptions"] = Nullable(_OPTIONS), _of_volume("mount_options")
     return Record(fields, "structs.CSIVolume")
 

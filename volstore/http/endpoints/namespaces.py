@@ -16,6 +16,7 @@ from volstore.http.endpoints.paging import Asked, Order, answer, wanted
 from volstore.http.endpoints.render import namespace_view
 from volstore.http.endpoints.views import NamespaceView, encode
 from volstore.http.endpoints.volumes import no_body
+from volstore.http.json.names import REQUESTS
 from volstore.http.json.parameters import BLOCKING, LISTING
 from volstore.http.json.reader import read_json
 from volstore.http.json.replies import Json, Reply
@@ -82,6 +83,7 @@ class NamespaceBody:
 BODY: Object[NamespaceBody] = Object(
     NamespaceBody,
     {"Name": ("name", Text(longest=1024, one_line=True)), "Description": ("description", Text(longest=4096))},
+    passed=("Hash", "CreateIndex", "ModifyIndex", *REQUESTS),
 )
 
 

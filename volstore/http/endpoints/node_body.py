@@ -7,8 +7,12 @@ import re
 from datetime import datetime
 from typing import Any
 
+from msgspec import structs
+
 from volstore.core.model import NODE_STATUSES, ControllerInfo, Fingerprint, Node, NodeInfo
+from volstore.http.endpoints.views import NodeView
 from volstore.http.endpoints.volume_body import IDENTIFIER, LONGEST_NAME, NAME, TOPOLOGY
+from volstore.http.json.names import REQUESTS
 from volstore.http.json.reader import read_json
 from volstore.http.json.shape import (
     Boolean,
@@ -57,6 +61,16 @@ CONTROLLER_INFO: Object[ControllerInfo] = Object(
         "SupportsListVolumes": ("supports_list_volumes", Boolean()),
         "SupportsListVolumesAttachedNodes": ("supports_list_volumes_attached_nodes", Boolean()),
     },
+    passed=(
+        "SupportsCreateDelete",
+        "SupportsGetCapacity",
+        "SupportsCreateDeleteSnapshot",
+        "SupportsListSnapshots",
+        "SupportsClone",
+        "SupportsExpand",
+        "SupportsCondition",
+        "SupportsGet",
+    ),
 )
 NODE_INFO: Object[NodeInfo] = Object(
     NodeInfo,
@@ -66,6 +80,7 @@ NODE_INFO: Object[NodeInfo] = Object(
         "AccessibleTopology": ("accessible_topology", Nullable(TOPOLOGY)),
         "RequiresNodeStageVolume": ("requires_node_stage_volume", Boolean()),
     },
+    passed=("SupportsStats", "SupportsExpand", "SupportsCondition"),
 )
 FINGERPRINT: Object[Fingerprint] = Object(
     Fingerprint,
@@ -109,6 +124,26 @@ def _node(**members: Any) -> Node:
     return Node(**{"id": "", **members, "status": members.get("status") or "initializing"})
 
 
+_NOT_KEPT = (
+    *(field.encode_name for field in structs.fields(NodeView)),
+    "Address",
+    "Version",
+    "NodePool",
+    "Resources",
+    "Reserved",
+    "NodeResources",
+    "ReservedResources",
+    "HostNetworks",
+    "CgroupParent",
+    "NodeMaxAllocs",
+    "LastAllocUpdateIndex",
+    "LastMissedHeartbeatIndex",
+    "ComputedClass",
+    "GCVolumesOnNodeGC",
+)
+"""What Nomad's clients say of a node besides: a registry of volumes has no use for it."""
+
+
 class _NodeKind(Object[Node]):
     """A node; null is not one."""
 
@@ -132,11 +167,14 @@ NODE = _NodeKind(
         "CSIControllerPlugins": ("controller_plugins", _FINGERPRINTS),
         "CSINodePlugins": ("node_plugins", _FINGERPRINTS),
     },
+    passed=_NOT_KEPT,
 )
 
 
 REPORT = FlatOrWrapped("Node", NODE)
-STATUS: Object[str] = Object(lambda status="": status, {"Status": ("status", _STATUS)})
+STATUS: Object[str] = Object(
+    lambda status="": status, {"Status": ("status", _STATUS)}, passed=("NodeID", "UpdatedAt", *REQUESTS)
+)
 
 
 def read_node(body: bytes) -> Node:

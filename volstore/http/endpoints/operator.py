@@ -38,6 +38,7 @@ _NEW_PEER: Object[dict[str, Any]] = Object(
         "Incarnation": ("incarnation", Text(longest=64, one_line=True)),
         "Level": ("level", Integer(1, 255)),
     },
+    passed=None,  # a newer member may say more of itself
 )
 
 

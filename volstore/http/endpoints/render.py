@@ -10,7 +10,19 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from volstore.core.model import Allocation, Capability, Claim, Fingerprint, Namespace, Node, Plugin, Topology, Volume
+from volstore.core.merging import REDACTED
+from volstore.core.model import (
+    Allocation,
+    Capability,
+    Claim,
+    Fingerprint,
+    Namespace,
+    Node,
+    Plugin,
+    Topology,
+    Volume,
+    dates,
+)
 from volstore.core.state import State
 from volstore.http.endpoints.allocation_body import stub_of
 from volstore.http.endpoints.node_body import ZERO_TIME
@@ -36,25 +48,29 @@ from volstore.http.endpoints.views import (
 
 def volume_item(volume: Volume, plugin: Plugin | None) -> VolumeItem:
     shown = plugin or Plugin(id=volume.plugin_id, provider=volume.provider)
+    created, modified = dates(volume)
+    used = volume.in_use
     return VolumeItem(
-        access_mode=volume.access_mode,
-        attachment_mode=volume.attachment_mode,
+        access_mode=volume.access_mode if used else "",
+        attachment_mode=volume.attachment_mode if used else "",
         controller_required=shown.controller_required and shown.present,
         controllers_expected=shown.controllers_expected,
         controllers_healthy=shown.controllers_healthy,
         create_index=volume.create_index,
+        create_time=created,
         current_readers=len(volume.read_claims),
         current_writers=len(volume.write_claims),
         external_id=volume.external_id,
         id=volume.id,
         modify_index=volume.modify_index,
+        modify_time=modified,
         name=volume.name,
         namespace=volume.namespace,
         nodes_expected=shown.nodes_expected,
         nodes_healthy=shown.nodes_healthy,
         plugin_id=volume.plugin_id,
         provider=shown.provider,
-        resource_exhausted=None,
+        resource_exhausted=ZERO_TIME,
         schedulable=shown.schedulable,
         topologies=_topologies(volume.topologies),
     )
@@ -73,12 +89,13 @@ def volume_view(state: State, volume: Volume, plugin: Plugin | None, sees: Sees)
     shown = plugin or Plugin(id=volume.plugin_id, provider=volume.provider, version=volume.provider_version)
     request = volume.requested_topologies
     # Most volumes are held by nobody, and have nothing where nothing is looked for here: a register answers with this.
-    readers, writers = volume.read_claims, volume.write_claims
-    # By position, in the order of the names: to pair 35 of them takes as long as all the rest of an answer's view.
+    readers, writers, past = volume.read_claims, volume.write_claims, volume.past_claims
+    used, options, (created, modified) = bool(readers or writers or past), volume.mount_options, dates(volume)
+    # By position, in the order of the names: to pair 37 of them takes as long as all the rest of an answer's view.
     return VolumeView(
-        volume.access_mode,
+        volume.access_mode if used else "",
         _claimants(state, volume, sees) if readers or writers else [],
-        volume.attachment_mode,
+        volume.attachment_mode if used else "",
         volume.capacity,
         volume.clone_id,
         volume.context,
@@ -86,16 +103,18 @@ def volume_view(state: State, volume: Volume, plugin: Plugin | None, sees: Sees)
         shown.controllers_expected,
         shown.controllers_healthy,
         volume.create_index,
+        created,
         volume.external_id,
         volume.id,
         volume.modify_index,
-        None,  # mount_options
+        modified,
+        None if options is None else MountOptionsView(options.fs_type, [REDACTED] if options.mount_flags else None),
         volume.name,
         volume.namespace,
         shown.nodes_expected,
         shown.nodes_healthy,
         volume.parameters,
-        _claims(volume.past_claims) if volume.past_claims else {},
+        _claims(past) if past else {},
         volume.plugin_id,
         shown.provider,
         shown.version,
@@ -106,8 +125,8 @@ def volume_view(state: State, volume: Volume, plugin: Plugin | None, sees: Sees)
         volume.requested_capacity_min,
         None
         if request is None
-        else TopologyRequestView(preferred=_topologies(request.preferred), required=_topologies(request.required)),
-        None,  # resource_exhausted
+        else TopologyRequestView(_topologies(request.preferred) or None, _topologies(request.required) or None),
+        ZERO_TIME,  # resource_exhausted
         shown.schedulable,
         None,  # secrets
         volume.snapshot_id,
@@ -153,10 +172,12 @@ def claimed_volume_view(
         past_claims=own(volume.past_claims),
     )
     shown: dict[str, Any] = msgspec.structs.asdict(volume_view(state, alone, plugin, sees))
+    if volume.in_use:  # by others too
+        shown["access_mode"], shown["attachment_mode"] = volume.access_mode, volume.attachment_mode
     if held:
         options = volume.mount_options
         shown["mount_options"] = options and MountOptionsView(
-            fs_type=options.fs_type, mount_flags=list(options.mount_flags)
+            fs_type=options.fs_type, mount_flags=list(options.mount_flags) or None
         )
         shown["secrets"] = volume.secrets
     return ClaimedVolumeView(**shown)

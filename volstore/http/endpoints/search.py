@@ -12,6 +12,7 @@ from volstore.core.errors import ApiError
 from volstore.core.queries import VolumeQuery
 from volstore.core.state import State
 from volstore.http.endpoints.views import SearchView, encode
+from volstore.http.json.names import REQUESTS
 from volstore.http.json.parameters import READS
 from volstore.http.json.reader import read_json
 from volstore.http.json.replies import Json, Reply
@@ -36,6 +37,7 @@ class SearchRequest:
 BODY: Object[SearchRequest] = Object(
     SearchRequest,
     {"Prefix": ("prefix", Text(longest=1024)), "Context": ("context", Text(longest=1024))},
+    passed=("AllowStale", *REQUESTS),
 )
 
 _Found = Callable[[State, str | None, str], Iterable[str]]

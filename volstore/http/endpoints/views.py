@@ -1,7 +1,7 @@
 """What the API answers, as structs: Go's spelling of every key, in the order in which they are written (sorted).
 
 The structs are also where the OpenAPI document has its schemas from. `None` in a field that is typed `None` alone is
-what the contract wants there always: secrets and mount options are shown to nobody who merely reads.
+what the contract wants there always: secrets are shown to nobody who merely reads.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class CapabilityView(View):
 
 
 class TopologyRequestView(View):
-    preferred: list[TopologyView]
-    required: list[TopologyView]
+    preferred: list[TopologyView] | None
+    required: list[TopologyView] | None
 
 
 class ClaimView(View):
@@ -43,6 +43,13 @@ class ClaimView(View):
     mode: int
     node_id: str
     state: int
+
+
+class MountOptionsView(View):
+    """To whoever merely reads, the flags show as `[REDACTED]`: they may hold credentials."""
+
+    fs_type: str
+    mount_flags: list[str] | None
 
 
 class VolumeItem(View):
@@ -54,18 +61,20 @@ class VolumeItem(View):
     controllers_expected: int
     controllers_healthy: int
     create_index: int
+    create_time: int
     current_readers: int
     current_writers: int
     external_id: str
     id: str
     modify_index: int
+    modify_time: int
     name: str
     namespace: str
     nodes_expected: int
     nodes_healthy: int
     plugin_id: str
     provider: str
-    resource_exhausted: None
+    resource_exhausted: str
     schedulable: bool
     topologies: list[TopologyView]
 
@@ -83,10 +92,12 @@ class VolumeView(View):
     controllers_expected: int
     controllers_healthy: int
     create_index: int
+    create_time: int
     external_id: str
     id: str
     modify_index: int
-    mount_options: None
+    modify_time: int
+    mount_options: MountOptionsView | None
     name: str
     namespace: str
     nodes_expected: int
@@ -102,7 +113,7 @@ class VolumeView(View):
     requested_capacity_max: int
     requested_capacity_min: int
     requested_topologies: TopologyRequestView | None
-    resource_exhausted: None
+    resource_exhausted: str
     schedulable: bool
     secrets: None
     snapshot_id: str
@@ -112,16 +123,10 @@ class VolumeView(View):
     write_claims: dict[str, ClaimView]
 
 
-class MountOptionsView(View):
-    fs_type: str
-    mount_flags: list[str]
-
-
 class ClaimedVolumeView(VolumeView):
     """A volume as a claim's answer has it: with what whoever mounts it must know, and nobody else may."""
 
-    mount_options: MountOptionsView | None  # type: ignore[assignment]  # a reader has none of these two
-    secrets: dict[str, str] | None  # type: ignore[assignment]  # as above
+    secrets: dict[str, str] | None  # type: ignore[assignment]  # a reader has none
 
 
 class RegisteredView(View):
@@ -247,6 +252,18 @@ class NodeReportedView(View):
     index: int
     node_modify_index: int
     num_nodes: int
+
+
+class RefusedView(View):
+    error: str
+    id: str
+
+
+class ReportedView(View):
+    """What a report of many allocations answers: the IDs of those that were stored, and the others."""
+
+    refused: list[RefusedView]
+    stored: list[str]
 
 
 class NamespaceView(View):

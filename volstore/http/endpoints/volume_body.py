@@ -5,8 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from msgspec import structs
+
 from volstore.core.errors import ApiError
 from volstore.core.model import Capability, MountOptions, Topology, TopologyRequest, Volume
+from volstore.http.endpoints.views import VolumeItem, VolumeView
+from volstore.http.json.names import REQUESTS, Names
 from volstore.http.json.reader import InvalidBody, in_one_turn, read_json
 from volstore.http.json.shape import (
     Integer,
@@ -83,11 +87,14 @@ class _VolumeKind(Object[Volume]):
         return Object.read(self, value)
 
 
+_BESIDE = ("PolicyOverride", *REQUESTS)
+
 VOLUME = _VolumeKind(
-    partial(Volume, id=""),
+    partial(Volume, id="", namespace=""),  # the request's, where it names none
     {
         # An ID too long is left to the rules, whose words the clients know.
         "ID": ("id", Text(longest=LONGEST_NAME)),
+        "Namespace": ("namespace", NAME),
         "Name": ("name", NAME),
         "ExternalID": ("external_id", NAME),
         "PluginID": ("plugin_id", IDENTIFIER),
@@ -106,10 +113,13 @@ VOLUME = _VolumeKind(
         "SnapshotID": ("snapshot_id", NAME),
         "RequestedTopologies": ("requested_topologies", Nullable(TOPOLOGY_REQUEST)),
     },
+    passed=(
+        *(field.encode_name for view in (VolumeItem, VolumeView) for field in structs.fields(view)),
+        *_BESIDE,
+    ),
 )
 _VOLUMES = ListOf(VOLUME)
 _COMPUTED = (
-    "Namespace",
     "ReadAllocs",
     "WriteAllocs",
     "Allocations",
@@ -128,7 +138,7 @@ _COMPUTED = (
     "ModifyTime",
 )
 """What Nomad's Go client sends in each volume for nothing, as the registry works it out itself."""
-_typed = Typed("Volumes", VOLUME, _VOLUMES.most, _COMPUTED, ("PolicyOverride", "Region", "Namespace", "SecretID"))
+_typed = Typed("Volumes", VOLUME, _VOLUMES.most, _COMPUTED, _BESIDE, ("Namespace",))
 
 _MISSING = "missing volume definition"
 
@@ -138,16 +148,18 @@ class RegisterKind:
 
     list_name, most = "Volumes", _VOLUMES.most
     member: Kind[Volume] = VOLUME
+    names = Names(("Volumes",), _BESIDE)
 
     def read(self, value: object) -> tuple[Volume, ...]:
         if value is None:
             raise Misshapen(f'{_MISSING}: expected {{"Volumes": [...]}}')
         if not isinstance(value, dict):
             raise expected("an object", value)
-        if "Volumes" not in value:
-            if VOLUME.members.keys() & value.keys():
+        if not self.names.any_of(value):
+            if VOLUME.names.any_of(value):
                 return (VOLUME.read(value),)
             raise Misshapen(f'{_MISSING}: expected {{"Volumes": [...]}} or the fields of a volume')
+        value = self.names.exact(value)
         try:
             volumes = _VOLUMES.read(value["Volumes"])
         except Misshapen as error:

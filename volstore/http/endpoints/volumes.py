@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace as replaced
+from functools import partial
 
 from msgspec.structs import replace
 
-from volstore.core.acl.check import WRITE_VOLUME, Rights
-from volstore.core.commands import Command, DeregisterVolume, Outcome, RegisterVolumes
+from volstore.core.acl.check import WRITE_VOLUME, Rights, sees_allocation
+from volstore.core.commands import Command, DeregisterVolume, MergeVolumes, Outcome
 from volstore.core.errors import ApiError
+from volstore.core.merging import merge_form_refusal
 from volstore.core.model import Volume
 from volstore.core.queries import Key, VolumeQuery
-from volstore.core.rules import form_refusal
 from volstore.core.state import State
 from volstore.http.endpoints.filter_shapes import VOLUME
 from volstore.http.endpoints.lists import Page, VolumeLists
 from volstore.http.endpoints.paging import NEXT, wanted
-from volstore.http.endpoints.render import nobody, volume_view
+from volstore.http.endpoints.render import Sees, nobody, volume_view
 from volstore.http.endpoints.rendered import VolumeRenderer
 from volstore.http.endpoints.views import RegisteredView, VolumeItem, VolumeView, encode
 from volstore.http.endpoints.volume_body import REGISTER, read_volumes
+from volstore.http.endpoints.warnings import warnings
 from volstore.http.json.parameters import BLOCKING, LISTING, WRITING
 from volstore.http.json.replies import Json, Reply
 from volstore.http.registry import Contact
 from volstore.http.server.call import Call, path_disagrees
-from volstore.http.server.caller import HttpCaller
+from volstore.http.server.caller import Denied, HttpCaller
 from volstore.http.server.declaration import Absent, Local, Question, Read, Write
-from volstore.http.server.rights import LIST_VOLUMES, READ_VOLUME, Need, nothing, visible_namespaces
+from volstore.http.server.rights import (
+    EVERY,
+    LIST_VOLUMES,
+    READ_VOLUME,
+    Need,
+    allows_somewhere,
+    nothing,
+    visible_namespaces,
+)
 from volstore.http.server.watch import Topic, VolumeTopic
 
 _EMPTY_LIST = b"[]"
@@ -112,10 +123,14 @@ def _read(call: Call) -> Question:
 
 
 def _register(call: Call) -> Command:
+    """Each volume in the namespace that it names, as in Nomad since 1.3; otherwise in the request's."""
     volumes = read_volumes(call.body) if call.batch is None else call.batch
-    if len(volumes) == 1:
+    if len(volumes) == 1 and call.ids:
         volumes = (_named_by_path(volumes[0], call.ids[0]),)
-    return RegisterVolumes(call.query.namespace, volumes)
+    namespace = call.query.namespace
+    return MergeVolumes(
+        tuple(volume if volume.namespace else replace(volume, namespace=namespace) for volume in volumes)
+    )
 
 
 def _named_by_path(volume: Volume, path_id: str) -> Volume:
@@ -127,7 +142,7 @@ def _named_by_path(volume: Volume, path_id: str) -> Volume:
         filled = replace(volume, id=path_id)
         if volume.plugin_id and _has_modes(volume):
             volume = filled
-    malformed = form_refusal(volume)
+    malformed = merge_form_refusal(volume)
     if malformed is not None:
         raise ApiError(400, malformed)
     if not path_id:
@@ -142,18 +157,34 @@ def _has_modes(volume: Volume) -> bool:
 
 
 def _registered(call: Call, command: Command, outcome: Outcome) -> Json:
-    """The volumes as read, without allocations: one that is in use can't be registered.
-
-    One that somebody else has removed meanwhile isn't there any more.
-    """
+    """The volumes as read. One that somebody else has removed meanwhile isn't there any more."""
+    if not isinstance(command, MergeVolumes):
+        raise TypeError(f"{type(command).__name__} registers no volumes")
     state = call.service.registry.state
+    rights = _rights(call)
+    sees: Sees = nobody if rights is None else partial(sees_allocation, state, rights)
     views = []
-    if isinstance(command, RegisterVolumes):
-        for volume in command.volumes:
-            row = state.volume(command.namespace, volume.id)
-            if row is not None:
-                views.append(encode(volume_view(state, row, state.plugin_row(row.plugin_id), nobody)))
-    return Json(b'{"Volumes":[' + b",".join(views) + b'],"Warnings":""}')
+    for volume in command.volumes:
+        row = state.volume(volume.namespace, volume.id)
+        if row is not None:
+            views.append(encode(volume_view(state, row, state.plugin_row(row.plugin_id), sees)))
+
+    def visible(namespace: str) -> bool:
+        return rights is not None and rights.acl.allows_one(LIST_VOLUMES, namespace)
+
+    warned = warnings(state, command.volumes, visible)
+    return Json(
+        b'{"Index":%d,"KnownLeader":true,"LastContact":0,"NextToken":"","Volumes":[%b],"Warnings":%b}'
+        % (outcome.index, b",".join(views), encode(warned) if warned else b'""')
+    )
+
+
+def _rights(call: Call) -> Rights | None:
+    """None where the token went after the volumes were registered: to refuse now would be no answer to what is done."""
+    try:
+        return call.caller.rights(call.service.registry.state)
+    except Denied:
+        return None
 
 
 def _deregister(call: Call) -> Command:
@@ -169,7 +200,11 @@ def _not_ours(call: Call) -> Reply:
 
 
 def _may_register(call: Call, state: State, rights: Rights) -> bool:
-    return rights.acl.allows(WRITE_VOLUME, call.query.namespace) and rights.acl.allows_area("plugin", "read")
+    """The volumes say themselves in which namespace they are."""
+    acl = rights.acl
+    return acl.allows_area("plugin", "read") and (
+        acl.allows(WRITE_VOLUME, call.query.namespace) or allows_somewhere(state, acl, (WRITE_VOLUME,), EVERY)
+    )
 
 
 LIST = Read(
@@ -201,6 +236,8 @@ REGISTER_VOLUMES = Write(
     command=_register,
     render=_registered,
 )
+REGISTER_ANY = replaced(REGISTER_VOLUMES, name="putVolumes")
+"""By the path of the list, which names no volume."""
 DEREGISTER = Write(
     name="deregisterVolume",
     summary="Deregister a volume",

@@ -101,6 +101,7 @@ def read_batch(body: bytes, kind: Batch[T]) -> Generator[None, None, tuple[T, ..
         envelope = _read(around, _AS_IT_IS)
         if not isinstance(envelope, dict) or envelope.get(name) != []:
             raise Misshapen(f"expected an object with the array {name}")
+        kind.names.exact(envelope)
         before = found.list_start + 1
         for number, (start, end) in enumerate(found.members):
             try:

@@ -1,17 +1,19 @@
 """Kinds of JSON value that a request may bring: each reads one, and says in a JSON schema what it reads.
 
-`null` reads as the kind's empty value everywhere, as Go's clients send it for what they leave out. Unknown members
-are ignored, also as Go does: newer clients send more than we know.
+`null` reads as the kind's empty value everywhere, as Go's clients send it for what they leave out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from volstore.core.errors import shortened
+from volstore.http.json.misshapen import Misshapen as Misshapen
+from volstore.http.json.misshapen import path_text as path_text
+from volstore.http.json.misshapen import printable as printable
+from volstore.http.json.names import REQUESTS, Names
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -22,42 +24,6 @@ MOST_MEMBERS = 1000
 """Of one object with free keys, and of one array: Nomad's own have a few dozen."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-
-
-class Misshapen(Exception):
-    """A value that is not of its kind; `path` grows from the inside out while the reader unwinds."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-        self.path: tuple[str | int, ...] = ()
-
-    def inside(self, step: str | int) -> Misshapen:
-        self.path = (step, *self.path)
-        return self
-
-    def __str__(self) -> str:
-        place = path_text(self.path)
-        return f"{place}: {self.text}" if place else self.text
-
-
-def path_text(path: tuple[str | int, ...]) -> str:
-    """`("Volumes", 0, "ID")` as `Volumes[0].ID`; keys are cut and made printable, as they come from strangers."""
-    text = ""
-    for step in path:
-        if isinstance(step, int):
-            text += f"[{step}]"
-        else:
-            text += ("." if text else "") + printable(step, 64)
-    return text
-
-
-def printable(text: str, longest: int = 128) -> str:
-    """`text` fit for one line of an error: control characters and lone surrogates escaped, cut at `longest`."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
-        for char in shortened(text, longest)
-    )
 
 
 class Kind(Protocol[T_co]):
@@ -217,10 +183,18 @@ class ListOf(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Object(Generic[T]):
-    """An object with known members: JSON name → (argument of `build`, kind). Absent ones keep `build`'s default."""
+    """An object with known members: JSON name → (argument of `build`, kind). Absent ones keep `build`'s default.
+
+    `passed`: names of what else may be there (names.py); None: anything.
+    """
 
     build: Callable[..., T]
     members: Mapping[str, tuple[str, Kind[Any]]]
+    passed: Collection[str] | None = ()
+    names: Names = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", Names(self.members, self.passed or ()))
 
     def read(self, value: object) -> T:
         if value is None:
@@ -232,6 +206,8 @@ class Object(Generic[T]):
     def arguments(self, value: Mapping[str, object]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         members = self.members
+        if self.passed is not None and not value.keys() <= members.keys():
+            value = self.names.exact(value)
         try:
             for name, given in value.items():
                 if name in members:
@@ -274,12 +250,17 @@ class FlatOrWrapped(Generic[T]):
 
     name: str
     kind: Kind[T]
+    names: Names = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", Names((self.name,), REQUESTS))
 
     def read(self, value: object) -> T:
         if not isinstance(value, dict):
             raise expected("an object", value)
-        if self.name not in value:
+        if not self.names.any_of(value):
             return self.kind.read(value)
+        value = self.names.exact(value)
         try:
             return self.kind.read(value[self.name])
         except Misshapen as error:
@@ -301,3 +282,5 @@ class Batch(Kind[tuple[T, ...]], Protocol[T]):
     list_name: str
     member: Kind[T]
     most: int
+    names: Names
+    """Of what is beside the list."""

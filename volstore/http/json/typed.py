@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import compress
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -42,7 +42,8 @@ class Typed(Generic[T]):
     """Reads `{name: [member, ...]}`, the members as `kind` does.
 
     `ignored` and `ignored_around` are the members that clients send for nothing, in a member and around the list: they
-    may have any scalar value. Members with other names are left to the table.
+    may have any scalar value; `empty_around` those around the list that must be empty. Members with other names are
+    left to the table.
     """
 
     def __init__(
@@ -52,11 +53,13 @@ class Typed(Generic[T]):
         most: int,
         ignored: tuple[str, ...] = (),
         ignored_around: tuple[str, ...] = (),
+        empty_around: tuple[str, ...] = (),
     ) -> None:
         member, take = _object(kind, ignored)
         list_of = Annotated[list[member], Meta(min_length=1, max_length=most)]  # type: ignore[valid-type]
         around: list[tuple[str, Any] | tuple[str, Any, Any]] = [(name, list_of)]
         around.extend((other, _SCALAR | UnsetType, UNSET) for other in ignored_around)
+        around.extend((other, _EMPTY | UnsetType, UNSET) for other in empty_around)
         self._decoder = msgspec.json.Decoder(msgspec.defstruct("Body", around, gc=False))
         self._take = take
 
@@ -78,6 +81,7 @@ class Typed(Generic[T]):
 
 _encode = msgspec.json.Encoder().encode
 _SCALAR = bool | int | str | None
+_EMPTY = Literal["", None]
 
 
 def _typed(kind: Kind[Any]) -> tuple[Any, _Take]:

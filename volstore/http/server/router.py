@@ -52,7 +52,7 @@ class UnknownPath(ApiError):
 
 
 API: tuple[Route, ...] = (
-    Route("/v1/volumes", {"GET": volumes.LIST}),
+    Route("/v1/volumes", {"GET": volumes.LIST, "PUT": volumes.REGISTER_ANY, "POST": volumes.REGISTER_ANY}),
     Route("/v1/volumes/external", {"GET": volumes.EXTERNAL}),
     Route(
         "/v1/volumes/snapshot",
