@@ -108,6 +108,19 @@ async def test_a_policy_and_its_token_go_through_their_lives(
         assert "ACL token not found" in (await cli("volume", "status")).stderr
 
 
+async def test_a_token_is_found_by_the_beginning_of_its_accessor(management: str, cli: Cli) -> None:
+    made = json.loads((await cli("acl", "token", "create", "-type=management", "-name=one", "-json")).stdout)
+    accessor = made["AccessorID"]
+    shown_as = json.loads((await cli("acl", "token", "info", "-json", accessor[:8])).stdout)
+    assert shown_as["AccessorID"] == accessor
+    changed = json.loads((await cli("acl", "token", "update", "-name=two", "-json", accessor[:8])).stdout)
+    assert (changed["AccessorID"], changed["Name"]) == (accessor, "two")
+    unknown = await cli("acl", "token", "info", "zzzz")
+    assert (unknown.code, "404" in unknown.stderr) == (1, True)
+    deleted = await cli("acl", "token", "delete", accessor[:8])
+    assert (deleted.code, deleted.stdout) == (0, f"Token {accessor} successfully deleted\n")
+
+
 async def test_rules_come_from_stdin_too_and_bad_ones_are_told_in_one_line(management: str, cli: Cli) -> None:
     assert (await cli("acl", "policy", "apply", "p", "-", stdin=RULES.encode())).code == 0
     refused = await cli("acl", "policy", "apply", "p", "-", stdin=b'plugin { policy = "write" }')

@@ -17,6 +17,7 @@ from tests.http.registry import InProcessRegistry
 from volstore.core.commands import (
     ClaimVolume,
     Command,
+    DeleteAllocation,
     DeleteNode,
     PutAllocations,
     PutNode,
@@ -142,11 +143,34 @@ async def test_a_volume_is_detached_from_a_node_that_is_gone(registry: InProcess
     registry.apply(PutNode(node("3", controller_plugins={"p": controller()})))
     registry.apply(ClaimVolume("default", "disk", ALLOCATION, 0))
     assert held(registry) == [ALLOCATION]
-    detached = await cli("volume", "detach", "disk", NODE)
-    assert (detached.code, detached.stderr) == (
-        0,
-        f'Warning: no node has the ID "{NODE}"; all claims from a node with that ID are released\n',
+    detached = await cli("volume", "detach", "disk", NODE[:8])
+    assert (detached.code, detached.stderr) == (0, "")
+    assert held(registry) == []
+
+
+@pytest.mark.parametrize("node_id", ["2", "00000001", "gone"])
+async def test_a_detach_of_nothing_says_so(registry: InProcessRegistry, cli: Cli, node_id: str) -> None:
+    detached = await cli("volume", "detach", "disk", node_id)
+    assert (detached.code, detached.stdout) == (1, "")
+    assert detached.stderr == (
+        f"Error detaching volume: nothing to detach: nothing on node {node_id} has a claim on volume disk (404)\n"
     )
+
+
+async def test_short_ids_are_as_good_as_whole_ones_where_only_one_begins_so(
+    registry: InProcessRegistry, cli: Cli
+) -> None:
+    registry.apply(RegisterVolumes("default", (volume("disk", access_mode="multi-node-multi-writer"),)))
+    registry.apply(PutAllocations((allocation("7650-two", node_id=NODE),)))
+    many = await cli("volume", "claim", "disk", "765")
+    assert (many.code, many.stderr) == (1, 'Prefix "765" matched multiple allocations (2); give the whole ID\n')
+    none = await cli("volume", "claim", "disk", "9")
+    assert (none.code, none.stderr[:51]) == (1, "Error claiming volume: Unknown allocation: 9: none ")
+    claimed = await cli("volume", "claim", "-attachment-mode=file-system", "disk", ALLOCATION[:8])
+    assert claimed.stdout == f"Claimed volume disk for allocation {ALLOCATION} (read)\n"
+    registry.apply(DeleteAllocation(ALLOCATION))  # its claim knows it
+    released = await cli("volume", "release", "disk", "765")
+    assert released.stdout == f"Volume disk is free of allocation {ALLOCATION}\n"
     assert held(registry) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ import click
 from volstore.cli.arguments import Group, connected, output_options, read_file
 from volstore.cli.output import Form, complain, echo, failing, fields, table
 from volstore.cli.paging import Paging, list_options
+from volstore.cli.short_ids import find_token, with_whole_id
 from volstore.client import Client, segment
 from volstore.text import printable
 
@@ -138,7 +140,7 @@ def list_tokens(client: Client, paging: Paging, form: Form) -> None:
 @connected
 def token_info(client: Client, accessor_id: str, form: Form) -> None:
     """Show a token, without its secret."""
-    _show_token(lambda: client.get(f"/v1/acl/token/{segment(accessor_id)}"), "fetching token", form)
+    _show_token(lambda: _token(client, accessor_id), "fetching token", form)
 
 
 @token.command("self")
@@ -176,10 +178,9 @@ def update_token(
     client: Client, accessor_id: str, name: str | None, kind: str | None, policies: Sequence[str], form: Form
 ) -> None:
     """Change the given fields of a token; the others stay. --policy replaces all of its policies."""
-    path = f"/v1/acl/token/{segment(accessor_id)}"
 
     def change() -> Any:
-        old = client.get(path)
+        old = _token(client, accessor_id)
         body = {
             "AccessorID": old["AccessorID"],
             "Name": old["Name"] if name is None else name,
@@ -187,7 +188,7 @@ def update_token(
             "Policies": list(policies) or ([] if kind == "management" else old["Policies"]),
             "Global": old["Global"],
         }
-        return client.put(path, body)
+        return client.put(f"/v1/acl/token/{segment(old['AccessorID'])}", body)
 
     _show_token(change, "updating token", form)
 
@@ -197,9 +198,21 @@ def update_token(
 @connected
 def delete_token(client: Client, accessor_id: str) -> None:
     """Remove a token. From then on its secret grants nothing."""
+
+    def delete(whole: str) -> str:
+        client.delete(f"/v1/acl/token/{segment(whole)}")
+        return whole
+
     with failing("deleting token"):
-        client.delete(f"/v1/acl/token/{segment(accessor_id)}")
-    echo(f"Token {accessor_id} successfully deleted")
+        whole = with_whole_id(accessor_id, delete, partial(find_token, client))
+    echo(f"Token {whole} successfully deleted")
+
+
+def _token(client: Client, accessor_id: str) -> Any:
+    """By its accessor, or the beginning of it."""
+    return with_whole_id(
+        accessor_id, lambda whole: client.get(f"/v1/acl/token/{segment(whole)}"), partial(find_token, client)
+    )
 
 
 def _show_token(request: Callable[[], Any], doing: str, form: Form) -> None:

@@ -185,7 +185,8 @@ def register(client: Client, file: str) -> None:
 
     JSON may also be the API's body, the output of `volume status -json ID`, or a list of volumes. Either all volumes of
     a namespace are registered, or none. As in Nomad, a namespace in the file takes precedence over --namespace and the
-    variables. A volume that exists and is not in use is replaced.
+    variables. Of a volume that exists, even in use, secrets, context and capabilities are replaced; what the file
+    leaves out stays, except secrets.
     """
     text, name = read_file(file)
     try:
