@@ -71,9 +71,9 @@ async def measured(nodes: list[Agent]) -> None:
 
 
 async def write(client: Client, node: Agent, name: str, key: str) -> str:
-    """Register volume v by this name; the index that the answer has."""
+    """Register volume v with this in its context; the index that the answer has."""
     headers = {**client.headers, "Idempotency-Key": key}
-    body = {"Volumes": [{**volume("v"), "Name": name}]}
+    body = {"Volumes": [{**volume("v"), "Context": {"name": name}}]}
     async with client._session.put(f"{node.url}/v1/volume/csi/v", json=body, headers=headers) as response:
         assert response.status == 200, await response.text()
         return response.headers["X-Nomad-Index"]

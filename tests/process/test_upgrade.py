@@ -148,8 +148,9 @@ async def test_either_build_joins_a_cluster_of_the_other_until_that_used_what_is
 
 async def test_claims_go_on_beside_a_member_of_the_level_before_and_stay_in_their_namespace(tmp_path: Path) -> None:
     old, new = build_before(tmp_path), this_build(tmp_path)
-    async with cluster(tmp_path, new, 3) as (nodes, session):
-        await turned(session, nodes[0], old)
+    async with cluster(tmp_path, old, 3) as (nodes, session):
+        for node in nodes[1:]:
+            await turned(session, node, new)
 
         async def put(node: Agent, path: str, body: object) -> tuple[int, str]:
             async with session.put(f"{node.url}{path}", json=body) as response:
