@@ -146,6 +146,7 @@ class Clocks:
     async def make(self, server: Server, name: str) -> _Made | None:
         began, secret_hash = self._world.scheduler.now, name.encode()
         late = self._late.get(server.name, 0.0)
+        measured = server.machine.fsm.state.timers.measured  # before that, TTLs follow the stamps of requests
         command = PutAclToken(name, secret_hash, name, "management", ttl=round(_TTL * 1e9))
 
         async def work(log: ReplicatedLog) -> commands.Outcome | None:
@@ -157,7 +158,7 @@ class Clocks:
                 outcome = await server.ask(work)
         except (Lost, TimeoutError, LogError, NoLeader, ApiError):
             return None
-        if outcome is None or outcome.status != 200:
+        if outcome is None or outcome.status != 200 or not measured:
             return None
         made = _Made(secret_hash, began, self._world.scheduler.now, outcome.index, late)
         self._tokens.append(made)
